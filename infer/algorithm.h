@@ -1,0 +1,34 @@
+/* Which algorithms a step can take, what they cost, and how their weights lie
+ * in the image. Known to planner, validator and engine alike; no BLAS here.
+ * Adding a faster convolution means: an enum in image.h, a row in the table of
+ * algorithm.c, a kernel in kernel_find. Executor and format stay as they are. */
+#ifndef INFER_ALGORITHM_H
+#define INFER_ALGORITHM_H
+
+#include "infer/image.h"
+
+const char *algorithm_name(uint32_t algorithm);
+
+/* Whether `algorithm` may run this operator with these shapes. */
+bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, const struct shape *in,
+                    int n_in, const struct shape *out);
+
+/* The one to take. */
+uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p,
+                          const struct shape *in, int n_in, const struct shape *out);
+
+/* Bytes of scratch that a kernel needs for this step. */
+size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
+                               const struct shape *in, int n_in, const struct shape *out);
+
+/* Bytes of the weight constant (input 1) as the algorithm wants it, and the packing itself. */
+size_t algorithm_weight_bytes(uint32_t algorithm, enum op op, const union op_params *p,
+                              const struct shape *weight);
+void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
+                           const struct shape *weight, const float *from, void *to);
+
+/* Multiply-adds of one item, for people and for the cost model. */
+uint64_t algorithm_multiply_adds(enum op op, const union op_params *p, const struct shape *in, int n_in,
+                                 const struct shape *out);
+
+#endif

@@ -1,0 +1,93 @@
+/* The run-time operators: one enum, one parameter record each, one shape rule each.
+ *
+ * Graph nodes and the steps of an image share these records, so they hold no
+ * pointers and have a fixed layout. `op_check` is called for both: by the
+ * importer, where it says what is wrong with a model, and by the image
+ * validator, where it keeps a hostile image from reaching a kernel.
+ * Pure functions, any thread. */
+#ifndef INFER_OP_H
+#define INFER_OP_H
+
+#include "infer/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SHAPE_MAX_RANK 8
+#define SHAPE_MAX_ELEMENTS ((int64_t)1 << 31) /* per tensor and image: 8 GiB of float32 */
+#define OP_MAX_INPUTS 256                     /* DenseNet-201 concatenates 49 */
+#define OP_SPATIAL 3                          /* depth, height, width; depth is 1 for pictures */
+
+struct shape {
+    int32_t rank;
+    int32_t reserved;
+    int64_t dim[SHAPE_MAX_RANK]; /* dims past rank are 0 */
+};
+
+/* Product of the dimensions; -1 where it overflows SHAPE_MAX_ELEMENTS or a dimension is negative. */
+int64_t shape_elements(const struct shape *s);
+bool shape_equal(const struct shape *a, const struct shape *b);
+/* "[1,3,224,224]" into buf; returns buf. */
+char *shape_text(const struct shape *s, char *buf, int cap);
+
+enum op {
+    OP_CONV,          /* X [N,C,(D,)H,W], W [M,C/groups,(kd,)kh,kw], optional B [M] */
+    OP_BATCH_NORM,    /* X, scale, B, mean, var: all [C] */
+    OP_RELU,
+    OP_CLIP,
+    OP_ADD,           /* A, B, broadcast as NumPy does */
+    OP_MUL,
+    OP_MAX_POOL,
+    OP_AVERAGE_POOL,
+    OP_GLOBAL_AVERAGE_POOL,
+    OP_RESHAPE,       /* also Flatten, Squeeze, Unsqueeze: the target is resolved at import */
+    OP_GEMM,          /* A [M,K], B [K,N], optional C broadcast to [M,N] */
+    OP_MATMUL,        /* as NumPy's matmul */
+    OP_SOFTMAX,
+    OP_CONCAT,
+    OP_IDENTITY,      /* also Dropout at inference */
+    OP_LAYER_NORM,    /* X, scale, optional B, over the axes from params.norm.axis on */
+    OP_COUNT
+};
+
+struct op_window { /* convolution and pools; [0] depth, [1] height, [2] width */
+    int32_t spatial;               /* spatial axes the model has: 1, 2 or 3; absent ones lead, with kernel 1 */
+    int32_t groups;                /* convolution only; else 1 */
+    int32_t kernel[OP_SPATIAL];
+    int32_t stride[OP_SPATIAL];
+    int32_t dilation[OP_SPATIAL];
+    int32_t pad_begin[OP_SPATIAL]; /* resolved: auto_pad is gone */
+    int32_t pad_end[OP_SPATIAL];
+    int32_t ceil_mode;             /* pools */
+    int32_t count_include_pad;     /* average pool */
+};
+struct op_batch_norm { float epsilon; };
+struct op_clip { float min, max; }; /* -INFINITY / INFINITY where absent */
+struct op_gemm { float alpha, beta; int32_t trans_a, trans_b; };
+struct op_axis { int32_t axis; /* 0..rank-1, negative ones resolved */
+                 int32_t flatten; /* Softmax before opset 13: over all axes from `axis` on */ };
+struct op_reshape { struct shape target; }; /* fully resolved, for one item */
+struct op_norm { int32_t axis; float epsilon; };
+
+union op_params {
+    struct op_window window;
+    struct op_batch_norm batch_norm;
+    struct op_clip clip;
+    struct op_gemm gemm;
+    struct op_axis axis;
+    struct op_reshape reshape;
+    struct op_norm norm;
+    uint8_t raw[128];
+};
+_Static_assert(sizeof(union op_params) == 128, "op_params is part of the image format");
+
+/* "Conv", "BatchNormalization", …: ONNX's names. */
+const char *op_name(enum op op);
+
+/* Checks parameters and input shapes of one operator and gives its output's
+ * shape. Absent optional inputs have rank -1. Every value that a kernel relies
+ * on is checked here, from untrusted records. 0, or -1 with `e` set. */
+int op_check(enum op op, const union op_params *p, const struct shape *in, int n_in,
+             struct shape *out, struct err *e);
+
+#endif

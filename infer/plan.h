@@ -1,0 +1,42 @@
+/* From graph to image: what runs, in which order, where every tensor lies.
+ *
+ *   graph -> fold (normalisation into convolutions, after CLP)
+ *         -> fuse (residual add, activation)
+ *         -> drop (dead nodes; reshapes and identities become other names of their input)
+ *         -> choose (an algorithm per step)
+ *         -> place (arena offsets by lifetime; concatenations write in place)
+ *         -> image_write
+ *
+ * Runs in the import worker: no BLAS, no threads, no files. */
+#ifndef INFER_PLAN_H
+#define INFER_PLAN_H
+
+#include "infer/graph.h"
+#include "infer/image.h"
+
+struct plan_options {
+    enum image_isa isa;
+    bool reference; /* every step by its plain twin, nothing fused: what tests compare with */
+};
+
+struct plan_metadata { /* all borrowed during the call */
+    uint8_t source_sha256[32];
+    struct image_preprocess preprocess;
+    const char *const *labels;
+    uint32_t n_labels;
+    const void *report;
+    size_t report_bytes;
+};
+
+struct plan; /* edits and borrows the graph: free the plan first */
+
+int plan_make(struct graph *g, const struct plan_options *o, struct plan **out, struct err *e);
+void plan_free(struct plan *p);
+
+/* Size of the image to come, so that the caller can make room (ftruncate). */
+size_t plan_image_bytes(const struct plan *p, const struct plan_metadata *m);
+/* Writes the image into `out` (zeroed, 64-byte aligned, plan_image_bytes long), self digest included. */
+int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *out, size_t bytes,
+                struct err *e);
+
+#endif
