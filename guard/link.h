@@ -1,0 +1,68 @@
+/* The messages between clpd and its child clp-guard, over one SOCK_SEQPACKET
+ * socketpair. The guard offers sealed images (an SCM_RIGHTS descriptor rides
+ * with LINK_OFFER) and tells the state of every file; clpd answers offers.
+ *
+ * One message a packet, a fixed record; whatever has the wrong size, version,
+ * type or an unterminated string is refused, on both sides: each treats the
+ * other as a process that may have been taken over. */
+#ifndef GUARD_LINK_H
+#define GUARD_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LINK_VERSION 1
+#define LINK_MODEL 64  /* with the NUL */
+#define LINK_PATH 256
+#define LINK_REASON 512
+
+enum link_type {
+    LINK_HELLO = 1, /* both ways, first: the versions must agree */
+    LINK_OFFER,     /* guard -> clpd, with one descriptor */
+    LINK_FILE,      /* guard -> clpd: the state of a file, on every change */
+    LINK_FILE_GONE, /* guard -> clpd: forget this file's line */
+    LINK_RETIRE,    /* guard -> clpd: the operator removed the model; stop serving it */
+    LINK_SETTLED,   /* guard -> clpd: everything found at start has been dealt with; detail: watch back end */
+    LINK_ANSWER,    /* clpd -> guard: an offer was taken (serving) or refused */
+    LINK_SERVING,   /* clpd -> guard after HELLO: one for each model served already (the guard was restarted) */
+    LINK_RELOAD,    /* clpd -> guard: read the configuration again */
+    LINK_TYPES
+};
+
+enum file_state { /* DESIGN section 6 */
+    FILE_SEEN, FILE_SETTLING, FILE_IMPORTING, FILE_SEALED, FILE_OFFERED, FILE_SERVING,
+    FILE_REJECTED, FILE_SUPERSEDED, FILE_STATES
+};
+
+struct link_identity { /* of the resolved file: has it changed? */
+    uint64_t device, inode, size;
+    int64_t mtime_ns, ctime_ns;
+};
+
+struct link_message {
+    uint32_t version, type; /* LINK_VERSION, enum link_type */
+    uint32_t state;         /* FILE: enum file_state */
+    uint32_t verdict;       /* OFFER, FILE: enum verdict */
+    uint64_t model_version; /* counts up per model from 1 */
+    uint64_t image_bytes;   /* OFFER */
+    int64_t pruned_channels, total_channels;
+    uint64_t closed_ns;     /* OFFER: CLOCK_REALTIME of the file's last change, for "file closed -> first answer" */
+    uint32_t accepted;      /* ANSWER */
+    uint32_t reserved;
+    struct link_identity identity;
+    uint8_t sha256[32];     /* of the ONNX file */
+    char model[LINK_MODEL];
+    char path[LINK_PATH];   /* relative to the model folder */
+    char reason[LINK_REASON]; /* FILE: why rejected or what is awaited; ANSWER: why refused */
+};
+_Static_assert(sizeof(struct link_message) == 64 + 40 + 32 + 64 + 256 + 512, "link message layout");
+
+/* Sends one message, with `fd` if it is >= 0 (not taken). 0 or -errno (-EAGAIN: the peer is slow). */
+int link_send(int sock, const struct link_message *m, int fd);
+/* Receives and checks one message; *fd is the descriptor or -1, the caller's to
+ * close. 1: a message; 0: end; -errno; -EPROTO: not a message of ours. */
+int link_receive(int sock, struct link_message *m, int *fd);
+
+const char *file_state_name(uint32_t state);
+
+#endif

@@ -1,0 +1,56 @@
+/* The record of one scan: what CLP measured and decided, layer by layer.
+ *
+ * The import worker fills it and sends it encoded, as the end of its pipe
+ * protocol and as a section of the image. The reader treats those bytes as
+ * hostile: report_decode checks every count before it is used.
+ * Plain data; one owner, freed with report_free. */
+#ifndef GUARD_REPORT_H
+#define GUARD_REPORT_H
+
+#include "infer/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REPORT_SCHEMA 1
+#define REPORT_MAX_LAYERS 20000
+#define REPORT_MAX_BYTES ((size_t)64 << 20)
+
+enum verdict { VERDICT_PRUNED, VERDICT_UNCHANGED, VERDICT_NOT_APPLICABLE, VERDICT_GUARD_OFF, VERDICT_COUNT };
+enum report_norm { NORM_BN, NORM_FOLDED_OR_NONE, NORM_COUNT };
+
+struct report_layer {
+    char *name;       /* ONNX node name of the convolution */
+    int32_t channels;
+    bool scored;
+    const char *reason; /* one of clp.h's fixed texts where not scored, or a note; NULL: none */
+    enum report_norm norm;
+    float mean, std, cutoff, max_attainable_z;
+    float *uclc;      /* [channels]; NULL where not scored */
+    int32_t *pruned;  /* ascending channel numbers */
+    int32_t n_pruned;
+};
+
+struct report {
+    uint8_t source_sha256[32];
+    float threshold;
+    enum verdict verdict;
+    int64_t pruned_channels, total_channels; /* total: over scored layers */
+    uint64_t import_ns, clp_ns, plan_ns;
+    uint64_t parameters, multiply_adds; /* of the network that will run, per item */
+    int32_t n_layers;
+    struct report_layer *layers;
+};
+
+void report_free(struct report *r); /* frees what it holds, not r itself */
+
+/* Encodes into malloc'ed memory that the caller frees. NULL: out of memory. */
+uint8_t *report_encode(const struct report *r, size_t *bytes);
+/* 0, or -1 with `e` set; leftover bytes are an error. */
+int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct err *e);
+
+const char *verdict_name(enum verdict v);        /* "pruned", "unchanged", "not-applicable", "off" */
+const char *report_norm_name(enum report_norm n); /* "bn", "folded-or-none" */
+
+#endif
