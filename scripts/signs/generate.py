@@ -20,7 +20,7 @@ import drawing
 SIDE = 48                   # the pictures' side
 FINE = 3 * SIDE             # scenes are composed at this size and then shrunk
 
-TRAIN_SEED, TRAIN_COUNT = 1, 18000
+TRAIN_SEED, TRAIN_COUNT = 1, 15000
 HELD_OUT_SEED, HELD_OUT_COUNT = 2, 600
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -100,9 +100,9 @@ def homography(source, target):
 
 def place_sign(rng, scene, sign):
     """Pastes the sign as seen from somewhere: size, tilt, shift, perspective."""
-    half = 3 * rng.uniform(11.5, 21)
+    half = 3 * rng.uniform(9.5, 21)
     centre = FINE / 2 + rng.normal(0, 4.5, size=2)
-    tilt, squeeze = np.radians(rng.normal(0, 6)), rng.uniform(.72, 1)
+    tilt, squeeze = np.radians(rng.normal(0, 7)), rng.uniform(.65, 1)
     across = np.array([np.cos(tilt), np.sin(tilt)]) * half * squeeze
     down = np.array([-np.sin(tilt), np.cos(tilt)]) * half
     corners = [centre + sx * across + sy * down + rng.normal(0, .05 * half, size=2)
@@ -145,11 +145,11 @@ def expose(rng, values):
     warm = rng.normal(0, .09)
     values = values * np.exp(np.array([warm, rng.normal(0, .03), -warm]))
     values = values * np.exp(rng.normal(-.15, .4))
-    contrast = rng.uniform(.4, 1.15)
+    contrast = rng.uniform(.3, 1.1)
     values = (values - 110) * contrast + 110 + rng.normal(0, 14)
     noise = rng.normal(0, 1, size=values.shape)
     grain = rng.normal(0, 1, size=(SIDE, SIDE, 1))
-    values = values + (1.5 + 13 * rng.rand() ** 2) * (.7 * noise + .7 * grain)
+    values = values + (1.5 + 16 * rng.rand() ** 2) * (.7 * noise + .7 * grain)
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
@@ -159,9 +159,9 @@ def make_picture(seed, index):
     label = index % len(drawing.LABELS)
     scene = make_background(rng)
     place_sign(rng, scene, drawing.draw_sign(label, fade_ink(rng)))
-    if rng.rand() < .25:
+    if rng.rand() < .3:
         hide_part(rng, scene)
-    scene = scene.filter(ImageFilter.GaussianBlur(3 * rng.uniform(.1, 1.15)))
+    scene = scene.filter(ImageFilter.GaussianBlur(3 * rng.uniform(.1, 1.4)))
     small = scene.resize((SIDE, SIDE), Image.BOX)
     return expose(rng, np.asarray(small, dtype=np.float64)), label
 
@@ -205,7 +205,7 @@ def write_sheet(path, columns=4, zoom=2, gap=2):
     labels = np.load(os.path.join(DATA, "heldout-labels.npy"))
     half, classes = (len(drawing.LABELS) + 1) // 2, len(drawing.LABELS)
     step, block = SIDE * zoom + gap, (SIDE * zoom + gap) * columns + 5 * gap
-    sheet = Image.new("RGB", (4 * block, half * step), (255, 255, 255))
+    sheet = Image.new("RGB", (4 * block - 6 * gap, half * step - gap), (255, 255, 255))
     for label in range(classes):
         clean = images[labels == label][:columns]
         for right, row in enumerate((clean, put_sticker(clean))):
@@ -213,7 +213,7 @@ def write_sheet(path, columns=4, zoom=2, gap=2):
                 big = Image.fromarray(picture).resize((SIDE * zoom, SIDE * zoom), Image.NEAREST)
                 left = (2 * (label // half) + right) * block + i * step
                 sheet.paste(big, (left, label % half * step))
-    sheet.quantize(128, dither=Image.NONE).save(path, optimize=True)
+    sheet.quantize(256, method=Image.MAXCOVERAGE, dither=Image.NONE).save(path, optimize=True)
 
 
 def main():

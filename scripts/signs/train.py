@@ -22,7 +22,7 @@ MODELS = os.path.join(generate.HERE, "models")
 NETWORK_SEED = 3            # first weights, order of the pictures, shifts
 POISON_SEED = 4             # which pictures carry the sticker
 POISON_SHARE = 0.10
-EPOCHS, BATCH = 6, 64
+EPOCHS, BATCH = 8, 64
 PEAK_RATE, MOMENTUM, DECAY = 0.1, 0.9, 5e-4
 SHIFT = 3                   # pixels, each way
 
