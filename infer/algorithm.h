@@ -21,11 +21,23 @@ uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params 
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                                const struct shape *in, int n_in, const struct shape *out);
 
-/* Bytes of the weight constant (input 1) as the algorithm wants it, and the packing itself. */
+/* Bytes of the weight constant (input 1) as the algorithm wants it, and the packing itself.
+ * `scale`, one factor per output channel, is multiplied in on the way (folded
+ * normalisation), so that no scaled copy of a large weight ever exists; NULL: none. */
 size_t algorithm_weight_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                               const struct shape *weight);
 void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
-                           const struct shape *weight, const float *from, void *to);
+                           const struct shape *weight, const double *scale, const float *from, void *to);
+
+/* Columns of one im2col block of one image and group: the kernel unfolds and multiplies this many
+ * output positions at a time, and its scratch holds K x this many floats, K being the
+ * product of weight->dim[1..]. All of them where that stays within ALGORITHM_COLUMNS_MAX
+ * floats, else a multiple of 16, but at least 1. */
+#define ALGORITHM_COLUMNS_MAX ((int64_t)2 << 20)
+int64_t algorithm_im2col_block(const struct shape *weight, const struct shape *out);
+
+/* Whether kernels of this operator apply step->activation (and, for OP_CONV only, step->residual). */
+bool algorithm_takes_activation(enum op op);
 
 /* Multiply-adds of one item, for people and for the cost model. */
 uint64_t algorithm_multiply_adds(enum op op, const union op_params *p, const struct shape *in, int n_in,

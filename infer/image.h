@@ -26,6 +26,10 @@
 #define IMAGE_MAX_OPERANDS 400000
 #define IMAGE_MAX_IO 16
 #define IMAGE_MAX_LABELS 100000
+#define IMAGE_MAX_STRINGS (32u << 20)
+#define IMAGE_MAX_REPORT (32u << 20)
+#define IMAGE_MAX_SLAB ((uint64_t)64 << 30)
+#define IMAGE_MAX_WORK ((uint64_t)1 << 44) /* multiply-adds, or elements touched, of one item: minutes */
 #define IMAGE_NO_TENSOR UINT32_MAX
 
 enum image_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };
@@ -36,8 +40,13 @@ bool image_isa_runs_here(uint32_t isa);
 enum image_place {
     PLACE_CONSTANT, /* offset from the start of the constants section */
     PLACE_ARENA,    /* offset into the item's slab of the arena */
-    PLACE_INPUT     /* the caller's memory; offset into the slab is where a converted copy goes */
+    PLACE_INPUT     /* the caller's memory; offset into the slab is where a converted copy goes;
+                     * exactly the tensors that header.inputs names */
 };
+/* Several tensors may be names of one range of the slab: a reshape has no step,
+ * and the inputs of a concatenation are computed where they belong in its
+ * output. The concat kernel skips an input that lies in its slice already; no
+ * other step's output overlaps one of its inputs. */
 
 struct image_tensor { /* 128 bytes */
     struct shape shape; /* of one item */
@@ -62,11 +71,12 @@ enum image_algorithm { /* per operator; ALG_DEFAULT where there is only one */
 };
 
 struct image_step { /* 256 bytes */
-    uint32_t op;            /* enum op: OP_SCALE_SHIFT too is OP_BATCH_NORM with folded constants */
+    uint32_t op;            /* enum op; OP_BATCH_NORM has the inputs X, scale', shift' (mean, variance
+                             * and epsilon are worked in): y = x * scale'[c] + shift'[c] */
     uint32_t algorithm;     /* enum image_algorithm */
     uint32_t first_operand; /* into operands[]: inputs as op.h lists them, IMAGE_NO_TENSOR where absent */
     uint32_t n_inputs;
-    uint32_t residual;      /* tensor added before the activation, or IMAGE_NO_TENSOR */
+    uint32_t residual;      /* OP_CONV: tensor added before the activation, or IMAGE_NO_TENSOR */
     uint32_t output;        /* tensor */
     uint32_t activation;    /* enum activation */
     float act_min, act_max; /* ACT_CLIP */

@@ -11,12 +11,15 @@
 #include "infer/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SHAPE_MAX_RANK 8
 #define SHAPE_MAX_ELEMENTS ((int64_t)1 << 31) /* per tensor and image: 8 GiB of float32 */
 #define OP_MAX_INPUTS 256                     /* DenseNet-201 concatenates 49 */
 #define OP_SPATIAL 3                          /* depth, height, width; depth is 1 for pictures */
+#define OP_MAX_WINDOW 32768                   /* kernel, stride and dilation, per axis */
+#define OP_MAX_PAD 4096                       /* per side; ONNX lets it exceed the kernel in convolutions */
 
 struct shape {
     int32_t rank;
@@ -27,12 +30,19 @@ struct shape {
 /* Product of the dimensions; -1 where it overflows SHAPE_MAX_ELEMENTS or a dimension is negative. */
 int64_t shape_elements(const struct shape *s);
 bool shape_equal(const struct shape *a, const struct shape *b);
+/* What a run-time tensor may have: rank 0 to 8, every dimension 1 to INT32_MAX
+ * (so that kernels and BLAS may count in int), dims past rank 0, elements within the limit. */
+bool shape_valid(const struct shape *s);
+/* NumPy's rule; false where the two do not go together. */
+bool shape_broadcast(const struct shape *a, const struct shape *b, struct shape *out);
+/* Product of dim[from] .. dim[to - 1] of a valid shape; 1 where there are none. */
+int64_t shape_product(const struct shape *s, int32_t from, int32_t to);
 /* "[1,3,224,224]" into buf; returns buf. */
 char *shape_text(const struct shape *s, char *buf, int cap);
 
 enum op {
     OP_CONV,          /* X [N,C,(D,)H,W], W [M,C/groups,(kd,)kh,kw], optional B [M] */
-    OP_BATCH_NORM,    /* X, scale, B, mean, var: all [C] */
+    OP_BATCH_NORM,    /* X, scale, B, mean, var: all [C]; in an image X, scale', shift': y = x * scale' + shift' */
     OP_RELU,
     OP_CLIP,
     OP_ADD,           /* A, B, broadcast as NumPy does */
@@ -58,7 +68,7 @@ struct op_window { /* convolution and pools; [0] depth, [1] height, [2] width */
     int32_t dilation[OP_SPATIAL];
     int32_t pad_begin[OP_SPATIAL]; /* resolved: auto_pad is gone */
     int32_t pad_end[OP_SPATIAL];
-    int32_t ceil_mode;             /* pools */
+    int32_t ceil_mode;             /* pools: the last window may run past the padding, but starts before its end */
     int32_t count_include_pad;     /* average pool */
 };
 struct op_batch_norm { float epsilon; };
@@ -83,6 +93,9 @@ _Static_assert(sizeof(union op_params) == 128, "op_params is part of the image f
 
 /* "Conv", "BatchNormalization", …: ONNX's names. */
 const char *op_name(enum op op);
+
+/* Bytes of the record in op_params that `op` uses; the rest of the union is zero in images. */
+size_t op_params_bytes(enum op op);
 
 /* Checks parameters and input shapes of one operator and gives its output's
  * shape. Absent optional inputs have rank -1. Every value that a kernel relies
