@@ -24,7 +24,7 @@ struct report_layer {
     char *name;       /* ONNX node name of the convolution */
     int32_t channels;
     bool scored;
-    const char *reason; /* one of clp.h's fixed texts where not scored, or a note; NULL: none */
+    const char *reason; /* why it is not scored, or a note on the score; NULL: none */
     enum report_norm norm;
     float mean, std, cutoff, max_attainable_z;
     float *uclc;      /* [channels]; NULL where not scored */
@@ -41,6 +41,7 @@ struct report {
     uint64_t parameters, multiply_adds; /* of the network that will run, per item */
     int32_t n_layers;
     struct report_layer *layers;
+    bool decoded; /* reasons are then owned, too */
 };
 
 void report_free(struct report *r); /* frees what it holds, not r itself */

@@ -1,0 +1,127 @@
+# clpd: one Makefile, not recursive. `make` builds, `make help` lists the rest.
+# V=1 shows the commands; BUILD=dir keeps a second build beside the first.
+
+BUILD   ?= build
+PREFIX  ?= /usr/local
+CC      ?= gcc
+VERSION := 0.1.0
+V       ?= 0
+Q       := $(if $(filter 1,$(V)),,@)
+
+WARN     := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla
+HARDEN   := -fstack-protector-strong -fPIE
+CFLAGS   ?= -O2 -g
+SANITIZE ?=
+FORTIFY  := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+BASE     := -std=gnu11 -I. -D_GNU_SOURCE -DCLPD_VERSION=\"$(VERSION)\" -pthread $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE)
+LDBASE   := -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(SANITIZE)
+
+PKG      ?= pkg-config
+OPENBLAS := /usr/lib/$(shell $(CC) -print-multiarch)/openblas-serial
+BLAS_CFLAGS := -I/usr/include/$(shell $(CC) -print-multiarch)/openblas-serial
+# Debian keeps the serial build beside the usual search path; the run path makes
+# sure that the threaded one is never taken in its place.
+BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
+
+# --- what each program is made of: the folders are the trust boundaries ---------
+# The planner's half of infer/ knows no BLAS; the engine's half does.
+ENGINE_SRC := $(wildcard infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
+PLAN_SRC   := $(filter-out $(ENGINE_SRC) infer/npy.c,$(wildcard infer/*.c))
+IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
+CONFIG_SRC := $(wildcard config/*.c)
+GUARD_SRC  := $(wildcard guard/*.c)
+SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/report.c
+DAEMON_SRC := $(wildcard daemon/*.c)
+CLIENT_LIB := client/clpd.c
+CLPCTL_SRC := $(filter-out $(CLIENT_LIB),$(wildcard client/*.c))
+TEST_SRC   := $(wildcard tests/*.c)
+
+clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(IMAGE_SRC) $(ENGINE_SRC)
+clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
+clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
+MAINS         := daemon/main.c guard/main.c client/clpctl.c
+tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC)))
+
+clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lm
+clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
+clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
+tests_LIBS     := -lcunit -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
+
+PROGRAMS := clpd clp-guard clpctl
+OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+.PHONY: all
+all: $(PROGRAMS:%=$(BUILD)/%) $(BUILD)/libclpd.a $(BUILD)/libclpd.so
+
+define program
+$(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
+	@echo "  LD    $$@"
+	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
+endef
+$(foreach p,$(PROGRAMS) tests,$(eval $(call program,$(p))))
+
+$(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.map
+	@echo "  LD    $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
+
+# Kernels are the one place where the optimiser earns its keep.
+$(call OBJ,$(ENGINE_SRC)): KERNEL_FLAGS := -O3 $(BLAS_CFLAGS)
+$(call OBJ,$(TEST_SRC)): KERNEL_FLAGS := $(BLAS_CFLAGS) -DTEST_BUILD=\"$(abspath $(BUILD))\"
+
+$(BUILD)/obj/%.o: %.c
+	@echo "  CC    $<"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
+
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS)))
+
+# --- checks ------------------------------------------------------------------------
+.PHONY: test unit e2e asan clang lint format format-check boundaries
+test: unit boundaries e2e          ## everything that CI runs: unit suites, trust boundaries, end to end
+unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
+	$(BUILD)/tests
+e2e: all                           ## the daemon, the guard and the clients together
+	tests/e2e/run $(BUILD)
+boundaries: all                    ## which program links what, and which folder includes what
+	tests/boundaries $(BUILD)
+ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+asan:                              ## the same suites under AddressSanitizer and UBSan
+	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" test
+clang:                             ## build with clang, to see its warnings
+	$(Q)$(MAKE) --no-print-directory BUILD=build/clang CC=clang CFLAGS="-O2 -g -Werror" all build/clang/tests
+lint:                              ## clang-tidy and cppcheck
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. daemon guard infer config client
+format:                            ## rewrite the sources in the house format
+	clang-format -i $(wildcard */*.c */*.h)
+format-check:                      ## fail where the format is not the house's
+	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
+
+# --- install -----------------------------------------------------------------------
+DESTDIR ?=
+bindir      := $(PREFIX)/bin
+sbindir     := $(PREFIX)/sbin
+libdir      := $(PREFIX)/lib
+libexecdir  := $(PREFIX)/libexec/clpd
+includedir  := $(PREFIX)/include/clpd
+sysconfdir  ?= /etc/clpd
+.PHONY: install clean help
+install: all                       ## into PREFIX (default /usr/local); DESTDIR is honoured
+	install -Dm755 $(BUILD)/clpd $(DESTDIR)$(sbindir)/clpd
+	install -Dm755 $(BUILD)/clp-guard $(DESTDIR)$(libexecdir)/clp-guard
+	install -Dm755 $(BUILD)/clpctl $(DESTDIR)$(bindir)/clpctl
+	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
+	install -Dm755 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
+	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
+	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
+	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
+	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml
+	install -Dm644 systemd/clpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clpd.service
+clean:                             ## remove what was built
+	rm -rf $(BUILD)
+help:                              ## this list
+	@echo "make                build $(PROGRAMS) and libclpd into $(BUILD)/"
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-14s %s\n",$$1,$$2}' Makefile
