@@ -1,0 +1,516 @@
+/* libclpd: one connection to clpd; frames out, checked answers in.
+ *
+ *     submit -> slot (remembers what was asked) -> frame to the kernel
+ *     bytes in -> `in` -> one whole frame -> copied to `frame` -> checked against its slot
+ *
+ * The daemon's bytes are not trusted: a reply counts only if its id names a
+ * slot in use and its sizes agree with that slot, to the byte. An id is
+ * generation | slot, so a late or repeated answer hits nothing.
+ * No dependency but libc; no thread of its own. */
+#include "client/clpd.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire's structures are little-endian");
+
+#define MAX_REPLY    ((size_t)256 << 20) /* far over 1,000 pictures with 10,000 scores each */
+#define FIRST_BUFFER ((size_t)16 << 10)
+#define NO_SLOT      UINT32_MAX
+
+struct slot {
+    uint32_t generation; /* of the request in it; counts up with each use */
+    uint32_t next_free;
+    uint32_t items;
+    uint16_t top_k;
+    uint8_t want_scores;
+    uint8_t type; /* enum clpd_frame_type; 0: free */
+};
+
+struct clpd {
+    int fd;
+    int broken;      /* -errno of what ended the connection; 0: it stands */
+    bool no_sending; /* the daemon has closed, or shut its ear: answers may still lie in the socket */
+    int timeout_ms;
+    struct slot *slots;
+    uint32_t n_slots, first_free, pending;
+    uint8_t *in; /* bytes [in_begin, in_end) are not consumed */
+    size_t in_size, in_begin, in_end;
+    uint8_t *frame; /* body of the answer given out last, and a NUL */
+    size_t frame_size;
+    char error[320];
+};
+
+static int fail(struct clpd *c, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int fail(struct clpd *c, int code, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(c->error, sizeof c->error, fmt, ap);
+    va_end(ap);
+    return code;
+}
+
+/* For errors after which the two sides no longer agree on where a frame begins. */
+static int break_off(struct clpd *c, int code, const char *what) {
+    c->broken = code;
+    return fail(c, code, "%s", what);
+}
+
+int clpd_connect(const char *path, struct clpd **out) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    *out = NULL;
+    if (!path) path = getenv("CLPD_SOCKET");
+    if (!path || !*path) path = CLPD_DEFAULT_SOCKET;
+    if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, strlen(path) + 1);
+
+    struct clpd *c = calloc(1, sizeof *c);
+    if (!c) return -ENOMEM;
+    c->first_free = NO_SLOT;
+    c->timeout_ms = -1;
+    int rc;
+    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (c->fd < 0) goto err_socket;
+    do rc = connect(c->fd, (const struct sockaddr *)&address, sizeof address);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0) goto err_connect;
+    *out = c;
+    return 0;
+
+err_connect:
+    rc = errno;
+    (void)close(c->fd);
+    errno = rc;
+err_socket:
+    rc = -errno;
+    free(c);
+    return rc;
+}
+
+void clpd_close(struct clpd *c) {
+    if (!c) return;
+    (void)close(c->fd);
+    free(c->slots);
+    free(c->in);
+    free(c->frame);
+    free(c);
+}
+
+void clpd_set_timeout(struct clpd *c, int ms) {
+    c->timeout_ms = ms < 0 ? -1 : ms;
+}
+uint32_t clpd_pending(const struct clpd *c) {
+    return c->pending;
+}
+int clpd_fd(const struct clpd *c) {
+    return c->fd;
+}
+const char *clpd_error(const struct clpd *c) {
+    return c->error;
+}
+
+/* --- time ------------------------------------------------------------------------ */
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t deadline_of(int timeout_ms) {
+    return timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+}
+
+/* Waits for `events`. 1: ready, 0: the deadline (-1: none) has passed, -errno. */
+static int await(struct clpd *c, short events, int64_t deadline) {
+    struct pollfd p = {.fd = c->fd, .events = events};
+    for (;;) {
+        int64_t left = deadline < 0 ? -1 : deadline - now_ms();
+        if (deadline >= 0 && left < 0) left = 0;
+        int n = poll(&p, 1, (int)left);
+        if (n >= 0) return n;
+        if (errno != EINTR) return fail(c, -errno, "poll: %s", strerror(errno));
+    }
+}
+
+/* --- slots ----------------------------------------------------------------------- */
+
+static int slots_grow(struct clpd *c) {
+    uint32_t n = c->n_slots ? c->n_slots * 2 : 16;
+    if (n > (1u << 24)) return fail(c, -ENOBUFS, "too many requests without an answer");
+    struct slot *more = realloc(c->slots, n * sizeof *more);
+    if (!more) return fail(c, -ENOMEM, "out of memory");
+    for (uint32_t i = c->n_slots; i < n; i++)
+        more[i] = (struct slot){.next_free = i + 1 < n ? i + 1 : c->first_free};
+    c->first_free = c->n_slots;
+    c->slots = more;
+    c->n_slots = n;
+    return 0;
+}
+
+static int slot_take(struct clpd *c, const struct slot *want, uint64_t *id) {
+    int rc = c->first_free == NO_SLOT ? slots_grow(c) : 0;
+    if (rc < 0) return rc;
+    uint32_t i = c->first_free;
+    struct slot *s = &c->slots[i];
+    uint32_t generation = s->generation + 1 ? s->generation + 1 : 1; /* so that no id is 0 */
+    c->first_free = s->next_free;
+    *s = *want;
+    s->generation = generation;
+    c->pending++;
+    *id = (uint64_t)generation << 32 | i;
+    return 0;
+}
+
+static struct slot *slot_find(const struct clpd *c, uint64_t id) {
+    uint32_t i = (uint32_t)id;
+    if (i >= c->n_slots || c->slots[i].generation != (uint32_t)(id >> 32)) return NULL;
+    return c->slots[i].type ? &c->slots[i] : NULL;
+}
+
+static void slot_give_back(struct clpd *c, struct slot *s) {
+    s->type = 0;
+    s->next_free = c->first_free;
+    c->first_free = (uint32_t)(s - c->slots);
+    c->pending--;
+}
+
+/* --- bytes in -------------------------------------------------------------------- */
+
+static int make_room(struct clpd *c) {
+    if (c->in_begin == c->in_end) c->in_begin = c->in_end = 0;
+    if (c->in_end < c->in_size) return 0;
+    if (c->in_begin > c->in_size / 2) { /* moves at most what it made free: linear over all */
+        memmove(c->in, c->in + c->in_begin, c->in_end - c->in_begin);
+        c->in_end -= c->in_begin;
+        c->in_begin = 0;
+        return 0;
+    }
+    /* Grows with what has come, not with what a header promises. */
+    size_t size = c->in_size ? c->in_size * 2 : FIRST_BUFFER;
+    if (size > 2 * MAX_REPLY) return break_off(c, -ENOBUFS, "more unread answers than can be kept");
+    uint8_t *more = realloc(c->in, size);
+    if (!more) return break_off(c, -ENOMEM, "out of memory");
+    c->in = more;
+    c->in_size = size;
+    return 0;
+}
+
+/* Reads what is there, waiting for a first byte if `block`. Bytes read, 0: the end, or -errno (-EAGAIN:
+ * nothing). */
+static ssize_t fill(struct clpd *c, bool block) {
+    int rc = make_room(c);
+    if (rc < 0) return rc;
+    ssize_t n;
+    do n = recv(c->fd, c->in + c->in_end, c->in_size - c->in_end, block ? 0 : MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return errno == EWOULDBLOCK ? -EAGAIN : -errno;
+    c->in_end += (size_t)n;
+    return n;
+}
+
+/* --- answers --------------------------------------------------------------------- */
+
+static int refuse(struct clpd *c, const char *why) {
+    char text[128];
+    (void)snprintf(text, sizeof text, "the answer is not clpd's protocol: %s", why);
+    return break_off(c, -EPROTO, text);
+}
+
+/* Control characters in the daemon's texts must not reach a terminal. */
+static void make_printable(char *s) {
+    for (; *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
+}
+
+static int check_top(const struct clpd_reply *a, const uint8_t *top) {
+    for (size_t i = 0; i < (size_t)a->items * a->top_k; i++) {
+        struct clpd_top t;
+        memcpy(&t, top + i * sizeof t, sizeof t);
+        if (t.index >= a->classes) return -1;
+        if (t.label != CLPD_NO_LABEL && t.label >= a->text_bytes) return -1;
+    }
+    return 0;
+}
+
+/* An answer with status OK: `bytes` of body are c->frame. */
+static int read_classes(struct clpd *c, const struct slot *s, const struct clpd_reply *a, size_t bytes,
+                        struct clpd_result *r) {
+    if (a->items != s->items) return refuse(c, "as many items as were not asked for");
+    if (a->has_scores != s->want_scores) return refuse(c, "scores that were not asked for, or none");
+    if (a->top_k > s->top_k || a->top_k > a->classes) return refuse(c, "more classes than asked for");
+    uint64_t scores = a->has_scores ? (uint64_t)a->items * a->classes : 0;
+    if (scores > MAX_REPLY / sizeof(float))
+        return refuse(c, "too many scores"); /* so that nothing below wraps */
+    uint64_t tops = (uint64_t)a->items * a->top_k;
+    if (tops > MAX_REPLY / sizeof(struct clpd_top)) return refuse(c, "too many classes");
+    uint64_t want = sizeof *a + scores * sizeof(float) + tops * sizeof(struct clpd_top) + a->text_bytes;
+    if (want != bytes) return refuse(c, "its length and its counts disagree");
+    const uint8_t *score = c->frame + sizeof *a, *top = score + scores * sizeof(float);
+    const uint8_t *text = top + tops * sizeof(struct clpd_top);
+    if (a->text_bytes && text[a->text_bytes - 1]) return refuse(c, "a label without an end");
+    if (check_top(a, top) < 0) return refuse(c, "a class or a label out of range");
+    r->scores = scores ? (const float *)(const void *)score : NULL; /* malloc'ed + a multiple of 4 */
+    r->top = tops ? (const struct clpd_top *)(const void *)top : NULL;
+    r->labels = a->text_bytes ? (const char *)text : NULL;
+    r->label_bytes = a->text_bytes;
+    return 0;
+}
+
+static int read_reply(struct clpd *c, const struct clpd_header *h, struct clpd_result *r) {
+    struct clpd_reply a;
+    size_t bytes = (size_t)h->bytes;
+    if (bytes < sizeof a) return refuse(c, "a reply cut short");
+    memcpy(&a, c->frame, sizeof a);
+    char *text = (char *)c->frame + sizeof a;
+    struct slot *s = slot_find(c, h->id);
+    if (a.status != CLPD_OK) {
+        if (bytes != sizeof a + a.text_bytes) return refuse(c, "its length and its counts disagree");
+        make_printable(text); /* read_frame has put a NUL behind it */
+        r->text = text;
+    }
+    if (h->type == CLPD_ERROR && (a.status == CLPD_OK || !s)) {
+        if (a.status == CLPD_OK) return refuse(c, "an error without a status");
+        c->broken = -EPROTO;
+        return fail(c, -EPROTO, "the daemon did not understand: %s (%.200s)", clpd_status_name(a.status),
+                    text);
+    }
+    if (!s) return refuse(c, "an answer to nothing");
+    if (h->type == CLPD_INFER_REPLY && s->type != CLPD_INFER) return refuse(c, "another kind of answer");
+    r->id = h->id;
+    r->status = a.status;
+    r->version = a.version;
+    r->queue_ns = a.queue_ns;
+    r->compute_ns = a.compute_ns;
+    r->batch = a.batch;
+    memcpy(r->sha256, a.sha256, sizeof r->sha256);
+    if (a.status == CLPD_OK) {
+        int rc = read_classes(c, s, &a, bytes, r);
+        if (rc < 0) return rc;
+        r->items = a.items;
+        r->classes = a.classes;
+        r->top_k = a.top_k;
+    }
+    slot_give_back(c, s);
+    return 1;
+}
+
+static int read_json(struct clpd *c, const struct clpd_header *h, struct clpd_result *r) {
+    struct slot *s = slot_find(c, h->id);
+    if (!s) return refuse(c, "an answer to nothing");
+    if (s->type == CLPD_INFER) return refuse(c, "another kind of answer");
+    if (memchr(c->frame, 0, (size_t)h->bytes)) return refuse(c, "JSON with a NUL in it");
+    r->id = h->id;
+    r->json = (const char *)c->frame;
+    r->json_bytes = (size_t)h->bytes;
+    slot_give_back(c, s);
+    return 1;
+}
+
+/* Copies the body out of `in`: aligned, NUL-terminated, and out of the way of later reads. */
+static int copy_frame(struct clpd *c, const uint8_t *body, size_t bytes) {
+    if (c->frame_size < bytes + 1) {
+        uint8_t *more = malloc(bytes + 1);
+        if (!more) return break_off(c, -ENOMEM, "out of memory");
+        free(c->frame);
+        c->frame = more;
+        c->frame_size = bytes + 1;
+    }
+    memcpy(c->frame, body, bytes);
+    c->frame[bytes] = 0;
+    return 0;
+}
+
+/* 1: *r holds an answer; 0: not a whole frame yet. */
+static int read_frame(struct clpd *c, struct clpd_result *r) {
+    struct clpd_header h;
+    size_t have = c->in_end - c->in_begin;
+    if (have < sizeof h) return 0;
+    const uint8_t *at = c->in + c->in_begin;
+    memcpy(&h, at, sizeof h);
+    if (h.magic != CLPD_MAGIC) return refuse(c, "no frame begins here");
+    if (h.version != CLPD_WIRE_VERSION) return refuse(c, "another version of it");
+    if (h.flags || h.reserved) return refuse(c, "flags that mean nothing");
+    if (h.bytes > MAX_REPLY) return refuse(c, "a frame over 256 MiB");
+    if (have - sizeof h < h.bytes) return 0;
+    int rc = copy_frame(c, at + sizeof h, (size_t)h.bytes);
+    if (rc < 0) return rc;
+    c->in_begin += sizeof h + (size_t)h.bytes;
+    memset(r, 0, sizeof *r);
+    r->text = "";
+    switch (h.type) {
+    case CLPD_INFER_REPLY:
+    case CLPD_ERROR: return read_reply(c, &h, r);
+    case CLPD_JSON_REPLY: return read_json(c, &h, r);
+    default: return refuse(c, "a frame that no daemon sends");
+    }
+}
+
+/* One answer before the deadline: 1, 0 (none came), or -errno. */
+static int take(struct clpd *c, int64_t deadline, struct clpd_result *r) {
+    for (;;) {
+        if (c->broken) return c->broken;
+        int rc = read_frame(c, r);
+        if (rc) return rc;
+        if (c->pending == 0 && c->in_begin == c->in_end) return 0;
+        /* Without a deadline the read itself waits: one system call instead of three. */
+        ssize_t n = fill(c, deadline < 0);
+        if (n > 0) continue;
+        if (n == 0) return break_off(c, -ECONNRESET, "the daemon closed the connection");
+        if (n != -EAGAIN) return break_off(c, (int)n, strerror((int)-n));
+        rc = await(c, POLLIN, deadline);
+        if (rc <= 0) return rc;
+    }
+}
+
+int clpd_poll(struct clpd *c, int timeout_ms, struct clpd_result *r) {
+    return take(c, deadline_of(timeout_ms), r);
+}
+
+/* --- requests -------------------------------------------------------------------- */
+
+static void advance(struct iovec *v, int n, size_t sent) {
+    for (int i = 0; i < n && sent; i++) {
+        size_t part = sent < v[i].iov_len ? sent : v[i].iov_len;
+        v[i].iov_base = (char *)v[i].iov_base + part;
+        v[i].iov_len -= part;
+        sent -= part;
+    }
+}
+
+/* Room to write may only come once the daemon's answers have been read: takes them in. */
+static int wait_to_send(struct clpd *c, int64_t deadline) {
+    int rc = await(c, POLLIN | POLLOUT, deadline);
+    if (rc < 0) return rc;
+    if (rc == 0) return break_off(c, -ETIMEDOUT, "the daemon takes no more bytes (timeout)");
+    ssize_t n = fill(c, false);
+    if (n == 0 || n == -ECONNRESET)
+        c->no_sending = true;
+    else if (n < 0 && n != -EAGAIN)
+        return (int)n;
+    return 0;
+}
+
+/* Sends it all. Where the daemon has stopped listening this is no failure: what
+ * it said before it did (a refusal, say) is still to be read, and poll tells. */
+static int send_all(struct clpd *c, struct iovec *v, int n) {
+    int64_t deadline = deadline_of(c->timeout_ms);
+    size_t left = 0;
+    for (int i = 0; i < n; i++) left += v[i].iov_len;
+    while (left && !c->no_sending) {
+        struct msghdr m = {.msg_iov = v, .msg_iovlen = (size_t)n};
+        ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0) {
+            advance(v, n, (size_t)sent);
+            left -= (size_t)sent;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            int rc = wait_to_send(c, deadline);
+            if (rc < 0) return rc;
+        } else if (errno == EPIPE || errno == ECONNRESET) {
+            c->no_sending = true;
+        } else if (errno != EINTR) {
+            int code = -errno;
+            return break_off(c, code, strerror(-code));
+        }
+    }
+    return 0;
+}
+
+/* Sends a frame for a new slot. `body` may be empty. */
+static int send_frame(struct clpd *c, const struct slot *want, const struct clpd_infer *head,
+                      const void *data, size_t bytes, uint64_t *id) {
+    if (c->broken) return c->broken;
+    if (c->no_sending) return fail(c, -EPIPE, "the daemon takes no more requests on this connection");
+    int rc = slot_take(c, want, id);
+    if (rc < 0) return rc;
+    struct {
+        struct clpd_header header;
+        struct clpd_infer infer;
+    } out = {.header = {.magic = CLPD_MAGIC, .version = CLPD_WIRE_VERSION, .type = want->type, .id = *id}};
+    size_t head_bytes = 0;
+    if (head) {
+        out.infer = *head;
+        head_bytes = sizeof *head;
+    }
+    out.header.bytes = head_bytes + bytes;
+    struct iovec v[2] = {{&out, sizeof out.header + head_bytes}, {(void *)(uintptr_t)data, bytes}};
+    return send_all(c, v, 2);
+}
+
+/* Bytes of the tensor; 0: dims or format make no sense. */
+static uint64_t tensor_bytes(const struct clpd_request *q) {
+    uint64_t n = q->format == CLPD_F32_NCHW ? sizeof(float) : 1;
+    int rank = 0;
+    while (rank < CLPD_MAX_RANK && q->dims[rank]) rank++;
+    for (int i = rank; i < CLPD_MAX_RANK; i++)
+        if (q->dims[i]) return 0;
+    if (rank == 0 || q->format > CLPD_U8_NHWC || (q->format == CLPD_U8_NHWC && rank != 4)) return 0;
+    for (int i = 0; i < rank; i++)
+        if (__builtin_mul_overflow(n, q->dims[i], &n) || n > (uint64_t)1 << 40) return 0;
+    return n;
+}
+
+int clpd_submit(struct clpd *c, const struct clpd_request *q, uint64_t *id) {
+    struct clpd_infer head = {.timeout_us = q->timeout_us,
+                              .top_k = q->top_k,
+                              .flags = q->want_scores ? CLPD_WANT_SCORES : 0,
+                              .format = (uint8_t)q->format};
+    uint64_t bytes = tensor_bytes(q), ignored;
+    size_t name = q->model ? strlen(q->model) : 0;
+    if (bytes == 0 || !q->data) return fail(c, -EINVAL, "no tensor has these dimensions in this format");
+    if (name >= sizeof head.model) return fail(c, -EINVAL, "the model's name is longer than 63 bytes");
+    if (q->top_k > CLPD_MAX_TOP_K) return fail(c, -EINVAL, "top_k is over %d", CLPD_MAX_TOP_K);
+    if (name) memcpy(head.model, q->model, name);
+    memcpy(head.dims, q->dims, sizeof head.dims);
+    const struct slot want = {
+        .type = CLPD_INFER, .items = q->dims[0], .top_k = q->top_k, .want_scores = q->want_scores ? 1 : 0};
+    return send_frame(c, &want, &head, q->data, (size_t)bytes, id ? id : &ignored);
+}
+
+/* The answer to the one request in flight. A reply that comes after this gave
+ * up would be taken for the answer to a later question: so giving up is final. */
+static int take_only(struct clpd *c, struct clpd_result *r) {
+    int rc = take(c, deadline_of(c->timeout_ms), r);
+    if (rc == 0) return break_off(c, -ETIMEDOUT, "no answer from the daemon in time");
+    return rc < 0 ? rc : 0;
+}
+
+int clpd_classify(struct clpd *c, const struct clpd_request *q, struct clpd_result *r) {
+    if (c->broken) return c->broken;
+    if (c->pending) return fail(c, -EBUSY, "submitted requests are still unanswered");
+    int rc = clpd_submit(c, q, NULL);
+    return rc < 0 ? rc : take_only(c, r);
+}
+
+int clpd_query(struct clpd *c, enum clpd_frame_type what, struct clpd_result *r) {
+    if (what != CLPD_STATUS && what != CLPD_MODELS) return fail(c, -EINVAL, "neither STATUS nor MODELS");
+    if (c->broken) return c->broken;
+    if (c->pending) return fail(c, -EBUSY, "submitted requests are still unanswered");
+    const struct slot want = {.type = (uint8_t)what};
+    uint64_t id;
+    int rc = send_frame(c, &want, NULL, NULL, 0, &id);
+    return rc < 0 ? rc : take_only(c, r);
+}
+
+/* --- words ----------------------------------------------------------------------- */
+
+const char *clpd_result_label(const struct clpd_result *r, const struct clpd_top *t) {
+    return t->label != CLPD_NO_LABEL && t->label < r->label_bytes ? r->labels + t->label : NULL;
+}
+
+const char *clpd_status_name(uint32_t status) {
+    static const char *const names[] = {"ok",        "busy",          "deadline",  "no-model",
+                                        "bad-shape", "bad-request",   "too-large", "bad-frame",
+                                        "internal",  "shutting-down", "forbidden"};
+    return status < sizeof names / sizeof names[0] ? names[status] : "unknown";
+}
