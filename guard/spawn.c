@@ -1,0 +1,401 @@
+/* One import worker from start to verdict:
+ *
+ *   descriptors -> posix_spawn -> (pipe, exit, clock) -> gone -> judged -> sealed memfd
+ *
+ * One epoll descriptor holds the pipe, the pidfd and the timer, so that a loop
+ * has one thing to wait for. Ownership and threads: see spawn.h. */
+#include "guard/spawn.h"
+#include "guard/worker_wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/pidfd.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
+#endif
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define READ_CHUNK ((size_t)64 << 10)
+#define READ_CHUNKS 16 /* of one step, so that a chatterbox can't hold up the loop */
+
+/* Descriptors as the worker knows them; worker.c gets the numbers as arguments. */
+enum { AT_MODEL = 3, AT_OUTPUT, AT_REPORT, AT_SIDECAR, AT_EXTERNAL, AT_END };
+
+struct spawn {
+    pid_t pid;
+    int pidfd, pipe, memfd, timer, epoll;
+    bool killed, over;
+    siginfo_t exit;     /* si_pid 0: how it ended is not known */
+    struct err err;     /* what was wrong with it while it ran */
+    struct worker_wire wire;
+    uint32_t seconds;
+    uint64_t memory, output;
+};
+
+void spawn_defaults(struct spawn_request *r) {
+    *r = (struct spawn_request){.mode = SPAWN_IMAGE, .threshold = 3, .model_fd = -1, .sidecar_fd = -1,
+                                .external_fd = -1, .seconds = 60, .memory = (uint64_t)4 << 30,
+                                .output = (uint64_t)2 << 30, .label = "model"};
+}
+
+int spawn_find_guard(char path[PATH_MAX], struct err *e) {
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0) return err_set(e, ERR_SYSTEM, "/proc/self/exe: %s; is /proc mounted?", strerror(errno));
+    self[n] = 0;
+    char *slash = strrchr(self, '/');
+    if (!slash) return err_set(e, ERR_SYSTEM, "%s: not a path", self);
+    /* The link itself still works where the file was replaced by an upgrade. */
+    if (strncmp(slash + 1, "clp-guard", strlen("clp-guard")) == 0) {
+        (void)snprintf(path, PATH_MAX, "/proc/self/exe");
+        return 0;
+    }
+    *slash = 0;
+    static const char *const places[] = {"clp-guard", "../libexec/clpd/clp-guard"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int len = snprintf(path, PATH_MAX, "%s/%s", self, places[i]);
+        if (len < PATH_MAX && access(path, X_OK) == 0) return 0;
+    }
+    return err_set(e, ERR_SYSTEM, "clp-guard is neither in %s nor in %s/../libexec/clpd; install it there", self, self);
+}
+
+/* --- starting ------------------------------------------------------------------------- */
+
+static int make_memfd(void) {
+    int fd = memfd_create("clpd-image", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) fd = memfd_create("clpd-image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    return fd;
+}
+
+struct arguments {
+    char *list[40];
+    char text[1024];
+    size_t n, used;
+};
+
+static void add(struct arguments *a, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void add(struct arguments *a, const char *name, const char *fmt, ...) {
+    va_list ap;
+    char *value = a->text + a->used;
+    va_start(ap, fmt);
+    int len = vsnprintf(value, sizeof a->text - a->used, fmt, ap);
+    va_end(ap);
+    a->list[a->n++] = (char *)(uintptr_t)name;
+    a->list[a->n++] = value;
+    a->used += (size_t)len + 1;
+    if (a->used > sizeof a->text - 1) a->used = sizeof a->text - 1;
+}
+
+static void make_arguments(struct arguments *a, const struct spawn_request *r) {
+    *a = (struct arguments){.list = {(char *)(uintptr_t)"clp-guard", (char *)(uintptr_t)"worker"}, .n = 2};
+    add(a, "--mode", "%s", r->mode == SPAWN_PRUNE ? "prune" : "image");
+    add(a, "--threshold", "%.9g", (double)r->threshold);
+    add(a, "--guard", "%s", r->guard_off ? "off" : "on");
+    add(a, "--model-fd", "%d", AT_MODEL);
+    add(a, "--output-fd", "%d", AT_OUTPUT);
+    add(a, "--report-fd", "%d", AT_REPORT);
+    if (r->sidecar_fd >= 0) add(a, "--sidecar-fd", "%d", AT_SIDECAR);
+    if (r->external_fd >= 0) {
+        add(a, "--external-fd", "%d", AT_EXTERNAL);
+        add(a, "--external-name", "%.*s", SPAWN_NAME - 1, r->external_name);
+    }
+    add(a, "--seconds", "%u", r->seconds);
+    add(a, "--memory", "%llu", (unsigned long long)r->memory);
+    add(a, "--output", "%llu", (unsigned long long)r->output);
+    add(a, "--name", "%.128s", r->label);
+    a->list[a->n] = NULL;
+}
+
+static bool built_with_sanitizer(void) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return true;
+#elif defined(__has_feature)
+    return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer);
+#else
+    return false;
+#endif
+}
+
+/* Sources are moved out of the way of the numbers they shall get. */
+static int place_descriptors(posix_spawn_file_actions_t *fa, const struct spawn_request *r, const struct spawn *s,
+                             int report, int high[AT_END]) {
+    const int from[AT_END] = {-1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd};
+    int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
+    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 1);
+    /* A sanitizer has something to tell on stderr; otherwise a hostile file gets no way to the log. */
+    if (rc == 0 && !built_with_sanitizer()) rc = posix_spawn_file_actions_adddup2(fa, 0, 2);
+    for (int i = AT_MODEL; i < AT_END && rc == 0; i++) {
+        if (from[i] < 0) continue;
+        high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 32);
+        rc = high[i] < 0 ? errno : posix_spawn_file_actions_adddup2(fa, high[i], i);
+    }
+    return rc ? rc : posix_spawn_file_actions_addclosefrom_np(fa, AT_END);
+}
+
+/* Returns 0 or an errno. */
+static int execute(struct spawn *s, const struct spawn_request *r, int report) {
+    struct arguments args;
+    posix_spawn_file_actions_t fa;
+    posix_spawnattr_t attr;
+    sigset_t none, all;
+    int high[AT_END];
+    char *empty[] = {NULL};
+    memset(high, -1, sizeof high);
+    make_arguments(&args, r);
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    int rc = posix_spawn_file_actions_init(&fa);
+    if (rc) return rc;
+    rc = posix_spawnattr_init(&attr);
+    if (rc) goto out_actions;
+    rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (rc == 0) rc = posix_spawnattr_setsigmask(&attr, &none);
+    if (rc == 0) rc = posix_spawnattr_setsigdefault(&attr, &all);
+    if (rc == 0) rc = place_descriptors(&fa, r, s, report, high);
+    if (rc == 0)
+        rc = posix_spawn(&s->pid, r->guard_path, &fa, &attr, args.list, built_with_sanitizer() ? environ : empty);
+    for (int i = AT_MODEL; i < AT_END; i++)
+        if (high[i] >= 0) (void)close(high[i]);
+    (void)posix_spawnattr_destroy(&attr);
+out_actions:
+    (void)posix_spawn_file_actions_destroy(&fa);
+    return rc;
+}
+
+static int watch(const struct spawn *s, int fd) {
+    struct epoll_event ev = {.events = EPOLLIN};
+    return epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static int start_clock(const struct spawn *s) {
+    struct itimerspec t = {.it_value = {.tv_sec = s->seconds ? s->seconds : 1}};
+    return timerfd_settime(s->timer, 0, &t, NULL);
+}
+
+/* The worker computes beside a daemon that serves: its requests come first.
+ * Where the system refuses, the import is merely less polite. */
+static void lower_priority(pid_t pid) {
+    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_SHIFT = 13 };
+    (void)setpriority(PRIO_PROCESS, (id_t)pid, 10);
+    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | 7);
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0) (void)close(*fd);
+    *fd = -1;
+}
+
+static void release(struct spawn *s) {
+    close_fd(&s->pidfd);
+    close_fd(&s->pipe);
+    close_fd(&s->memfd);
+    close_fd(&s->timer);
+    close_fd(&s->epoll);
+    worker_wire_free(&s->wire);
+    free(s);
+}
+
+int spawn_start(struct spawn **out, const struct spawn_request *r, struct err *e) {
+    int ends[2] = {-1, -1}, rc;
+    struct spawn *s = calloc(1, sizeof *s);
+    if (!s) return err_set(e, ERR_SYSTEM, "no memory for an import worker");
+    *s = (struct spawn){.pid = -1, .pidfd = -1, .pipe = -1, .memfd = -1, .timer = -1, .epoll = -1,
+                        .seconds = r->seconds, .memory = r->memory, .output = r->output};
+    if (pipe2(ends, O_CLOEXEC) < 0) goto err_errno;
+    s->pipe = ends[0];
+    s->memfd = make_memfd();
+    s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    s->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (s->memfd < 0 || s->timer < 0 || s->epoll < 0) goto err_errno;
+    if (fcntl(s->pipe, F_SETFL, O_NONBLOCK) < 0 || start_clock(s) < 0) goto err_errno;
+    rc = execute(s, r, ends[1]);
+    close_fd(&ends[1]);
+    if (rc) {
+        (void)err_set(e, ERR_SYSTEM, "%s: can't start the import worker: %s", r->guard_path, strerror(rc));
+        goto err;
+    }
+    s->pidfd = pidfd_open(s->pid, 0);
+    if (s->pidfd < 0 || watch(s, s->pipe) < 0 || watch(s, s->pidfd) < 0 || watch(s, s->timer) < 0) goto err_child;
+    if (r->low_priority) lower_priority(s->pid);
+    *out = s;
+    return 0;
+err_child:
+    rc = errno;
+    (void)kill(s->pid, SIGKILL);
+    (void)waitpid(s->pid, NULL, 0);
+    errno = rc;
+err_errno:
+    (void)err_set(e, ERR_SYSTEM, "can't start an import worker: %s", strerror(errno));
+err:
+    close_fd(&ends[1]);
+    release(s);
+    return -1;
+}
+
+/* --- while it runs -------------------------------------------------------------------- */
+
+int spawn_fd(const struct spawn *s) { return s->epoll; }
+
+const struct spawn_digests *spawn_digests(const struct spawn *s) {
+    return s->wire.has_digests ? &s->wire.digests : NULL;
+}
+
+static void end_by_force(struct spawn *s) {
+    if (!s->over && !s->killed) (void)pidfd_send_signal(s->pidfd, SIGKILL, NULL, 0);
+    s->killed = true;
+}
+
+static void read_pipe(struct spawn *s, int chunks) {
+    uint8_t bytes[READ_CHUNK];
+    while (s->pipe >= 0 && chunks-- > 0) {
+        ssize_t n = read(s->pipe, bytes, sizeof bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0 && errno == EAGAIN) return;
+        if (n <= 0) {
+            close_fd(&s->pipe);
+            return;
+        }
+        if (s->killed || worker_wire_feed(&s->wire, bytes, (size_t)n, &s->err) == 0) continue;
+        end_by_force(s);
+    }
+}
+
+static void check_clock(struct spawn *s) {
+    uint64_t times;
+    if (s->killed || read(s->timer, &times, sizeof times) != sizeof times) return;
+    (void)err_set(&s->err, ERR_LIMIT, "the import took longer than %u s and was stopped; if the file is to be "
+                  "trusted, raise guard.worker.seconds", s->seconds);
+    end_by_force(s);
+}
+
+static void check_exit(struct spawn *s, int flags) {
+    s->exit = (siginfo_t){0};
+    int rc;
+    do rc = waitid(P_PIDFD, (id_t)s->pidfd, &s->exit, WEXITED | flags);
+    while (rc < 0 && errno == EINTR);
+    /* ECHILD: somebody else has reaped it; how it ended stays unknown. */
+    s->over = rc < 0 || s->exit.si_pid != 0;
+}
+
+bool spawn_step(struct spawn *s) {
+    if (s->over) return true;
+    read_pipe(s, READ_CHUNKS);
+    check_clock(s);
+    check_exit(s, WNOHANG);
+    if (s->over) read_pipe(s, READ_CHUNKS); /* what it wrote just before: at most a pipe full */
+    return s->over;
+}
+
+/* --- the verdict ---------------------------------------------------------------------- */
+
+static int judge_signal(const struct spawn *s, struct err *e) {
+    switch (s->exit.si_status) {
+    case SIGBUS:
+        return err_set(e, ERR_TRUNCATED, "the file changed while it was read (or memory for the image ran out)");
+    case SIGXCPU:
+        return err_set(e, ERR_LIMIT, "the import took more than %u s of CPU time; if the file is to be trusted, "
+                       "raise guard.worker.seconds", s->seconds);
+    case SIGXFSZ:
+        return err_set(e, ERR_LIMIT, "the image is larger than guard.worker.output (%llu bytes)",
+                       (unsigned long long)s->output);
+    case SIGSYS:
+        return err_set(e, ERR_INTERNAL, "the import worker was stopped at a forbidden system call; a file that takes "
+                       "over its parser would look like this: do not use it");
+    case SIGKILL:
+        return err_set(e, ERR_SYSTEM, "the import worker was killed from outside, perhaps by the kernel for want of "
+                       "memory");
+    default:
+        return err_set(e, ERR_INTERNAL, "the import worker crashed (%s); the harm stayed in its sandbox. The file is "
+                       "damaged, or made to attack: do not use it", strsignal(s->exit.si_status));
+    }
+}
+
+static int judge_exit(const struct spawn *s, struct err *e) {
+    if (s->err.code != ERR_NONE) {
+        *e = s->err;
+        return -1;
+    }
+    if (s->exit.si_pid == 0) return err_set(e, ERR_SYSTEM, "how the import worker ended is not known; start it again");
+    if (s->killed) return err_set(e, ERR_SYSTEM, "the import was stopped");
+    if (s->exit.si_code != CLD_EXITED) return judge_signal(s, e);
+    if (s->exit.si_status != 0 || !s->wire.ended)
+        return err_set(e, ERR_INTERNAL, "the import worker ended without a result (status %d)", s->exit.si_status);
+    return 0;
+}
+
+static int judge_outcome(struct spawn *s, struct spawn_result *out) {
+    if (s->wire.outcome == WORKER_ERROR) {
+        out->err = s->wire.error;
+        return -1;
+    }
+    if (s->wire.outcome == WORKER_NEEDS) {
+        memcpy(out->needs, s->wire.needs, sizeof out->needs);
+        return err_set(&out->err, ERR_TRUNCATED, "its weights are in %s, which is not beside it", s->wire.needs);
+    }
+    struct stat st;
+    if (fstat(s->memfd, &st) < 0) return err_set(&out->err, ERR_SYSTEM, "image: %s", strerror(errno));
+    if (st.st_size <= 0 || (uint64_t)st.st_size != s->wire.image_bytes || s->wire.image_bytes > s->output)
+        return err_set(&out->err, ERR_INTERNAL, "the import worker said that it wrote %llu bytes, but %lld are there; a "
+                       "file that takes over its parser would look like this: do not use it",
+                       (unsigned long long)s->wire.image_bytes, (long long)st.st_size);
+    /* EBUSY would mean that a writable mapping has outlived the worker. */
+    if (fcntl(s->memfd, F_ADD_SEALS, SEALS) < 0)
+        return err_set(&out->err, ERR_SYSTEM, "can't seal the image: %s", strerror(errno));
+    if ((fcntl(s->memfd, F_GET_SEALS) & SEALS) != SEALS)
+        return err_set(&out->err, ERR_INTERNAL, "the image's seals are not in force");
+    return 0;
+}
+
+void spawn_finish(struct spawn *s, struct spawn_result *out) {
+    *out = (struct spawn_result){.fd = -1};
+    if (!s->over) {
+        end_by_force(s);
+        check_exit(s, 0);
+        s->over = true;
+    }
+    out->has_digests = s->wire.has_digests;
+    out->digests = s->wire.digests;
+    memcpy(out->notes, s->wire.notes, sizeof out->notes);
+    if (judge_exit(s, &out->err) == 0 && judge_outcome(s, out) == 0) {
+        out->bytes = s->wire.image_bytes;
+        out->report = s->wire.report;
+        s->wire.report = (struct report){0};
+        out->fd = s->memfd;
+        s->memfd = -1;
+    }
+    release(s);
+}
+
+void spawn_result_free(struct spawn_result *r) {
+    close_fd(&r->fd);
+    report_free(&r->report);
+}
+
+int spawn_run(const struct spawn_request *r, struct spawn_result *out) {
+    struct spawn *s = NULL;
+    struct err e = {0};
+    if (spawn_start(&s, r, &e) < 0) {
+        *out = (struct spawn_result){.fd = -1, .err = e};
+        return -1;
+    }
+    struct pollfd p = {.fd = spawn_fd(s), .events = POLLIN};
+    while (!spawn_step(s))
+        if (poll(&p, 1, -1) < 0 && errno != EINTR) break; /* then spawn_finish stops it */
+    spawn_finish(s, out);
+    return out->err.code == ERR_NONE ? 0 : -1;
+}
