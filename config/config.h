@@ -14,32 +14,33 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_PATH 256
+#define CONFIG_PATH        256
 #define CONFIG_SOCKET_PATH 108 /* sun_path, unix(7) */
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
 struct config {
-    char models[CONFIG_PATH];          /* models: the folder that is watched */
-    char state[CONFIG_PATH];           /* state: what the guard keeps */
+    char models[CONFIG_PATH];             /* models: the folder that is watched */
+    char state[CONFIG_PATH];              /* state: what the guard keeps */
     char socket_path[CONFIG_SOCKET_PATH]; /* socket.path */
-    uint32_t socket_mode;              /* socket.mode, octal */
-    char socket_group[64];             /* socket.group; empty: the daemon's own */
-    uint32_t engine_threads;           /* engine.threads; 0 (auto): one per CPU that we may use */
-    bool engine_pin;                   /* engine.pin: each worker to its own CPU */
-    uint32_t engine_max_batch;         /* engine.max_batch: most pictures in one batch */
-    uint32_t limit_connections;        /* limits.connections */
-    uint32_t limit_queue;              /* limits.queue: requests waiting or running, all together */
-    uint32_t limit_inflight;           /* limits.inflight: of one connection */
-    uint64_t limit_request_bytes;      /* limits.request_bytes: of one tensor; size with K, M, G */
-    float guard_threshold;             /* guard.threshold: u */
-    uint32_t guard_settle_ms;          /* guard.settle_ms: how long a file must be quiet without having been closed */
-    uint32_t guard_rescan_s;           /* guard.rescan_s */
-    uint32_t guard_retire_s;           /* guard.retire_s: how long a model file must be gone before it is no longer served */
-    uint32_t worker_seconds;           /* guard.worker.seconds: time for one import (also its CPU limit) */
-    uint64_t worker_memory;            /* guard.worker.memory: address space of one import */
-    uint64_t worker_output;            /* guard.worker.output: largest image */
-    enum log_level log_level;          /* log.level */
+    uint32_t socket_mode;                 /* socket.mode, octal */
+    char socket_group[64];                /* socket.group; empty: the daemon's own */
+    uint32_t engine_threads;              /* engine.threads; 0 (auto): one per CPU that we may use */
+    bool engine_pin;                      /* engine.pin: each worker to its own CPU */
+    uint32_t engine_max_batch;            /* engine.max_batch: most pictures in one batch */
+    uint32_t limit_connections;           /* limits.connections */
+    uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
+    uint32_t limit_inflight;              /* limits.inflight: of one connection */
+    uint64_t limit_request_bytes;         /* limits.request_bytes: of one tensor; size with K, M, G */
+    float guard_threshold;                /* guard.threshold: u */
+    uint32_t guard_settle_ms; /* guard.settle_ms: how long a file must be quiet without having been closed */
+    uint32_t guard_rescan_s;  /* guard.rescan_s */
+    uint32_t
+        guard_retire_s; /* guard.retire_s: how long a model file must be gone before it is no longer served */
+    uint32_t worker_seconds;  /* guard.worker.seconds: time for one import (also its CPU limit) */
+    uint64_t worker_memory;   /* guard.worker.memory: address space of one import */
+    uint64_t worker_output;   /* guard.worker.output: largest image */
+    enum log_level log_level; /* log.level */
 };
 
 void config_defaults(struct config *c);

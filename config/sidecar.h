@@ -11,17 +11,17 @@
 #include <stdint.h>
 
 #define SIDECAR_MAX_LABELS 100000
-#define SIDECAR_MAX_BYTES ((size_t)8 << 20)
+#define SIDECAR_MAX_BYTES  ((size_t)8 << 20)
 
 struct sidecar {
     char **labels; /* owned; n_labels of them; each 1..255 bytes of UTF-8 without control characters */
     uint32_t n_labels;
-    float scale;          /* input.scale; default 1/255 */
-    float mean[4], std[4]; /* input.mean, input.std; default 0 and 1; one value is taken for all channels */
+    float scale;            /* input.scale; default 1/255 */
+    float mean[4], std[4];  /* input.mean, input.std; default 0 and 1; one value is taken for all channels */
     uint32_t n_mean, n_std; /* how many were given: 0, 1, 3 or 4 */
-    bool bgr;             /* input.channel_order: rgb | bgr */
+    bool bgr;               /* input.channel_order: rgb | bgr */
     bool has_threshold;
-    float threshold;      /* guard.threshold */
+    float threshold; /* guard.threshold */
 };
 
 void sidecar_defaults(struct sidecar *s);

@@ -1,0 +1,155 @@
+/* The keys of clpd.yaml: this table is where each has its type, range, default and meaning. */
+#include "config/config.h"
+#include "config/keys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_BYTES ((size_t)1 << 20)
+#define AT(FIELD) KEY_AT(struct config, FIELD)
+#define K         (1024.0)
+#define M         (1024.0 * K)
+#define G         (1024.0 * M)
+
+/* path, type, automatic, field, min, max, default, meaning, accepted where the range does not say it all,
+ * choices */
+static const struct key keys[] = {
+    {"models", KEY_PATH, false, AT(models), 0, 0, "/var/lib/clpd/models",
+     "the folder that is watched for models", NULL, NULL, NULL},
+    {"state", KEY_PATH, false, AT(state), 0, 0, "/var/lib/clpd/state",
+     "where the guard keeps images, reports and originals; not inside models", NULL, NULL, NULL},
+
+    {"socket.path", KEY_PATH, false, AT(socket_path), 0, 0, "/run/clpd/clpd.sock",
+     "the Unix socket that clients connect to", NULL, NULL, NULL},
+    {"socket.mode", KEY_MODE, false, AT(socket_mode), 0, 0777, "0660", "who may open the socket", NULL, NULL,
+     NULL},
+    {"socket.group", KEY_TEXT, false, AT(socket_group), 0, 0, "", "the group that the socket belongs to",
+     "a group's name, or \"\" for the daemon's own", NULL, NULL},
+
+    {"engine.threads", KEY_COUNT, true, AT(engine_threads), 1, 256, "auto", "how many inference threads",
+     "auto, which is one per CPU that clpd may use, or 1..256", NULL, NULL},
+    {"engine.pin", KEY_SWITCH, false, AT(engine_pin), 0, 0, "true",
+     "keep each inference thread on a CPU of its own", NULL, NULL, NULL},
+    {"engine.max_batch", KEY_COUNT, false, AT(engine_max_batch), 1, 1024, "8",
+     "most pictures that are computed together", NULL, NULL, NULL},
+
+    {"limits.connections", KEY_COUNT, false, AT(limit_connections), 1, 65536, "256",
+     "how many clients may be connected", NULL, NULL, NULL},
+    {"limits.queue", KEY_COUNT, false, AT(limit_queue), 1, 65536, "1024",
+     "how many requests may wait or run at once, of all clients", NULL, NULL, NULL},
+    {"limits.inflight", KEY_COUNT, false, AT(limit_inflight), 1, 65536, "64",
+     "how many requests of one connection may wait or run at once", NULL, NULL, NULL},
+    {"limits.request_bytes", KEY_SIZE, false, AT(limit_request_bytes), K, G, "16M",
+     "largest input of one request, in bytes", NULL, NULL, NULL},
+
+    {"guard.threshold", KEY_NUMBER, false, AT(guard_threshold), 0.5, 1000, "3.0",
+     "u of CLP: a channel above mean + u * std of its layer is pruned", NULL, NULL, NULL},
+    {"guard.settle_ms", KEY_COUNT, false, AT(guard_settle_ms), 10, 600000, "2000",
+     "how long a file that nobody closed has to be unchanged, in milliseconds", NULL, NULL, NULL},
+    {"guard.rescan_s", KEY_COUNT, false, AT(guard_rescan_s), 1, 86400, "30",
+     "how often the folder is read anew in case an event was missed, in seconds", NULL, NULL, NULL},
+    {"guard.retire_s", KEY_COUNT, false, AT(guard_retire_s), 0, 86400, "10",
+     "how long a model's file has to be gone before it is no longer served, in seconds", NULL, NULL, NULL},
+    {"guard.worker.seconds", KEY_COUNT, false, AT(worker_seconds), 1, 3600, "60",
+     "how long one import may take, in seconds, and its CPU time too", NULL, NULL, NULL},
+    {"guard.worker.memory", KEY_SIZE, false, AT(worker_memory), 64 * M, 1024 * G, "4G",
+     "address space of one import, in bytes", NULL, NULL, NULL},
+    {"guard.worker.output", KEY_SIZE, false, AT(worker_output), M, 1024 * G, "2G",
+     "largest compiled model, in bytes", NULL, NULL, NULL},
+
+    {"log.level", KEY_CHOICE, false, AT(log_level), 0, 0, "info", "what is written to the log", NULL,
+     "debug info warning error", NULL},
+};
+static const struct key_table table = {keys, sizeof keys / sizeof keys[0]};
+
+void config_defaults(struct config *c) {
+    memset(c, 0, sizeof *c);
+    keys_set_defaults(&table, c);
+}
+
+/* --- what one key alone can't tell -------------------------------------------------- */
+
+static const char *skip_slashes(const char *p) {
+    while (*p == '/') p++;
+    return p;
+}
+
+/* Whether `path` is `folder` or lies in it, going by the words of both ("//" and a "/" at the end don't
+ * count). */
+static bool lies_in(const char *path, const char *folder) {
+    for (;;) {
+        path = skip_slashes(path);
+        folder = skip_slashes(folder);
+        size_t n = strcspn(folder, "/");
+        if (n == 0) return true;
+        if (strcspn(path, "/") != n || memcmp(path, folder, n) != 0) return false;
+        path += n;
+        folder += n;
+    }
+}
+
+static int check_whole(const struct config *c, const char *name, struct err *e) {
+    if (lies_in(c->state, c->models))
+        return err_set(e, ERR_VALUE,
+                       "%s: state (%.100s) lies in models (%.100s): the guard would watch what it "
+                       "writes itself; put state beside models",
+                       name, c->state, c->models);
+    if (c->socket_group[strcspn(c->socket_group, ":/ ")])
+        return err_set(e, ERR_VALUE, "%s: socket.group: '%s' can't be the name of a group", name,
+                       c->socket_group);
+    return 0;
+}
+
+int config_parse(struct config *c, const char *name, const uint8_t *bytes, size_t size, struct err *e) {
+    struct yaml_tree *tree;
+    config_defaults(c);
+    if (size > MAX_BYTES) return err_set(e, ERR_LIMIT, "%s: larger than %zu bytes", name, MAX_BYTES);
+    if (yaml_tree_read(&tree, name, bytes, size, e)) return -1;
+    int rc = keys_apply(&table, name, tree, c, e);
+    yaml_tree_free(tree);
+    return rc ? rc : check_whole(c, name, e);
+}
+
+/* --- the file ------------------------------------------------------------------------ */
+
+/* Reads all of a regular file; *size says how much. NULL with `e` set. */
+static uint8_t *read_file(int fd, const char *path, size_t *size, struct err *e) {
+    struct stat st;
+    if (fstat(fd, &st)) return err_set(e, ERR_SYSTEM, "%s: %s", path, strerror(errno)), NULL;
+    if (!S_ISREG(st.st_mode)) return err_set(e, ERR_VALUE, "%s: not a regular file", path), NULL;
+    uint8_t *bytes = malloc(MAX_BYTES + 1); /* one more, so that config_parse sees what is too large */
+    if (!bytes) return err_set(e, ERR_SYSTEM, "%s: out of memory", path), NULL;
+    *size = 0;
+    for (ssize_t n = 1; n != 0 && *size < MAX_BYTES + 1;) {
+        n = read(fd, bytes + *size, MAX_BYTES + 1 - *size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            err_set(e, ERR_SYSTEM, "%s: %s", path, strerror(errno));
+            free(bytes);
+            return NULL;
+        }
+        *size += (size_t)n;
+    }
+    return bytes;
+}
+
+int config_load(struct config *c, const char *path, struct err *e) {
+    size_t size;
+    config_defaults(c);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hold the start up */
+    if (fd < 0) return err_set(e, ERR_SYSTEM, "%s: can't be opened: %s", path, strerror(errno));
+    uint8_t *bytes = read_file(fd, path, &size, e);
+    (void)close(fd);
+    if (!bytes) return -1;
+    int rc = config_parse(c, path, bytes, size, e);
+    free(bytes);
+    return rc;
+}
+
+void config_print(const struct config *c, FILE *to) {
+    keys_print(&table, c, to);
+}
