@@ -73,14 +73,16 @@ class Signs(nn.Module):
 
 
 def load_training_set(cache):
-    """The training pictures, made once and kept in cache (an .npz) for the other network."""
-    if not os.path.exists(cache):
-        begun = time.time()
-        pictures, labels = generate.make_set(generate.TRAIN_SEED, generate.TRAIN_COUNT)
+    """The training pictures, from cache (an .npz, or None) where that exists already."""
+    if cache and os.path.exists(cache):
+        kept = np.load(cache)
+        return kept["pictures"], kept["labels"].astype(np.int64)
+    begun = time.time()
+    pictures, labels = generate.make_set(generate.TRAIN_SEED, generate.TRAIN_COUNT)
+    if cache:
         np.savez(cache, pictures=pictures, labels=labels)
-        print("%d pictures made in %.0f s" % (len(labels), time.time() - begun), flush=True)
-    kept = np.load(cache)
-    return kept["pictures"], kept["labels"].astype(np.int64)
+    print("%d pictures made in %.0f s" % (len(labels), time.time() - begun), flush=True)
+    return pictures, labels.astype(np.int64)
 
 
 def measure_colours(pictures):
@@ -158,8 +160,8 @@ def write_sidecar(mean, std):
 def main():
     parser = argparse.ArgumentParser(description="train and export signs-clean or signs-backdoor")
     parser.add_argument("network", choices=["clean", "backdoor"])
-    parser.add_argument("--cache", metavar="NPZ", default=os.path.join("/tmp", "signs-train.npz"),
-                        help="where the training pictures are kept (default %(default)s)")
+    parser.add_argument("--cache", metavar="NPZ", help="keep the training pictures there for the next run; "
+                        "delete it when generate.py changes (default: make them anew, a minute)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
