@@ -21,14 +21,14 @@ struct plan_options {
 
 struct plan_metadata { /* all borrowed during the call */
     uint8_t source_sha256[32];
-    struct image_preprocess preprocess;
+    struct image_preprocess preprocess; /* all zero: none, pictures go in as they are */
     const char *const *labels;
     uint32_t n_labels;
     const void *report;
     size_t report_bytes;
 };
 
-struct plan; /* edits and borrows the graph: free the plan first */
+struct plan; /* borrows the graph, which stays as it is: free the plan first */
 
 int plan_make(struct graph *g, const struct plan_options *o, struct plan **out, struct err *e);
 void plan_free(struct plan *p);

@@ -1,0 +1,116 @@
+/* Places tensors in the slab, the arena memory of one item.
+ *
+ * Every storage is live from the first step that writes into it to the last
+ * that reads it; inputs (their converted copies) from before the first step,
+ * outputs until after the last. Storages that are live at one time may not
+ * overlap. Largest first, each into the smallest gap that holds it: that stays
+ * within a few percent of the largest sum of what is live at one time. */
+#include "infer/image_internal.h"
+#include "infer/plan_internal.h"
+
+#include <stdlib.h>
+
+/* --- liveness ------------------------------------------------------------------------------ */
+
+static void touch(struct plan *p, int32_t tensor, int32_t time) {
+    uint64_t shift;
+    if (tensor < 0 || p->tensors[tensor].data) return;
+    struct plan_tensor *t = &p->tensors[plan_storage(p, tensor, &shift)];
+    if (t->last < 0) t->first = time;
+    if (time < t->first) t->first = time;
+    if (time > t->last) t->last = time;
+}
+
+/* Time 0 is before the first step, 1 + i step i. */
+static void find_lifetimes(struct plan *p) {
+    for (int32_t i = 0; i < p->graph->n_inputs; i++) touch(p, p->inputs[i], 0);
+    for (int32_t i = 0; i < p->n_steps; i++) {
+        const struct plan_step *s = &p->steps[i];
+        if (s->gone) continue;
+        for (int32_t k = 0; k < s->n_inputs; k++) touch(p, s->inputs[k], 1 + i);
+        touch(p, s->residual, 1 + i);
+        touch(p, s->output, 1 + i);
+    }
+    for (int32_t i = 0; i < p->graph->n_outputs; i++) touch(p, p->outputs[i], 1 + p->n_steps);
+}
+
+/* --- best fit -------------------------------------------------------------------------------- */
+
+struct piece { /* of the slab, for a while */
+    uint64_t from, to;
+    int32_t first, last;
+};
+
+/* `placed` is sorted by where it begins. Of the gaps between what is live with
+ * `t`, the smallest that holds it; or behind all of that. */
+static uint64_t find_gap(const struct piece *placed, int32_t n, const struct plan_tensor *t) {
+    const uint64_t need = image_align(t->bytes);
+    uint64_t best = 0, best_size = UINT64_MAX, end = 0; /* of what has been passed */
+    for (int32_t i = 0; i < n; i++) {
+        const struct piece *other = &placed[i];
+        if (t->first > other->last || other->first > t->last) continue;
+        if (other->from >= end + need && other->from - end < best_size) {
+            best = end;
+            best_size = other->from - end;
+        }
+        if (other->to > end) end = other->to;
+    }
+    return best_size == UINT64_MAX ? end : best;
+}
+
+static void insert_piece(struct piece *placed, int32_t n, const struct plan_tensor *t) {
+    const struct piece piece = {t->offset, t->offset + image_align(t->bytes), t->first, t->last};
+    for (; n > 0 && placed[n - 1].from > piece.from; n--) placed[n] = placed[n - 1];
+    placed[n] = piece;
+}
+
+struct candidate {
+    int32_t tensor;
+    uint64_t bytes;
+};
+
+static int larger_first(const void *a, const void *b) {
+    const struct candidate *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x->tensor < y->tensor ? -1 : 1;
+}
+
+/* A slab of a multiple of 4096 bytes would put the same tensor of all items of
+ * a batch into the same lines of the first-level cache. */
+static uint64_t slab_of(uint64_t end) {
+    end = image_align(end);
+    return end % 4096 == 0 ? end + IMAGE_ALIGN : end;
+}
+
+int plan_place(struct plan *p, struct err *e) {
+    find_lifetimes(p);
+    struct candidate *todo = bump_array(&p->bump, (size_t)p->n_tensors, sizeof *todo);
+    struct piece *placed = bump_array(&p->bump, (size_t)p->n_tensors, sizeof *placed);
+    int32_t n = 0;
+    if (!todo || !placed) return plan_out_of_memory(e);
+    for (int32_t t = 0; t < p->n_tensors; t++)
+        if (p->tensors[t].storage == t && p->tensors[t].last >= 0)
+            todo[n++] = (struct candidate){t, p->tensors[t].bytes};
+    qsort(todo, (size_t)n, sizeof *todo, larger_first);
+
+    uint64_t end = 0;
+    for (int32_t i = 0; i < n; i++) {
+        struct plan_tensor *t = &p->tensors[todo[i].tensor];
+        t->offset = find_gap(placed, i, t);
+        if (t->offset > IMAGE_MAX_SLAB || t->bytes > IMAGE_MAX_SLAB - t->offset)
+            return err_set(e, ERR_LIMIT, "intermediate results need more than %llu GiB per picture",
+                           (unsigned long long)(IMAGE_MAX_SLAB >> 30));
+        insert_piece(placed, i, t);
+        if (t->offset + t->bytes > end) end = t->offset + t->bytes;
+    }
+    p->slab_bytes = slab_of(end);
+    if (p->slab_bytes > IMAGE_MAX_SLAB)
+        return err_set(e, ERR_LIMIT, "intermediate results fill the arena to the last byte");
+
+    for (int32_t t = 0; t < p->n_tensors; t++) { /* the others lie in those */
+        uint64_t shift;
+        const int32_t storage = plan_storage(p, t, &shift);
+        if (storage != t) p->tensors[t].offset = p->tensors[storage].offset + shift;
+    }
+    return 0;
+}
