@@ -17,15 +17,15 @@ BASE     := -std=gnu11 -I. -D_GNU_SOURCE -DCLPD_VERSION=\"$(VERSION)\" -pthread 
 LDBASE   := -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(SANITIZE)
 
 PKG      ?= pkg-config
-OPENBLAS := /usr/lib/$(shell $(CC) -print-multiarch)/openblas-serial
-BLAS_CFLAGS := -I/usr/include/$(shell $(CC) -print-multiarch)/openblas-serial
-# Debian keeps the serial build beside the usual search path; the run path makes
-# sure that the threaded one is never taken in its place.
+OPENBLAS := /usr/lib/$(shell $(CC) -print-multiarch)/openblas-pthread
+BLAS_CFLAGS := -I/usr/include/$(shell $(CC) -print-multiarch)/openblas-pthread
+# Debian keeps each build of OpenBLAS in a folder of its own. The one without threads is not safe for several
+# callers at once (infer/blas.c), so the run path makes sure that it is never taken in place of this one.
 BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
-ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
+ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/epilogue.c infer/preprocess.c infer/topk.c)
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
 CONFIG_SRC := $(wildcard config/*.c)
