@@ -5,85 +5,34 @@
  * file. All algorithms so far read weights as ONNX has them, row-major. */
 #include "infer/algorithm.h"
 
+#include "infer/conv.h"
+
 #include <string.h>
 
 /* --- convolution ------------------------------------------------------------------ */
 
-struct conv { /* one convolution, as the rows below look at it */
-    const struct op_window *w;
-    const struct shape *in, *weight, *out;
-};
-
 static int64_t filter_size(const struct shape *weight) {
     return shape_product(weight, 1, weight->rank);
 }
-static int64_t positions(const struct shape *out) {
-    return shape_product(out, 2, out->rank);
-}
 
-int64_t algorithm_im2col_block(const struct shape *weight, const struct shape *out) {
-    const int64_t all = positions(out), fit = ALGORITHM_COLUMNS_MAX / filter_size(weight);
-    if (all <= fit) return all;
-    if (fit >= 16) return fit / 16 * 16;
-    return fit > 1 ? fit : 1;
-}
-
-static bool fits_always(const struct conv *c) {
-    (void)c;
-    return true;
-}
-
-static bool fits_im2col(const struct conv *c) {
-    return c->w->spatial <= 2 && filter_size(c->weight) <= ALGORITHM_COLUMNS_MAX;
-}
-
-static bool fits_pointwise(const struct conv *c) {
-    for (int a = 0; a < OP_SPATIAL; a++)
-        if (c->w->kernel[a] != 1 || c->w->stride[a] != 1 || c->w->pad_begin[a] != 0 || c->w->pad_end[a] != 0)
-            return false;
-    return c->w->spatial <= 2 && positions(c->out) <= INT32_MAX; /* columns of one sgemm */
-}
-
-static bool fits_depthwise(const struct conv *c) {
-    return c->w->spatial <= 2 && c->w->groups == c->in->dim[1] && c->w->groups == c->out->dim[1];
-}
-
-static size_t scratch_none(const struct conv *c) {
-    (void)c;
-    return 0;
-}
-
-static size_t scratch_im2col(const struct conv *c) {
-    return (size_t)(filter_size(c->weight) * algorithm_im2col_block(c->weight, c->out)) * sizeof(float);
-}
-
-static const struct {
-    const char *name;
-    bool (*fits)(const struct conv *c); /* NULL: not a convolution's */
-    size_t (*scratch)(const struct conv *c);
-} algorithms[ALG_COUNT] = {
-    [ALG_DEFAULT] = {"default", NULL, NULL},
-    [ALG_CONV_REFERENCE] = {"reference", fits_always, scratch_none},
-    [ALG_CONV_IM2COL] = {"im2col", fits_im2col, scratch_im2col},
-    [ALG_CONV_POINTWISE] = {"pointwise", fits_pointwise, scratch_none},
-    [ALG_CONV_DEPTHWISE] = {"depthwise", fits_depthwise, scratch_none},
-};
+static const char *const names[ALG_COUNT] = {"default", "reference", "im2col", "pointwise", "depthwise"};
 
 const char *algorithm_name(uint32_t algorithm) {
-    return algorithm < ALG_COUNT ? algorithms[algorithm].name : "unknown";
+    return algorithm < ALG_COUNT ? names[algorithm] : "unknown";
 }
 
 bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, const struct shape *in,
                     int n_in, const struct shape *out) {
-    if (algorithm >= ALG_COUNT) return false;
     if (op != OP_CONV) return algorithm == ALG_DEFAULT;
-    if (n_in < 2 || !algorithms[algorithm].fits) return false;
-    return algorithms[algorithm].fits(&(struct conv){&p->window, &in[0], &in[1], out});
+    if (n_in < 2) return false;
+    struct conv c;
+    conv_describe(&p->window, &in[0], out, &c);
+    return conv_fits(algorithm, &c);
 }
 
 /* Without arithmetic where one filter sees one channel; without unfolding where
  * the input already is the matrix; else unfolded. What im2col cannot take
- * (volumes, filters beyond ALGORITHM_COLUMNS_MAX) goes through the plain loops. */
+ * (volumes, enormous filters) goes through the plain loops. */
 uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p, const struct shape *in,
                           int n_in, const struct shape *out) {
     static const uint32_t by_preference[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
@@ -96,8 +45,10 @@ uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params 
 
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                                const struct shape *in, int n_in, const struct shape *out) {
-    if (!algorithm_fits(algorithm, op, p, in, n_in, out) || !algorithms[algorithm].scratch) return 0;
-    return algorithms[algorithm].scratch(&(struct conv){&p->window, &in[0], &in[1], out});
+    if (op != OP_CONV || !algorithm_fits(algorithm, op, p, in, n_in, out)) return 0;
+    struct conv c;
+    conv_describe(&p->window, &in[0], out, &c);
+    return (size_t)conv_scratch_floats(algorithm, &c) * sizeof(float);
 }
 
 /* --- weights ---------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* Which algorithms a step can take, what they cost, and how their weights lie
  * in the image. Known to planner, validator and engine alike; no BLAS here.
- * Adding a faster convolution means: an enum in image.h, a row in the table of
- * algorithm.c, a kernel in kernel_find. Executor and format stay as they are. */
+ * Adding a faster convolution means: an enum in image.h, what it can run and its
+ * scratch in conv.c, its place in algorithm_choose, a kernel in kernel_find. Executor and format stay as they are. */
 #ifndef INFER_ALGORITHM_H
 #define INFER_ALGORITHM_H
 
@@ -28,13 +28,6 @@ size_t algorithm_weight_bytes(uint32_t algorithm, enum op op, const union op_par
                               const struct shape *weight);
 void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
                            const struct shape *weight, const double *scale, const float *from, void *to);
-
-/* Columns of one im2col block of one image and group: the kernel unfolds and multiplies this many
- * output positions at a time, and its scratch holds K x this many floats, K being the
- * product of weight->dim[1..]. All of them where that stays within ALGORITHM_COLUMNS_MAX
- * floats, else a multiple of 16, but at least 1. */
-#define ALGORITHM_COLUMNS_MAX ((int64_t)2 << 20)
-int64_t algorithm_im2col_block(const struct shape *weight, const struct shape *out);
 
 /* Whether kernels of this operator apply step->activation (and, for OP_CONV only, step->residual). */
 bool algorithm_takes_activation(enum op op);

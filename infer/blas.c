@@ -1,0 +1,78 @@
+/* Calls OpenBLAS on the caller's thread and nowhere else.
+ *
+ * OpenBLAS hands out its packing buffers from one table. Its threaded builds
+ * take a mutex for that; a build without threads does not, unless it was made
+ * with USE_LOCKING: two threads then pack into one buffer and both results are
+ * wrong (measured with Debian 12's libopenblas0-serial, two cores: up to 1 % of
+ * the products). Which of the builds is behind libopenblas.so.0 is the
+ * administrator's choice (update-alternatives), so it is asked at run time. */
+#include "infer/blas.h"
+
+#include <cblas.h>
+#include <pthread.h>
+#include <stddef.h>
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t serial_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool serial = true; /* written once, under `once` */
+
+/* Threaded builds start one thread per core as they are loaded, which spins for
+ * a while before it sleeps (40 ms of processor time each, measured). Nothing is
+ * ever given to them, so they end here. Absent from serial builds. */
+extern int blas_thread_shutdown_(void) __attribute__((weak));
+
+static void ask_library(void) {
+    serial = openblas_get_parallel() == 0;
+    openblas_set_num_threads(1);
+    if (blas_thread_shutdown_) (void)blas_thread_shutdown_();
+}
+
+void blas_init(void) {
+    (void)pthread_once(&once, ask_library);
+}
+
+bool blas_is_concurrent(void) {
+    blas_init();
+    return !serial;
+}
+
+const char *blas_describe(void) {
+    return openblas_get_config();
+}
+
+static void enter(void) {
+    if (serial) (void)pthread_mutex_lock(&serial_lock);
+}
+
+static void leave(void) {
+    if (serial) (void)pthread_mutex_unlock(&serial_lock);
+}
+
+/* A leading dimension must be at least the row, and a row of nothing counts as 1. */
+static blasint leading(int64_t ld, int64_t row) {
+    if (ld < row) ld = row;
+    return (blasint)(ld < 1 ? 1 : ld);
+}
+
+void blas_sgemm(const struct blas_product *p) {
+    if (p->m <= 0 || p->n <= 0) return;
+    enter();
+    cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
+                (blasint)p->m, (blasint)p->n, (blasint)p->k, p->alpha, p->a,
+                leading(p->lda, p->trans_a ? p->m : p->k), p->b, leading(p->ldb, p->trans_b ? p->k : p->n),
+                p->beta, p->c, leading(p->ldc, p->n));
+    leave();
+}
+
+void blas_sgemv(bool trans, int64_t rows, int64_t cols, float alpha, const float *a, const float *x,
+                float beta, float *y) {
+    if (rows <= 0) return;
+    enter();
+    if (trans)
+        cblas_sgemv(CblasRowMajor, CblasTrans, (blasint)cols, (blasint)rows, alpha, a, leading(rows, 1), x, 1,
+                    beta, y, 1);
+    else
+        cblas_sgemv(CblasRowMajor, CblasNoTrans, (blasint)rows, (blasint)cols, alpha, a, leading(cols, 1), x,
+                    1, beta, y, 1);
+    leave();
+}

@@ -1,0 +1,36 @@
+/* The only door to OpenBLAS: single-threaded products that any number of
+ * engines may ask for at once. */
+#ifndef INFER_BLAS_H
+#define INFER_BLAS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Before the first product; engine_new does it. Any thread, any number of times. */
+void blas_init(void);
+
+/* false: the library that was loaded is a build without locking (Debian's
+ * libopenblas0-serial), so products of several threads wait for each other. */
+bool blas_is_concurrent(void);
+
+/* "OpenBLAS 0.3.21 …" as the library describes itself. */
+const char *blas_describe(void);
+
+/* C: [m,n] = alpha * op(A) * op(B) + beta * C, all row-major; A: [m,k], or
+ * [k,m] where trans_a; B: [k,n], or [n,k] where trans_b; ld*: floats from row
+ * to row. Numbers up to INT32_MAX, as shape_valid has it. beta 0 does not read C. */
+struct blas_product {
+    bool trans_a, trans_b;
+    int64_t m, n, k;
+    float alpha, beta;
+    const float *a, *b;
+    float *c;
+    int64_t lda, ldb, ldc;
+};
+void blas_sgemm(const struct blas_product *p);
+
+/* y: [rows] = alpha * op(A) * x + beta * y; A: [rows,cols] row-major, or [cols,rows] where trans. */
+void blas_sgemv(bool trans, int64_t rows, int64_t cols, float alpha, const float *a, const float *x,
+                float beta, float *y);
+
+#endif

@@ -1,0 +1,253 @@
+/* The executor: resolves each step's tensors to memory and calls its kernel.
+ *
+ *   arena:  | slab of item 0 | slab of item 1 | …   a tensor: slab + offset
+ *   input:  the caller's floats as they lie; uint8 pictures are converted into
+ *           the slab first
+ *
+ * Everything a run needs is made by engine_reserve. One engine, one thread. */
+#include "infer/engine.h"
+
+#include "infer/blas.h"
+#include "infer/kernels.h"
+#include "infer/preprocess.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define ENGINE_POISONS
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define ENGINE_POISONS
+#endif
+#ifdef ENGINE_POISONS
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(at, bytes)   ((void)(at), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
+struct block { /* anonymous pages, all present */
+    uint8_t *at;
+    size_t bytes;
+};
+
+struct output {
+    const float *base;
+    size_t stride;
+};
+
+struct engine {
+    struct block arena, scratch;
+    const float **inputs;          /* input k of item i: inputs[k * room + i] */
+    uint32_t room;                 /* items */
+    struct view in[OP_MAX_INPUTS]; /* of the step that runs */
+    struct output outputs[IMAGE_MAX_IO];
+    uint32_t n_outputs, n_items; /* of the last run */
+    struct preprocess preprocess;
+    uint64_t *profile;
+    uint32_t profile_steps;
+};
+
+struct engine *engine_new(void) {
+    blas_init();
+    return calloc(1, sizeof(struct engine));
+}
+
+/* --- memory ------------------------------------------------------------------------- */
+
+static void block_free(struct block *b) {
+    if (!b->at) return;
+    ASAN_UNPOISON_MEMORY_REGION(b->at, b->bytes); /* whoever maps this range next knows nothing of it */
+    (void)munmap(b->at, b->bytes);
+    *b = (struct block){NULL, 0};
+}
+
+/* Only the first `used` bytes may be touched: what lies behind belongs to larger batches. */
+static void block_use(const struct block *b, size_t used) {
+    if (!b->at) return;
+    ASAN_UNPOISON_MEMORY_REGION(b->at, used);
+    ASAN_POISON_MEMORY_REGION(b->at + used, b->bytes - used);
+}
+
+static int block_grow(struct block *b, size_t bytes, const char *what, struct err *e) {
+    if (bytes <= b->bytes) return 0;
+    const long page = sysconf(_SC_PAGESIZE), pages = sysconf(_SC_PHYS_PAGES);
+    const size_t memory = page > 0 && pages > 0 ? (size_t)page * (size_t)pages : SIZE_MAX;
+    if (bytes > memory / 2) /* pages are made present at once: rather an error than the OOM killer */
+        return err_set(e, ERR_LIMIT,
+                       "the %s would take %zu MiB, more than half of this host's memory; use smaller batches",
+                       what, bytes >> 20);
+    uint8_t *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return err_set(e, ERR_SYSTEM, "mmap of %zu MiB for the %s: %s", bytes >> 20, what, strerror(errno));
+    (void)madvise(at, bytes, MADV_HUGEPAGE); /* fewer TLB misses; not every kernel has it */
+    for (size_t i = 0; i < bytes; i += (size_t)(page > 0 ? page : 4096)) *(volatile uint8_t *)(at + i) = 0;
+    block_free(b);
+    *b = (struct block){at, bytes};
+    return 0;
+}
+
+static int room_grow(struct engine *en, uint32_t items, struct err *e) {
+    if (items <= en->room) return 0;
+    const float **inputs = calloc((size_t)items * IMAGE_MAX_IO, sizeof *inputs);
+    if (!inputs) return err_set(e, ERR_SYSTEM, "out of memory for batches of %u", items);
+    free(en->inputs);
+    en->inputs = inputs;
+    en->room = items;
+    return 0;
+}
+
+int engine_reserve(struct engine *en, const struct image *img, uint32_t items, struct err *e) {
+    size_t arena;
+    if (items == 0 || __builtin_mul_overflow((size_t)image_header(img)->slab_bytes, (size_t)items, &arena))
+        return err_set(e, ERR_LIMIT, "batches of %u items are not possible", items);
+    const uint8_t *before = en->arena.at;
+    if (room_grow(en, items, e) || block_grow(&en->arena, arena, "arena", e)) return -1;
+    if (en->arena.at != before) en->n_items = 0; /* the outputs went with the old one */
+    return block_grow(&en->scratch, image_scratch_bytes(img), "scratch memory", e);
+}
+
+void engine_free(struct engine *en) {
+    if (!en) return;
+    block_free(&en->arena);
+    block_free(&en->scratch);
+    free(en->inputs);
+    free(en);
+}
+
+/* --- inputs ------------------------------------------------------------------------- */
+
+size_t engine_input_bytes(const struct image *img, uint32_t k, uint32_t format) {
+    const struct image_header *h = image_header(img);
+    if (k >= h->n_inputs) return 0;
+    const struct image_tensor *t = image_tensor_at(img, h->inputs[k]);
+    if (format == INPUT_F32_NCHW) return t->bytes;
+    if (format != INPUT_U8_NHWC || h->n_inputs != 1) return 0;
+    if (t->shape.rank != 4 || !preprocess_takes(t->shape.dim[1])) return 0;
+    return t->bytes / sizeof(float);
+}
+
+static float *slab_at(const struct engine *en, const struct image *img, uint32_t item, uint64_t offset) {
+    return (float *)(void *)(en->arena.at + item * image_header(img)->slab_bytes + offset);
+}
+
+static const float *convert_picture(struct engine *en, const struct image *img, uint32_t item,
+                                    const void *from) {
+    const struct image_tensor *t = image_tensor_at(img, image_header(img)->inputs[0]);
+    const struct shape *s = &t->shape;
+    float *to = slab_at(en, img, item, t->offset);
+    preprocess_run(&en->preprocess, from, s->dim[0], s->dim[2] * s->dim[3], to);
+    return to;
+}
+
+/* Points en->inputs at the floats of every input of every item. */
+static int take_inputs(struct engine *en, const struct image *img, uint32_t n,
+                       const struct engine_item *items) {
+    const struct image_header *h = image_header(img);
+    bool prepared = false;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < h->n_inputs; k++) {
+            const void *from = items[i].inputs[k];
+            if (!from || engine_input_bytes(img, k, items[i].format) == 0) return -EINVAL;
+            const float **place = &en->inputs[(size_t)k * en->room + i];
+            if (items[i].format == INPUT_F32_NCHW) {
+                if ((uintptr_t)from % sizeof(float) != 0) return -EINVAL;
+                *place = from;
+                continue;
+            }
+            if (!prepared)
+                preprocess_prepare(&h->preprocess, image_tensor_at(img, h->inputs[k])->shape.dim[1],
+                                   &en->preprocess);
+            prepared = true;
+            *place = convert_picture(en, img, i, from);
+        }
+    return 0;
+}
+
+/* --- steps -------------------------------------------------------------------------- */
+
+static struct view view_of(const struct engine *en, const struct image *img, uint32_t tensor) {
+    const struct image_header *h = image_header(img);
+    const struct image_tensor *t = image_tensor_at(img, tensor);
+    struct view v = {.t = t};
+    if (!t) return v; /* IMAGE_NO_TENSOR: absent */
+    if (t->place == PLACE_CONSTANT) {
+        v.base = (float *)(uintptr_t)image_constant(img, t); /* read-only pages; kernels write outputs only */
+        return v;
+    }
+    for (uint32_t k = 0; t->place == PLACE_INPUT && k < h->n_inputs; k++)
+        if (h->inputs[k] == tensor) v.items = &en->inputs[(size_t)k * en->room];
+    if (t->place == PLACE_INPUT) return v;
+    v.base = slab_at(en, img, 0, t->offset);
+    v.stride = h->slab_bytes / sizeof(float);
+    return v;
+}
+
+static int run_step(struct engine *en, const struct image *img, const struct image_step *s, uint32_t n) {
+    const uint32_t *operands = image_operands(img, s);
+    const kernel_fn kernel = kernel_find(s->op, s->algorithm);
+    if (!kernel || s->n_inputs > OP_MAX_INPUTS) return -EINVAL; /* image_check lets no such step through */
+    for (uint32_t k = 0; k < s->n_inputs; k++) en->in[k] = view_of(en, img, operands[k]);
+    const struct kernel_call call = {.step = s,
+                                     .n_items = n,
+                                     .n_inputs = s->n_inputs,
+                                     .in = en->in,
+                                     .residual = view_of(en, img, s->residual),
+                                     .out = view_of(en, img, s->output),
+                                     .scratch = (float *)(void *)en->scratch.at};
+    kernel(&call);
+    return 0;
+}
+
+static uint64_t now_ns(void) { /* vDSO: no system call */
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int run_steps(struct engine *en, const struct image *img, uint32_t n) {
+    for (uint32_t i = 0; i < image_header(img)->n_steps; i++) {
+        const bool profiled = en->profile && i < en->profile_steps;
+        const uint64_t start = profiled ? now_ns() : 0;
+        if (run_step(en, img, image_step_at(img, i), n)) return -EINVAL;
+        if (profiled) en->profile[i] += now_ns() - start;
+    }
+    return 0;
+}
+
+int engine_run(struct engine *en, const struct image *img, uint32_t n, const struct engine_item *items) {
+    const struct image_header *h = image_header(img);
+    size_t used;
+    en->n_items = 0;
+    if (n == 0 || n > en->room || __builtin_mul_overflow((size_t)h->slab_bytes, (size_t)n, &used))
+        return -EINVAL;
+    if (used > en->arena.bytes || image_scratch_bytes(img) > en->scratch.bytes) return -EINVAL;
+    block_use(&en->arena, used);
+    block_use(&en->scratch, image_scratch_bytes(img));
+    if (take_inputs(en, img, n, items) || run_steps(en, img, n)) return -EINVAL;
+    for (uint32_t k = 0; k < h->n_outputs; k++) {
+        const struct view v = view_of(en, img, h->outputs[k]);
+        en->outputs[k] = (struct output){v.items ? NULL : v.base, v.stride};
+    }
+    en->n_outputs = h->n_outputs;
+    en->n_items = n;
+    return 0;
+}
+
+const float *engine_output(const struct engine *en, uint32_t i, uint32_t k) {
+    if (i >= en->n_items || k >= en->n_outputs || !en->outputs[k].base) return NULL;
+    return en->outputs[k].base + (size_t)i * en->outputs[k].stride;
+}
+
+void engine_profile(struct engine *en, uint64_t *ns_per_step, uint32_t n_steps) {
+    if (ns_per_step) memset(ns_per_step, 0, n_steps * sizeof *ns_per_step);
+    en->profile = ns_per_step;
+    en->profile_steps = ns_per_step ? n_steps : 0;
+}

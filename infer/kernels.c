@@ -1,0 +1,34 @@
+/* From operator and algorithm to kernel. */
+#include "infer/kernels_all.h"
+
+static const kernel_fn of_op[OP_COUNT] = {
+    [OP_BATCH_NORM] = kernel_batch_norm,
+    [OP_RELU] = kernel_relu,
+    [OP_CLIP] = kernel_clip,
+    [OP_ADD] = kernel_add,
+    [OP_MUL] = kernel_mul,
+    [OP_MAX_POOL] = kernel_max_pool,
+    [OP_AVERAGE_POOL] = kernel_average_pool,
+    [OP_GLOBAL_AVERAGE_POOL] = kernel_global_average_pool,
+    [OP_RESHAPE] = kernel_copy,
+    [OP_GEMM] = kernel_gemm,
+    [OP_MATMUL] = kernel_matmul,
+    [OP_SOFTMAX] = kernel_softmax,
+    [OP_CONCAT] = kernel_concat,
+    [OP_IDENTITY] = kernel_copy,
+    [OP_LAYER_NORM] = kernel_layer_norm,
+};
+
+static const kernel_fn of_algorithm[ALG_COUNT] = {
+    /* of OP_CONV */
+    [ALG_CONV_REFERENCE] = kernel_conv_reference,
+    [ALG_CONV_IM2COL] = kernel_conv_im2col,
+    [ALG_CONV_POINTWISE] = kernel_conv_pointwise,
+    [ALG_CONV_DEPTHWISE] = kernel_conv_depthwise,
+};
+
+kernel_fn kernel_find(uint32_t op, uint32_t algorithm) {
+    if (op >= OP_COUNT || algorithm >= ALG_COUNT) return NULL;
+    if (op == OP_CONV) return of_algorithm[algorithm];
+    return algorithm == ALG_DEFAULT ? of_op[op] : NULL;
+}

@@ -1,0 +1,56 @@
+/* Bias, residual and activation over blocks of rows; see kernels_epilogue.h. */
+#include "infer/kernels_epilogue.h"
+
+#include "infer/simd.h"
+
+#include <math.h>
+#include <string.h>
+
+struct bounds bounds_of(const struct image_step *s) {
+    if (s->activation == ACT_RELU) return (struct bounds){true, 0, INFINITY};
+    if (s->activation == ACT_CLIP) return (struct bounds){true, s->act_min, s->act_max};
+    return (struct bounds){false, -INFINITY, INFINITY};
+}
+
+SIMD_INLINE void fill_row(float *out, float bias, int64_t n) {
+    int64_t i = 0;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES)
+        for (int j = 0; j < SIMD_LANES; j++) out[i + j] = bias;
+    for (; i < n; i++) out[i] = bias;
+}
+
+SIMD_INLINE void add_row(float *out, const float *residual, float bias, int64_t n) {
+    int64_t i = 0;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
+        float strip[SIMD_LANES];
+        for (int j = 0; j < SIMD_LANES; j++) strip[j] = residual[i + j] + bias;
+        memcpy(out + i, strip, sizeof strip);
+    }
+    for (; i < n; i++) out[i] = residual[i] + bias;
+}
+
+SIMD_CLONES void epilogue_fill(const struct fill *f) {
+    for (int64_t r = 0; r < f->rows; r++) {
+        const float bias = f->bias ? f->bias[r] : 0;
+        if (f->residual)
+            add_row(f->out + r * f->out_ld, f->residual + r * f->residual_ld, bias, f->cols);
+        else
+            fill_row(f->out + r * f->out_ld, bias, f->cols);
+    }
+}
+
+SIMD_INLINE void bound_row(const float *from, float *to, float lo, float hi, int64_t n) {
+    int64_t i = 0;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
+        float strip[SIMD_LANES];
+        for (int j = 0; j < SIMD_LANES; j++) strip[j] = simd_clip(from[i + j], lo, hi);
+        memcpy(to + i, strip, sizeof strip);
+    }
+    for (; i < n; i++) to[i] = simd_clip(from[i], lo, hi);
+}
+
+SIMD_CLONES void epilogue_bound(const struct bounds *b, const struct bound *m) {
+    if (!b->any && m->from == m->to) return;
+    for (int64_t r = 0; r < m->rows; r++)
+        bound_row(m->from + r * m->from_ld, m->to + r * m->to_ld, b->lo, b->hi, m->cols);
+}
