@@ -178,6 +178,13 @@ static enum reading read_choice(const char *choices, const char *s, uint64_t *ou
     return READ_NOT;
 }
 
+/* What YAML 1.2's core schema has for a switch, and not what 1.1 had besides (the country code no). */
+static enum reading read_switch(const char *s, uint64_t *out) {
+    enum reading r = read_choice("false true False True FALSE TRUE", s, out);
+    *out &= 1;
+    return r;
+}
+
 static const char *wanted(enum key_type type) {
     switch (type) {
     case KEY_SWITCH: return "true or false";
@@ -257,7 +264,7 @@ static enum reading read_scalar(const struct key *k, const char *text, void *int
     enum reading r = READ_OK;
     float f;
     switch (k->type) {
-    case KEY_SWITCH: r = read_choice("false true", text, &v); break;
+    case KEY_SWITCH: r = read_switch(text, &v); break;
     case KEY_COUNT: r = read_count(k, text, &v); break;
     case KEY_SIZE: r = read_size(k, text, &v); break;
     case KEY_MODE: r = read_mode(k, text, &v); break;

@@ -6,7 +6,7 @@
  * Types as they stand in YAML:
  *   KEY_TEXT    any scalar, as written
  *   KEY_PATH    an absolute path
- *   KEY_SWITCH  true | false (YAML 1.2; yes, no, on and off are refused)
+ *   KEY_SWITCH  true | false, also True and TRUE (YAML 1.2; yes, no, on and off are refused)
  *   KEY_COUNT   a whole number, decimal; `automatic`: also `auto`, stored as 0
  *   KEY_SIZE    a whole number of bytes, or with K, M, G (of 1024)
  *   KEY_NUMBER  a finite number, or a fraction such as 1/255

@@ -77,6 +77,8 @@ static void values(void) {
     CU_ASSERT_STRING_EQUAL(taken("name: \"\"").name, "");
     CU_ASSERT_STRING_EQUAL(taken("path: '/a b'").path, "/a b");
     CU_ASSERT_FALSE(taken("on: false").on);
+    CU_ASSERT_FALSE(taken("on: False").on);
+    CU_ASSERT_TRUE(taken("on: TRUE").on);
     CU_ASSERT_EQUAL(taken("in: {count: 10}").count, 10);
     CU_ASSERT_EQUAL(taken("in: {auto: 4}").automatic, 4);
     CU_ASSERT_EQUAL(taken("in: {auto: auto}").automatic, 0);
@@ -95,6 +97,7 @@ static void values(void) {
 }
 
 static void wrong_types(void) {
+    refused("on: tRUE", "t.yaml:1: on: 'tRUE' is not true or false; whether it runs (true or false)");
     refused("on: yes", "t.yaml:1: on: 'yes' is not true or false; whether it runs (true or false)");
     refused("on: \"true\"",
             "t.yaml:1: on: 'true' is quoted, which makes a text of it: write it without the quotes; "

@@ -57,6 +57,20 @@ static void every_key_is_read(void) {
     CU_ASSERT_EQUAL(s.n_labels, 0);
 }
 
+static void demo_sidecar_is_taken(void) {
+    uint8_t bytes[4096];
+    FILE *f = fopen("scripts/signs/models/signs.yaml", "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    size_t n = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    struct sidecar s;
+    struct err e = {0};
+    CU_ASSERT_EQUAL(sidecar_parse(&s, "signs.yaml", bytes, n, &e), 0);
+    if (e.code) fprintf(stderr, "\n  %s\n", e.text);
+    CU_ASSERT_TRUE(s.n_labels == 12 && s.n_mean == 3 && s.n_std == 3 && s.scale == 1.0f / 255.0f);
+    sidecar_free(&s);
+}
+
 static void one_value_is_for_all_channels(void) {
     struct sidecar s;
     CU_ASSERT_EQUAL(parse(&s, "input: {mean: 0.5, std: [2], scale: 1}\n", NULL), 0);
@@ -170,6 +184,7 @@ static void mutants_do_no_harm(void) {
 }
 
 SUITE(sidecar, {"defaults", defaults}, {"every key is read", every_key_is_read},
+      {"the demo's sidecar is taken", demo_sidecar_is_taken},
       {"one value is for all channels", one_value_is_for_all_channels},
       {"labels are strict", labels_are_strict}, {"labels are counted", labels_are_counted},
       {"input and threshold are strict", input_is_strict}, {"8000 mutants do no harm", mutants_do_no_harm});
