@@ -1,0 +1,34 @@
+/* The import-time evaluator: operators on constants, computed while a model is imported.
+ *
+ * Exporters spell out shape arithmetic (Shape, Gather, Mul, Concat, …) and keep
+ * weights in roundabout ways (ConstantOfShape, Unsqueeze, Cast). All of it is
+ * gone before the network runs. Floats are computed in float32, integers of
+ * every width in int64 with overflow refused. Each function reads v->in, whose
+ * required inputs are present and constant, and sets v->out[0].
+ * These are the functions that rows in guard/import_*.c name; operators that
+ * can only be evaluated have their rows in evaluate_rows. */
+#ifndef GUARD_EVALUATE_H
+#define GUARD_EVALUATE_H
+
+#include "guard/import_node.h"
+
+int evaluate_identity(struct evaluation *v);
+int evaluate_cast(struct evaluation *v);
+int evaluate_concat(struct evaluation *v);
+int evaluate_add(struct evaluation *v);
+int evaluate_mul(struct evaluation *v);
+/* v->out[0] as a view of v->in[0] under another shape. */
+int evaluate_view(struct evaluation *v, const struct shape *s);
+
+/* A fresh v->out[0] of this type and shape; *f or *i is where to write. */
+int evaluate_new(struct evaluation *v, int32_t type, const struct shape *s, float **f, int64_t **i);
+/* A list of integers from input `slot`; how many, at most `most`; -1 with the error set. */
+int evaluate_ints(const struct evaluation *v, int32_t slot, int64_t *out, int most);
+
+/* Rows of evaluate_move.c, which evaluate_rows cannot name by their functions. */
+int evaluate_gather(struct evaluation *v);
+int evaluate_slice(struct evaluation *v);
+int evaluate_transpose(struct evaluation *v);
+int evaluate_expand(struct evaluation *v);
+
+#endif
