@@ -69,7 +69,7 @@ $(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.ma
 	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
 
 # Kernels are the one place where the optimiser earns its keep.
-$(call OBJ,$(ENGINE_SRC)): KERNEL_FLAGS := -O3 $(BLAS_CFLAGS)
+$(call OBJ,$(ENGINE_SRC) guard/clp_sigma.c): KERNEL_FLAGS := -O3 $(BLAS_CFLAGS)
 $(call OBJ,$(TEST_SRC)): KERNEL_FLAGS := $(BLAS_CFLAGS) -DTEST_BUILD=\"$(abspath $(BUILD))\"
 
 $(BUILD)/obj/%.o: %.c

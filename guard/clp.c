@@ -6,6 +6,7 @@
  * layers can't matter where they share a constant. */
 #include "guard/clp.h"
 #include "guard/clp_pairing.h"
+#include "guard/clp_sigma.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,19 +35,20 @@ static int channel_gain(const struct graph *g, int32_t norm, int32_t k, double *
     return 0;
 }
 
+/* sigma: [channels], scratch. */
 static int score_layer(const struct graph *g, int32_t conv, int32_t norm, struct report_layer *layer,
-                       struct err *e) {
+                       double *sigma, struct err *e) {
     const struct value *weight = &g->values[g->nodes[conv].inputs[1]];
     int64_t per_channel = shape_elements(&weight->shape) / weight->shape.dim[0];
     int rows = (int)weight->shape.dim[1], cols = (int)(per_channel / weight->shape.dim[1]);
-    double sum = 0, squares = 0;
+    double gain, sum = 0, squares = 0;
     layer->uclc = calloc((size_t)layer->channels, sizeof *layer->uclc);
     layer->pruned = calloc((size_t)layer->channels, sizeof *layer->pruned);
-    if (!layer->uclc || !layer->pruned) return out_of_memory(e);
+    if (!layer->uclc || !layer->pruned || clp_sigma_max(weight->data, layer->channels, rows, cols, sigma) < 0)
+        return out_of_memory(e);
     for (int32_t k = 0; k < layer->channels; k++) {
-        double gain;
         if (channel_gain(g, norm, k, &gain, e) < 0) return -1;
-        double uclc = clp_sigma_max(weight->data + (size_t)k * (size_t)per_channel, rows, cols) * gain;
+        double uclc = sigma[k] * gain;
         /* Infinity would lift the cut-off out of reach for the whole layer. */
         if (!isfinite((float)uclc))
             return err_set(e, ERR_VALUE, "%s: the Lipschitz bound of channel %d is not finite; the weights are "
@@ -84,9 +86,11 @@ static int fill_layer(const struct graph *g, struct clp_uses *uses, int32_t conv
     layer->reason = pair.reason;
     layer->norm = pair.norm >= 0 ? NORM_BN : NORM_FOLDED_OR_NONE;
     if (!layer->scored) return 0;
-    if (score_layer(g, conv, pair.norm, layer, e) < 0) return -1;
-    decide(layer, u);
-    return 0;
+    double *sigma = calloc((size_t)layer->channels, sizeof *sigma);
+    int rc = sigma ? score_layer(g, conv, pair.norm, layer, sigma, e) : out_of_memory(e);
+    free(sigma);
+    if (rc == 0) decide(layer, u);
+    return rc;
 }
 
 static int zero_input(struct graph *g, int32_t node, int32_t slot, int64_t per_channel,

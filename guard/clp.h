@@ -34,7 +34,4 @@ int clp_apply(struct graph *g, const struct clp_options *o, struct report *r, st
               struct err *e);
 void clp_result_free(struct clp_result *c);
 
-/* sigma_max of a [rows, cols] row-major matrix; doubles inside. */
-double clp_sigma_max(const float *a, int rows, int cols);
-
 #endif
