@@ -43,15 +43,17 @@ static void test_transposes(void) {
     CU_ASSERT(strncmp(blas_describe(), "OpenBLAS", 8) == 0);
 }
 
-enum { SIDE = 160, THREADS = 4, ROUNDS = 400 }; /* large enough for OpenBLAS to take a packing buffer */
+/* Just large enough for OpenBLAS to take a packing buffer, so that it takes many per second. */
+enum { ROWS = 64, COLS = 264, DEPTH = 64, THREADS = 4, ROUNDS = 3000 };
 
 struct thread_work {
-    float a[SIDE * SIDE], b[SIDE * SIDE], expected[SIDE * SIDE], c[SIDE * SIDE];
+    float a[ROWS * DEPTH], b[DEPTH * COLS], expected[ROWS * COLS], c[ROWS * COLS];
     int wrong;
 };
 
 static void multiply(struct thread_work *w, float *c) {
-    blas_sgemm(&(struct blas_product){false, false, SIDE, SIDE, SIDE, 1, 0, w->a, w->b, c, SIDE, SIDE, SIDE});
+    blas_sgemm(
+        &(struct blas_product){false, false, ROWS, COLS, DEPTH, 1, 0, w->a, w->b, c, DEPTH, COLS, COLS});
 }
 
 static void *work(void *arg) {
@@ -69,8 +71,8 @@ static void test_threads(void) {
     CU_ASSERT_FATAL(w != NULL);
     blas_init();
     for (int t = 0; t < THREADS; t++) {
-        fill(w[t].a, SIDE * SIDE, (unsigned)t);
-        fill(w[t].b, SIDE * SIDE, (unsigned)t + 100);
+        fill(w[t].a, ROWS * DEPTH, (unsigned)t);
+        fill(w[t].b, DEPTH * COLS, (unsigned)t + 100);
         multiply(&w[t], w[t].expected);
     }
     for (int t = 0; t < THREADS; t++) CU_ASSERT_FATAL(pthread_create(&threads[t], NULL, work, &w[t]) == 0);

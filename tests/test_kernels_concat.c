@@ -1,5 +1,5 @@
 /* Concatenation along every axis, and in place. */
-#include "tests/kernel_fixture.h"
+#include "tests/kernel_case.h"
 #include "tests/suite.h"
 
 #include <math.h>
@@ -7,23 +7,23 @@
 #include <string.h>
 
 static void compare(const struct shape *parts, int n_parts, int32_t axis, uint32_t items) {
-    struct fixture *f = fixture_new(OP_CONCAT, items);
+    struct kernel_case *f = case_new(OP_CONCAT, items);
     f->step.params.axis.axis = axis;
-    for (int k = 0; k < n_parts; k++) (k % 2 ? fixture_add_constant : fixture_add)(f, parts[k]);
-    CU_ASSERT_FATAL(fixture_finish(f, false));
+    for (int k = 0; k < n_parts; k++) (k % 2 ? case_add_constant : case_add)(f, parts[k]);
+    CU_ASSERT_FATAL(case_finish(f, false));
     const struct shape *s = &f->out.t->shape;
     const int64_t outer = shape_product(s, 0, axis);
-    float *got = fixture_run(f, ALG_DEFAULT), *at = got;
+    float *got = case_run(f, ALG_DEFAULT), *at = got;
     for (uint32_t i = 0; i < items; i++)
         for (int64_t o = 0; o < outer; o++)
             for (uint32_t k = 0; k < (uint32_t)n_parts; k++) {
                 const int64_t part = shape_product(&parts[k], axis, parts[k].rank);
-                CU_ASSERT(memcmp(at, fixture_input(f, k, i) + o * part, (size_t)part * sizeof *at) == 0);
+                CU_ASSERT(memcmp(at, case_input(f, k, i) + o * part, (size_t)part * sizeof *at) == 0);
                 at += part;
             }
-    CU_ASSERT(at - got == fixture_outputs(f));
+    CU_ASSERT(at - got == case_outputs(f));
     free(got);
-    fixture_free(f);
+    case_free(f);
 }
 
 static void test_axes(void) {
@@ -40,16 +40,16 @@ static void test_axes(void) {
 
 /* Inputs that were computed where they belong stay; the others come to them. */
 static void test_in_place(void) {
-    struct fixture *f = fixture_new(OP_CONCAT, 2);
+    struct kernel_case *f = case_new(OP_CONCAT, 2);
     f->step.params.axis.axis = 1;
-    fixture_add(f, SHAPE(1, 2, 5));
-    fixture_add(f, SHAPE(1, 3, 5));
-    CU_ASSERT_FATAL(fixture_finish(f, false));
+    case_add(f, SHAPE(1, 2, 5));
+    case_add(f, SHAPE(1, 3, 5));
+    CU_ASSERT_FATAL(case_finish(f, false));
     float expected[2][25];
     for (uint32_t i = 0; i < 2; i++) {
-        memcpy(expected[i], fixture_input(f, 0, i), 10 * sizeof(float));
-        memcpy(expected[i] + 10, fixture_input(f, 1, i), 15 * sizeof(float));
-        memcpy(view_item(&f->out, i) + 10, fixture_input(f, 1, i), 15 * sizeof(float));
+        memcpy(expected[i], case_input(f, 0, i), 10 * sizeof(float));
+        memcpy(expected[i] + 10, case_input(f, 1, i), 15 * sizeof(float));
+        memcpy(view_item(&f->out, i) + 10, case_input(f, 1, i), 15 * sizeof(float));
     }
     f->in[1].base = f->out.base + 10;
     f->in[1].stride = f->out.stride;
@@ -58,7 +58,7 @@ static void test_in_place(void) {
     kernel_find(OP_CONCAT, ALG_DEFAULT)(&call);
     for (uint32_t i = 0; i < 2; i++)
         CU_ASSERT(memcmp(view_item(&f->out, i), expected[i], sizeof expected[i]) == 0);
-    fixture_free(f);
+    case_free(f);
 }
 
 SUITE(kernels_concat, {"every axis", test_axes}, {"inputs that lie in their place already", test_in_place});

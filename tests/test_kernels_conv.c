@@ -1,7 +1,7 @@
 /* Convolutions by products against the plain loops, over sizes, edges, strides,
  * dilations, groups and batches. Inputs and weights are in [-1, 1); sums of up
  * to 1,200 terms differ by less than 5e-5 of max(1, |value|). */
-#include "tests/kernel_fixture.h"
+#include "tests/kernel_case.h"
 #include "tests/suite.h"
 
 #include "infer/algorithm.h"
@@ -58,26 +58,26 @@ static struct op_window window_of(const struct geometry *g, int spatial) {
 }
 
 /* variant: bit 0 bias, 1 residual, 2 Relu, 3 Clip, 4 input from the caller */
-static struct fixture *convolution(const struct geometry *g, unsigned variant, uint32_t items) {
-    struct fixture *f = fixture_new(OP_CONV, items);
+static struct kernel_case *convolution(const struct geometry *g, unsigned variant, uint32_t items) {
+    struct kernel_case *f = case_new(OP_CONV, items);
     f->step.params.window = window_of(g, 2);
-    (variant & 16 ? fixture_add_caller : fixture_add)(f, SHAPE(g->images, g->channels, g->height, g->width));
-    fixture_add_constant(f, SHAPE(g->filters, g->channels / g->groups, g->kernel[0], g->kernel[1]));
-    if (variant & 1) fixture_add_constant(f, SHAPE(g->filters));
+    (variant & 16 ? case_add_caller : case_add)(f, SHAPE(g->images, g->channels, g->height, g->width));
+    case_add_constant(f, SHAPE(g->filters, g->channels / g->groups, g->kernel[0], g->kernel[1]));
+    if (variant & 1) case_add_constant(f, SHAPE(g->filters));
     if (variant & 4) f->step.activation = ACT_RELU;
     if (variant & 8) {
         f->step.activation = ACT_CLIP;
         f->step.act_min = -0.5f;
         f->step.act_max = 0.75f;
     }
-    if (fixture_finish(f, variant & 2)) return f;
-    fixture_free(f);
+    if (case_finish(f, variant & 2)) return f;
+    case_free(f);
     return NULL;
 }
 
-static void compare(struct fixture *f, uint32_t algorithm, const char *what) {
-    float *expected = fixture_run(f, ALG_CONV_REFERENCE), *got = fixture_run(f, algorithm);
-    if (expected && got) CU_ASSERT(fixture_close(what, got, expected, fixture_outputs(f), TOLERANCE));
+static void compare(struct kernel_case *f, uint32_t algorithm, const char *what) {
+    float *expected = case_run(f, ALG_CONV_REFERENCE), *got = case_run(f, algorithm);
+    if (expected && got) CU_ASSERT(case_close(what, got, expected, case_outputs(f), TOLERANCE));
     free(expected);
     free(got);
 }
@@ -90,13 +90,13 @@ static void compare_all(uint32_t algorithm) {
         for (size_t v = 0; v < sizeof variants / sizeof *variants; v++)
             for (size_t n = 0; n < 3; n++) {
                 char what[80];
-                struct fixture *f = convolution(&geometries[i], variants[v], items[n]);
+                struct kernel_case *f = convolution(&geometries[i], variants[v], items[n]);
                 CU_ASSERT_FATAL(f != NULL);
                 (void)snprintf(what, sizeof what, "%s, geometry %zu, variant %u, %u items",
                                algorithm_name(algorithm), i, variants[v], items[n]);
                 ran += algorithm_fits(algorithm, OP_CONV, &f->step.params, f->shapes, 2, &f->out.t->shape);
                 compare(f, algorithm, what);
-                fixture_free(f);
+                case_free(f);
             }
     CU_ASSERT(ran > 50);
 }
@@ -111,36 +111,36 @@ static void test_pointwise(void) {
 /* The plain loops themselves, against numbers worked out by hand. */
 static void test_by_hand(void) {
     const struct geometry g = {1, 1, 3, 3, 1, 1, {2, 2}, {1, 1}, {1, 1}, {0, 0}, {1, 1}};
-    struct fixture *f = convolution(&g, 1, 1);
+    struct kernel_case *f = convolution(&g, 1, 1);
     CU_ASSERT_FATAL(f != NULL);
-    for (int i = 0; i < 9; i++) fixture_input(f, 0, 0)[i] = (float)(i + 1);
+    for (int i = 0; i < 9; i++) case_input(f, 0, 0)[i] = (float)(i + 1);
     const float w[4] = {1, 10, 100, 1000}, bias = 0.5f;
     const float expected[9] = {5421.5f, 6532.5f, 603.5f, 8754.5f, 9865.5f, 906.5f, 87.5f, 98.5f, 9.5f};
-    memcpy(fixture_input(f, 1, 0), w, sizeof w);
-    *fixture_input(f, 2, 0) = bias;
+    memcpy(case_input(f, 1, 0), w, sizeof w);
+    *case_input(f, 2, 0) = bias;
     for (uint32_t a = ALG_CONV_REFERENCE; a <= ALG_CONV_IM2COL; a++) {
-        float *out = fixture_run(f, a);
-        CU_ASSERT(out && fixture_close("by hand", out, expected, 9, 0));
+        float *out = case_run(f, a);
+        CU_ASSERT(out && case_close("by hand", out, expected, 9, 0));
         free(out);
     }
-    fixture_free(f);
+    case_free(f);
 }
 
 /* One axis is a picture of height 1. */
 static void test_one_axis(void) {
     const struct geometry g = {1, 6, 1, 31, 4, 2, {1, 5}, {1, 2}, {1, 2}, {0, 3}, {0, 1}};
-    struct fixture *f = fixture_new(OP_CONV, 3);
+    struct kernel_case *f = case_new(OP_CONV, 3);
     f->step.params.window = window_of(&g, 1);
-    fixture_add(f, SHAPE(1, 6, 31));
-    fixture_add_constant(f, SHAPE(4, 3, 5));
-    CU_ASSERT_FATAL(fixture_finish(f, false));
+    case_add(f, SHAPE(1, 6, 31));
+    case_add_constant(f, SHAPE(4, 3, 5));
+    CU_ASSERT_FATAL(case_finish(f, false));
     compare(f, ALG_CONV_IM2COL, "one axis");
-    fixture_free(f);
+    case_free(f);
 }
 
 /* A volume through the plain loops equals the sum of its slices' convolutions. */
 static void test_volume(void) {
-    struct fixture *f = fixture_new(OP_CONV, 1);
+    struct kernel_case *f = case_new(OP_CONV, 1);
     f->step.params.window = (struct op_window){.spatial = 3,
                                                .groups = 1,
                                                .kernel = {2, 3, 3},
@@ -148,35 +148,34 @@ static void test_volume(void) {
                                                .dilation = {1, 1, 1},
                                                .pad_begin = {0, 1, 1},
                                                .pad_end = {0, 1, 1}};
-    fixture_add(f, SHAPE(1, 1, 2, 6, 5));
-    fixture_add_constant(f, SHAPE(2, 1, 2, 3, 3));
-    CU_ASSERT_FATAL(fixture_finish(f, false));
-    float *volume = fixture_run(f, ALG_CONV_REFERENCE), sum[30] = {0};
-    CU_ASSERT_PTR_NULL(fixture_run(f, ALG_CONV_IM2COL));
+    case_add(f, SHAPE(1, 1, 2, 6, 5));
+    case_add_constant(f, SHAPE(2, 1, 2, 3, 3));
+    CU_ASSERT_FATAL(case_finish(f, false));
+    float *volume = case_run(f, ALG_CONV_REFERENCE), sum[30] = {0};
+    CU_ASSERT_PTR_NULL(case_run(f, ALG_CONV_IM2COL));
     for (int z = 0; z < 2; z++) {
         const struct geometry g = {1, 1, 6, 5, 2, 1, {3, 3}, {2, 1}, {1, 1}, {1, 1}, {1, 1}};
-        struct fixture *slice = convolution(&g, 0, 1);
-        memcpy(fixture_input(slice, 0, 0), fixture_input(f, 0, 0) + z * 30, 30 * sizeof(float));
+        struct kernel_case *slice = convolution(&g, 0, 1);
+        memcpy(case_input(slice, 0, 0), case_input(f, 0, 0) + z * 30, 30 * sizeof(float));
         for (int m = 0; m < 2; m++)
-            memcpy(fixture_input(slice, 1, 0) + m * 9, fixture_input(f, 1, 0) + m * 18 + z * 9,
-                   9 * sizeof(float));
-        float *part = fixture_run(slice, ALG_CONV_IM2COL);
+            memcpy(case_input(slice, 1, 0) + m * 9, case_input(f, 1, 0) + m * 18 + z * 9, 9 * sizeof(float));
+        float *part = case_run(slice, ALG_CONV_IM2COL);
         for (int i = 0; i < 30; i++) sum[i] += part[i];
         free(part);
-        fixture_free(slice);
+        case_free(slice);
     }
-    CU_ASSERT(fixture_outputs(f) == 30 && fixture_close("volume", volume, sum, 30, TOLERANCE));
+    CU_ASSERT(case_outputs(f) == 30 && case_close("volume", volume, sum, 30, TOLERANCE));
     free(volume);
-    fixture_free(f);
+    case_free(f);
 }
 
 /* A residual may be the output itself, though the planner does not place it so. */
 static void test_residual_in_place(void) {
     const struct geometry g = {1, 5, 20, 21, 7, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
-    struct fixture *f = convolution(&g, 7, 1);
+    struct kernel_case *f = convolution(&g, 7, 1);
     CU_ASSERT_FATAL(f != NULL);
-    float *expected = fixture_run(f, ALG_CONV_REFERENCE);
-    const size_t bytes = (size_t)fixture_outputs(f) * sizeof(float);
+    float *expected = case_run(f, ALG_CONV_REFERENCE);
+    const size_t bytes = (size_t)case_outputs(f) * sizeof(float);
     memcpy(f->out.base, f->residual.base, bytes);
     float scratch[45 * 1024];
     const struct kernel_call call = {.step = &f->step,
@@ -188,24 +187,24 @@ static void test_residual_in_place(void) {
                                      .scratch = scratch};
     f->step.algorithm = ALG_CONV_IM2COL;
     kernel_find(OP_CONV, ALG_CONV_IM2COL)(&call);
-    CU_ASSERT(fixture_close("in place", f->out.base, expected, fixture_outputs(f), TOLERANCE));
+    CU_ASSERT(case_close("in place", f->out.base, expected, case_outputs(f), TOLERANCE));
     free(expected);
-    fixture_free(f);
+    case_free(f);
 }
 
 /* NaN and infinity go where arithmetic takes them and nowhere else. */
 static void test_not_finite(void) {
     const struct geometry g = {1, 2, 9, 9, 3, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
-    struct fixture *f = convolution(&g, 5, 1);
+    struct kernel_case *f = convolution(&g, 5, 1);
     CU_ASSERT_FATAL(f != NULL);
-    fixture_input(f, 0, 0)[4 * 9 + 4] = NAN;
-    fixture_input(f, 0, 0)[0] = INFINITY;
-    float *expected = fixture_run(f, ALG_CONV_REFERENCE), *got = fixture_run(f, ALG_CONV_IM2COL);
-    CU_ASSERT(fixture_close("not finite", got, expected, fixture_outputs(f), TOLERANCE));
+    case_input(f, 0, 0)[4 * 9 + 4] = NAN;
+    case_input(f, 0, 0)[0] = INFINITY;
+    float *expected = case_run(f, ALG_CONV_REFERENCE), *got = case_run(f, ALG_CONV_IM2COL);
+    CU_ASSERT(case_close("not finite", got, expected, case_outputs(f), TOLERANCE));
     CU_ASSERT(isnan(got[4 * 9 + 4]) && !isnan(got[7 * 9 + 7]));
     free(expected);
     free(got);
-    fixture_free(f);
+    case_free(f);
 }
 
 SUITE(kernels_conv, {"convolution of numbers worked out by hand", test_by_hand},

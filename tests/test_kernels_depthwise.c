@@ -1,6 +1,6 @@
 /* Depthwise convolutions against the plain loops. Inputs and weights are in
  * [-1, 1); sums of up to 81 terms differ by less than 1e-5 of max(1, |value|). */
-#include "tests/kernel_fixture.h"
+#include "tests/kernel_case.h"
 #include "tests/suite.h"
 
 #include <math.h>
@@ -31,8 +31,8 @@ static const struct geometry geometries[] = {
     {1, 2, 5, 40, 1, {3, 3}, {5, 7}, {1, 1}, {1, 1}, {1, 1}},
 };
 
-static struct fixture *depthwise(const struct geometry *g, unsigned variant, uint32_t items) {
-    struct fixture *f = fixture_new(OP_CONV, items);
+static struct kernel_case *depthwise(const struct geometry *g, unsigned variant, uint32_t items) {
+    struct kernel_case *f = case_new(OP_CONV, items);
     struct op_window *w = &f->step.params.window;
     *w = (struct op_window){
         .spatial = 2, .groups = (int32_t)g->channels, .kernel = {1}, .stride = {1}, .dilation = {1}};
@@ -43,14 +43,14 @@ static struct fixture *depthwise(const struct geometry *g, unsigned variant, uin
         w->pad_begin[d + 1] = g->begin[d];
         w->pad_end[d + 1] = g->end[d];
     }
-    (variant & 8 ? fixture_add_caller : fixture_add)(f, SHAPE(g->images, g->channels, g->height, g->width));
-    fixture_add_constant(f, SHAPE(g->channels * g->multiplier, 1, g->kernel[0], g->kernel[1]));
-    if (variant & 1) fixture_add_constant(f, SHAPE(g->channels * g->multiplier));
+    (variant & 8 ? case_add_caller : case_add)(f, SHAPE(g->images, g->channels, g->height, g->width));
+    case_add_constant(f, SHAPE(g->channels * g->multiplier, 1, g->kernel[0], g->kernel[1]));
+    if (variant & 1) case_add_constant(f, SHAPE(g->channels * g->multiplier));
     f->step.activation = variant & 4 ? ACT_CLIP : ACT_NONE;
     f->step.act_min = variant & 4 ? 0 : 0;
     f->step.act_max = variant & 4 ? 0.6f : 0;
-    if (fixture_finish(f, variant & 2)) return f;
-    fixture_free(f);
+    if (case_finish(f, variant & 2)) return f;
+    case_free(f);
     return NULL;
 }
 
@@ -59,15 +59,15 @@ static void test_all(void) {
     for (size_t i = 0; i < sizeof geometries / sizeof *geometries; i++)
         for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {
             char what[80];
-            struct fixture *f = depthwise(&geometries[i], variants[v], 1 + (uint32_t)v);
+            struct kernel_case *f = depthwise(&geometries[i], variants[v], 1 + (uint32_t)v);
             CU_ASSERT_FATAL(f != NULL);
             (void)snprintf(what, sizeof what, "depthwise, geometry %zu, variant %u", i, variants[v]);
-            float *expected = fixture_run(f, ALG_CONV_REFERENCE), *got = fixture_run(f, ALG_CONV_DEPTHWISE);
+            float *expected = case_run(f, ALG_CONV_REFERENCE), *got = case_run(f, ALG_CONV_DEPTHWISE);
             CU_ASSERT_FATAL(got != NULL);
-            CU_ASSERT(fixture_close(what, got, expected, fixture_outputs(f), TOLERANCE));
+            CU_ASSERT(case_close(what, got, expected, case_outputs(f), TOLERANCE));
             free(expected);
             free(got);
-            fixture_free(f);
+            case_free(f);
         }
 }
 
@@ -76,28 +76,28 @@ static void test_refusals(void) {
     struct geometry g = geometries[0];
     g.kernel[1] = 65;
     g.begin[1] = g.end[1] = 40;
-    struct fixture *wide = depthwise(&g, 0, 1);
+    struct kernel_case *wide = depthwise(&g, 0, 1);
     CU_ASSERT_FATAL(wide != NULL);
-    CU_ASSERT_PTR_NULL(fixture_run(wide, ALG_CONV_DEPTHWISE));
-    fixture_free(wide);
+    CU_ASSERT_PTR_NULL(case_run(wide, ALG_CONV_DEPTHWISE));
+    case_free(wide);
 
     g = (struct geometry){1, 2, 40000, 1, 1, {1, 1}, {1, 32768}, {1, 1}, {0, 0}, {0, 0}};
-    struct fixture *sparse = depthwise(&g, 0, 1); /* 16 columns of 32768 phases per row */
+    struct kernel_case *sparse = depthwise(&g, 0, 1); /* 16 columns of 32768 phases per row */
     CU_ASSERT_FATAL(sparse != NULL);
-    CU_ASSERT_PTR_NULL(fixture_run(sparse, ALG_CONV_DEPTHWISE));
-    fixture_free(sparse);
+    CU_ASSERT_PTR_NULL(case_run(sparse, ALG_CONV_DEPTHWISE));
+    case_free(sparse);
 }
 
 static void test_not_finite(void) {
-    struct fixture *f = depthwise(&geometries[0], 5, 1);
+    struct kernel_case *f = depthwise(&geometries[0], 5, 1);
     CU_ASSERT_FATAL(f != NULL);
-    fixture_input(f, 0, 0)[3 * 7 + 3] = NAN;
-    float *expected = fixture_run(f, ALG_CONV_REFERENCE), *got = fixture_run(f, ALG_CONV_DEPTHWISE);
-    CU_ASSERT(fixture_close("not finite", got, expected, fixture_outputs(f), TOLERANCE));
+    case_input(f, 0, 0)[3 * 7 + 3] = NAN;
+    float *expected = case_run(f, ALG_CONV_REFERENCE), *got = case_run(f, ALG_CONV_DEPTHWISE);
+    CU_ASSERT(case_close("not finite", got, expected, case_outputs(f), TOLERANCE));
     CU_ASSERT(isnan(got[2 * 7 + 2]) && !isnan(got[0]));
     free(expected);
     free(got);
-    fixture_free(f);
+    case_free(f);
 }
 
 SUITE(kernels_depthwise, {"equals the plain loops", test_all}, {"what it does not take", test_refusals},

@@ -1,5 +1,5 @@
 /* Elementwise operators against plain loops, exactly. */
-#include "tests/kernel_fixture.h"
+#include "tests/kernel_case.h"
 #include "tests/suite.h"
 
 #include <math.h>
@@ -21,28 +21,28 @@ static int64_t paired(const struct shape *s, const struct shape *out, int64_t i)
 }
 
 static void compare(enum op op, struct shape a, struct shape b, bool constant, uint32_t activation) {
-    struct fixture *f = fixture_new(op, 3);
-    fixture_add(f, a);
-    (constant ? fixture_add_constant : fixture_add_caller)(f, b);
+    struct kernel_case *f = case_new(op, 3);
+    case_add(f, a);
+    (constant ? case_add_constant : case_add_caller)(f, b);
     f->step.activation = activation;
     f->step.act_min = -0.25f;
     f->step.act_max = 0.5f;
-    CU_ASSERT_FATAL(fixture_finish(f, false));
+    CU_ASSERT_FATAL(case_finish(f, false));
     const struct shape *out = &f->out.t->shape;
     const int64_t n = shape_elements(out);
-    float *got = fixture_run(f, ALG_DEFAULT), *expected = malloc((size_t)n * 3 * sizeof *expected);
+    float *got = case_run(f, ALG_DEFAULT), *expected = malloc((size_t)n * 3 * sizeof *expected);
     for (int64_t i = 0; expected && i < 3 * n; i++) {
-        const float x = fixture_input(f, 0, (uint32_t)(i / n))[paired(&a, out, i % n)];
-        const float y = fixture_input(f, 1, (uint32_t)(i / n))[paired(&b, out, i % n)];
+        const float x = case_input(f, 0, (uint32_t)(i / n))[paired(&a, out, i % n)];
+        const float y = case_input(f, 1, (uint32_t)(i / n))[paired(&b, out, i % n)];
         const float v = op == OP_ADD ? x + y : x * y;
         expected[i] = activation == ACT_NONE   ? v
                       : activation == ACT_RELU ? fmaxf(v, 0)
                                                : fminf(fmaxf(v, -0.25f), 0.5f);
     }
-    CU_ASSERT(fixture_close(op == OP_ADD ? "Add" : "Mul", got, expected, 3 * n, 0));
+    CU_ASSERT(case_close(op == OP_ADD ? "Add" : "Mul", got, expected, 3 * n, 0));
     free(got);
     free(expected);
-    fixture_free(f);
+    case_free(f);
 }
 
 static void compare_shapes(enum op op) {
@@ -78,21 +78,21 @@ static void test_mul(void) {
 
 static void test_bounds(void) {
     for (int clip = 0; clip < 2; clip++) {
-        struct fixture *f = fixture_new(clip ? OP_CLIP : OP_RELU, 2);
-        fixture_add_caller(f, SHAPE(1, 5, 11));
+        struct kernel_case *f = case_new(clip ? OP_CLIP : OP_RELU, 2);
+        case_add_caller(f, SHAPE(1, 5, 11));
         if (clip) f->step.params.clip = (struct op_clip){-INFINITY, 0.25f};
-        CU_ASSERT_FATAL(fixture_finish(f, false));
-        fixture_input(f, 0, 1)[3] = NAN;
-        fixture_input(f, 0, 1)[20] = INFINITY;
-        fixture_input(f, 0, 1)[54] = -INFINITY;
-        float *got = fixture_run(f, ALG_DEFAULT), expected[110];
+        CU_ASSERT_FATAL(case_finish(f, false));
+        case_input(f, 0, 1)[3] = NAN;
+        case_input(f, 0, 1)[20] = INFINITY;
+        case_input(f, 0, 1)[54] = -INFINITY;
+        float *got = case_run(f, ALG_DEFAULT), expected[110];
         for (int i = 0; i < 110; i++) {
-            const float x = fixture_input(f, 0, (uint32_t)i / 55)[i % 55];
+            const float x = case_input(f, 0, (uint32_t)i / 55)[i % 55];
             expected[i] = isnan(x) ? x : clip ? fminf(x, 0.25f) : fmaxf(x, 0);
         }
-        CU_ASSERT(fixture_close(clip ? "Clip" : "Relu", got, expected, 110, 0));
+        CU_ASSERT(case_close(clip ? "Clip" : "Relu", got, expected, 110, 0));
         free(got);
-        fixture_free(f);
+        case_free(f);
     }
 }
 
@@ -100,40 +100,39 @@ static void test_batch_norm(void) {
     const struct shape shapes[] = {SHAPE(2, 3, 5, 7), SHAPE(1, 33), SHAPE(1, 4, 40), SHAPE(1, 2, 3, 4, 5)};
     for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++)
         for (uint32_t act = ACT_NONE; act <= ACT_RELU; act++) {
-            struct fixture *f = fixture_new(OP_BATCH_NORM, 2);
+            struct kernel_case *f = case_new(OP_BATCH_NORM, 2);
             const struct shape *s = &shapes[k];
             const int64_t n = shape_elements(s), plane = shape_product(s, 2, s->rank);
-            fixture_add(f, *s);
-            fixture_add_constant(f, SHAPE(s->dim[1]));
-            fixture_add_constant(f, SHAPE(s->dim[1]));
+            case_add(f, *s);
+            case_add_constant(f, SHAPE(s->dim[1]));
+            case_add_constant(f, SHAPE(s->dim[1]));
             f->step.activation = act;
-            CU_ASSERT_FATAL(fixture_finish(f, false));
-            float *got = fixture_run(f, ALG_DEFAULT), *expected = malloc((size_t)n * 2 * sizeof *expected);
+            CU_ASSERT_FATAL(case_finish(f, false));
+            float *got = case_run(f, ALG_DEFAULT), *expected = malloc((size_t)n * 2 * sizeof *expected);
             for (int64_t i = 0; expected && i < 2 * n; i++) {
                 const int64_t c = i % n / plane % s->dim[1];
-                const double v =
-                    (double)fixture_input(f, 0, (uint32_t)(i / n))[i % n] * fixture_input(f, 1, 0)[c] +
-                    fixture_input(f, 2, 0)[c];
+                const double v = (double)case_input(f, 0, (uint32_t)(i / n))[i % n] * case_input(f, 1, 0)[c] +
+                                 case_input(f, 2, 0)[c];
                 expected[i] = (float)(act == ACT_RELU ? fmax(v, 0) : v);
             }
-            CU_ASSERT(fixture_close("BatchNormalization", got, expected, 2 * n, 2e-7f)); /* fused or not */
+            CU_ASSERT(case_close("BatchNormalization", got, expected, 2 * n, 2e-7f)); /* fused or not */
             free(got);
             free(expected);
-            fixture_free(f);
+            case_free(f);
         }
 }
 
 static void test_copy(void) {
     for (int reshape = 0; reshape < 2; reshape++) {
-        struct fixture *f = fixture_new(reshape ? OP_RESHAPE : OP_IDENTITY, 3);
-        fixture_add_caller(f, SHAPE(1, 6, 5));
+        struct kernel_case *f = case_new(reshape ? OP_RESHAPE : OP_IDENTITY, 3);
+        case_add_caller(f, SHAPE(1, 6, 5));
         if (reshape) f->step.params.reshape.target = SHAPE(1, 30);
-        CU_ASSERT_FATAL(fixture_finish(f, false));
-        float *got = fixture_run(f, ALG_DEFAULT);
+        CU_ASSERT_FATAL(case_finish(f, false));
+        float *got = case_run(f, ALG_DEFAULT);
         for (uint32_t i = 0; i < 3; i++)
-            CU_ASSERT(memcmp(got + i * 30, fixture_input(f, 0, i), 30 * sizeof(float)) == 0);
+            CU_ASSERT(memcmp(got + i * 30, case_input(f, 0, i), 30 * sizeof(float)) == 0);
         free(got);
-        fixture_free(f);
+        case_free(f);
     }
 }
 

@@ -1,6 +1,6 @@
 /* Pools against plain loops over each window: maxima exactly, means within
  * 2e-6 of max(1, |value|) for inputs in [-1, 1). */
-#include "tests/kernel_fixture.h"
+#include "tests/kernel_case.h"
 #include "tests/suite.h"
 
 #include <math.h>
@@ -52,8 +52,8 @@ static double plain(const struct op_window *w, const int64_t in[3], const float 
     return max ? best : sum / count;
 }
 
-static struct fixture *pool(enum op op, const struct geometry *g, int32_t include_pad, uint32_t items) {
-    struct fixture *f = fixture_new(op, items);
+static struct kernel_case *pool(enum op op, const struct geometry *g, int32_t include_pad, uint32_t items) {
+    struct kernel_case *f = case_new(op, items);
     struct op_window *w = &f->step.params.window;
     *w = (struct op_window){.spatial = g->in[0] > 1 ? 3 : 2,
                             .groups = 1,
@@ -66,22 +66,22 @@ static struct fixture *pool(enum op op, const struct geometry *g, int32_t includ
         w->pad_begin[d] = g->begin[d];
         w->pad_end[d] = g->end[d];
     }
-    fixture_add(f, g->in[0] > 1 ? SHAPE(1, g->channels, g->in[0], g->in[1], g->in[2])
-                                : SHAPE(1, g->channels, g->in[1], g->in[2]));
-    if (fixture_finish(f, false)) return f;
-    fixture_free(f);
+    case_add(f, g->in[0] > 1 ? SHAPE(1, g->channels, g->in[0], g->in[1], g->in[2])
+                             : SHAPE(1, g->channels, g->in[1], g->in[2]));
+    if (case_finish(f, false)) return f;
+    case_free(f);
     return NULL;
 }
 
-static float *run_plain(const struct fixture *f, const struct geometry *g, bool max) {
+static float *run_plain(const struct kernel_case *f, const struct geometry *g, bool max) {
     const struct shape *s = &f->out.t->shape;
     const int64_t out[3] = {s->rank == 5 ? s->dim[2] : 1, s->dim[s->rank - 2], s->dim[s->rank - 1]};
-    float *all = malloc((size_t)fixture_outputs(f) * sizeof *all), *at = all;
+    float *all = malloc((size_t)case_outputs(f) * sizeof *all), *at = all;
     for (uint32_t i = 0; all && i < f->n_items; i++)
         for (int64_t c = 0; c < g->channels; c++)
             for (int64_t p = 0; p < out[0] * out[1] * out[2]; p++) {
                 const int64_t o[3] = {p / (out[1] * out[2]), p / out[2] % out[1], p % out[2]};
-                const float *plane = fixture_input(f, 0, i) + c * g->in[0] * g->in[1] * g->in[2];
+                const float *plane = case_input(f, 0, i) + c * g->in[0] * g->in[1] * g->in[2];
                 *at++ = (float)plain(&f->step.params.window, g->in, plane, o, max);
             }
     return all;
@@ -90,14 +90,14 @@ static float *run_plain(const struct fixture *f, const struct geometry *g, bool 
 static void compare(enum op op, int32_t include_pad) {
     for (size_t i = 0; i < sizeof geometries / sizeof *geometries; i++) {
         char what[80];
-        struct fixture *f = pool(op, &geometries[i], include_pad, 1 + (uint32_t)i % 3);
+        struct kernel_case *f = pool(op, &geometries[i], include_pad, 1 + (uint32_t)i % 3);
         CU_ASSERT_FATAL(f != NULL);
         (void)snprintf(what, sizeof what, "pool %d, geometry %zu", (int)op, i);
-        float *expected = run_plain(f, &geometries[i], op == OP_MAX_POOL), *got = fixture_run(f, ALG_DEFAULT);
-        CU_ASSERT(fixture_close(what, got, expected, fixture_outputs(f), op == OP_MAX_POOL ? 0 : 2e-6f));
+        float *expected = run_plain(f, &geometries[i], op == OP_MAX_POOL), *got = case_run(f, ALG_DEFAULT);
+        CU_ASSERT(case_close(what, got, expected, case_outputs(f), op == OP_MAX_POOL ? 0 : 2e-6f));
         free(expected);
         free(got);
-        fixture_free(f);
+        case_free(f);
     }
 }
 
@@ -114,32 +114,32 @@ static void test_average_with_padding(void) {
 static void test_global(void) {
     static const int64_t sizes[][2] = {{1, 1}, {7, 7}, {3, 5}, {16, 16}, {123, 217}};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
-        struct fixture *f = fixture_new(OP_GLOBAL_AVERAGE_POOL, 3);
-        fixture_add_caller(f, SHAPE(2, 5, sizes[k][0], sizes[k][1]));
-        CU_ASSERT_FATAL(fixture_finish(f, false));
-        float *got = fixture_run(f, ALG_DEFAULT), expected[30];
+        struct kernel_case *f = case_new(OP_GLOBAL_AVERAGE_POOL, 3);
+        case_add_caller(f, SHAPE(2, 5, sizes[k][0], sizes[k][1]));
+        CU_ASSERT_FATAL(case_finish(f, false));
+        float *got = case_run(f, ALG_DEFAULT), expected[30];
         for (int i = 0; i < 30; i++) {
             double sum = 0;
             const int64_t n = sizes[k][0] * sizes[k][1];
-            for (int64_t p = 0; p < n; p++) sum += fixture_input(f, 0, (uint32_t)i / 10)[i % 10 * n + p];
+            for (int64_t p = 0; p < n; p++) sum += case_input(f, 0, (uint32_t)i / 10)[i % 10 * n + p];
             expected[i] = (float)(sum / (double)n);
         }
-        CU_ASSERT(fixture_close("global average", got, expected, 30, 1e-6f));
+        CU_ASSERT(case_close("global average", got, expected, 30, 1e-6f));
         free(got);
-        fixture_free(f);
+        case_free(f);
     }
 }
 
 /* Where all is infinite or NaN: padding never wins, a NaN is passed over by a maximum. */
 static void test_not_finite(void) {
-    struct fixture *f = pool(OP_MAX_POOL, &geometries[0], 0, 1);
+    struct kernel_case *f = pool(OP_MAX_POOL, &geometries[0], 0, 1);
     CU_ASSERT_FATAL(f != NULL);
-    for (int i = 0; i < 432; i++) fixture_input(f, 0, 0)[i] = -INFINITY;
-    fixture_input(f, 0, 0)[1] = NAN;
-    float *got = fixture_run(f, ALG_DEFAULT);
+    for (int i = 0; i < 432; i++) case_input(f, 0, 0)[i] = -INFINITY;
+    case_input(f, 0, 0)[1] = NAN;
+    float *got = case_run(f, ALG_DEFAULT);
     for (int i = 0; i < 108; i++) CU_ASSERT(isinf(got[i]) && got[i] < 0);
     free(got);
-    fixture_free(f);
+    case_free(f);
 }
 
 SUITE(kernels_pool, {"maximum equals the plain loop", test_max}, {"mean equals the plain loop", test_average},
