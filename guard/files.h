@@ -1,0 +1,98 @@
+/* What the guard knows of every model file, and what is to be done next.
+ *
+ *   seen -> settling -> importing -> sealed -> offered -> serving
+ *                                   any of them -> rejected, superseded
+ *
+ * Pure: scans, events, results and answers come in with the time, jobs and
+ * messages come out; no system call but closing a descriptor that it owns. The
+ * link is fed from this table, not from a queue, so a slow daemon costs no
+ * memory. One owner, one thread. Times are milliseconds of a monotonic clock. */
+#ifndef GUARD_FILES_H
+#define GUARD_FILES_H
+
+#include "guard/link.h"
+#include "guard/spawn.h"
+
+#define FILES_MAX 4096    /* candidates in one folder; more are not looked at */
+#define FILES_DISCARDS 3  /* imports thrown away in a row because the file had changed meanwhile */
+#define FILES_ATTEMPTS 3  /* imports tried again because the system refused (no memory, no process) */
+#define FILES_NEVER UINT64_MAX
+
+struct files;
+
+struct files_options {
+    uint32_t settle_ms, retire_ms;
+    uint64_t salt; /* stands for the settings that an import depends on; see model_file.h */
+};
+
+struct files *files_new(const struct files_options *o); /* NULL: out of memory */
+void files_free(struct files *f);                       /* closes the images that it holds */
+void files_set_options(struct files *f, const struct files_options *o);
+
+/* Told of every step of a file, after it, for the log; `arg` is the caller's. */
+typedef void (*files_trace_fn)(void *arg, const char *path, uint32_t from, uint32_t to, const char *reason);
+void files_set_trace(struct files *f, files_trace_fn fn, void *arg);
+
+/* --- what a scan sees ------------------------------------------------------------------ */
+
+struct file_entry { /* borrowed during the call */
+    const char *path;    /* relative to the folder; printable */
+    const char *model;   /* its name; "": it can't have one, and `trouble` says why */
+    uint64_t number;     /* of NAME/VERSION/model.onnx; 0: NAME.onnx */
+    struct link_identity identity;
+    uint64_t age_ms;     /* since the last write, by the files' own times */
+    uint64_t closed_ns;  /* CLOCK_REALTIME of the last change */
+    const char *trouble; /* why it is no model; NULL: nothing speaks against it */
+    bool passing;        /* the trouble may pass by itself: wait for a change */
+    bool complete;       /* an event said that whatever has changed is complete */
+    bool written;        /* a writer has closed it: look again, even if the identity is the same */
+};
+
+void files_scan_begin(struct files *f);
+void files_scan_entry(struct files *f, const struct file_entry *e, uint64_t now);
+void files_scan_end(struct files *f, uint64_t now);
+/* The folder is missing or can't be read: nothing is concluded from that. */
+void files_scan_failed(struct files *f, const char *why, uint64_t now);
+/* Name of the data file that this model has asked for, or NULL. */
+const char *files_external(const struct files *f, const char *path);
+/* When the folder should be scanned again because of what is being waited for. */
+uint64_t files_next_scan(const struct files *f);
+
+/* --- importing, one at a time ---------------------------------------------------------- */
+
+struct file_job {
+    char path[LINK_PATH];
+    char external[SPAWN_NAME]; /* empty: none known */
+};
+
+/* What to import now; its state is then `importing` until one of the four ends below. */
+bool files_next_import(struct files *f, struct file_job *job);
+/* What was really opened. */
+void files_import_opened(struct files *f, const struct link_identity *identity, uint64_t closed_ns);
+/* The file that is being imported has changed or gone: it is better to stop. */
+bool files_import_is_stale(const struct files *f);
+/* Its contents are those that its model is served from. */
+bool files_import_is_served(const struct files *f, const struct spawn_digests *d);
+
+/* `after`: the identity as it is now, NULL: gone. `intact`: what was read did not
+ * change under the reader (it may have been replaced). The image is taken out of `r`. */
+void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after, bool intact,
+                       uint64_t now);
+void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
+                         uint64_t now);
+void files_import_same(struct files *f, const struct link_identity *after, uint64_t now);
+void files_import_stopped(struct files *f, uint64_t now);
+
+/* --- the link -------------------------------------------------------------------------- */
+
+/* The next message for clpd, *fd to go with it (stays ours) or -1. The same one
+ * is given until files_message_sent. */
+bool files_next_message(struct files *f, struct link_message *m, int *fd);
+void files_message_sent(struct files *f, const struct link_message *m);
+void files_on_answer(struct files *f, const struct link_message *m, uint64_t now);
+/* A model that is being served since before this guard was started. */
+void files_on_serving(struct files *f, const struct link_message *m);
+/* Everything that the first scan found has been dealt with. */
+bool files_settled(const struct files *f);
+
+#endif

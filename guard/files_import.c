@@ -1,0 +1,280 @@
+/* From `importing` to `serving`, and the messages that tell of it. See files.h. */
+#include "guard/files_internal.h"
+#include "guard/model_file.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- importing -------------------------------------------------------------------------- */
+
+bool files_next_import(struct files *f, struct file_job *job) {
+    struct file *next = NULL;
+    if (f->importing) return false;
+    for (size_t i = 0; i < f->n; i++) {
+        struct file *x = f->list[i];
+        if (x->state == FILE_SETTLING && x->ready && !x->gone && (!next || x->order < next->order)) next = x;
+    }
+    if (!next) return false;
+    f->importing = next;
+    next->imported = next->identity;
+    next->imported_ns = next->closed_ns;
+    next->salt = f->options.salt;
+    next->stale = next->ready = next->verify = false;
+    memcpy(job->path, next->path, sizeof job->path);
+    memcpy(job->external, next->external, sizeof job->external);
+    files_set_state(f, next, FILE_IMPORTING, "%s", "");
+    return true;
+}
+
+void files_import_opened(struct files *f, const struct link_identity *identity, uint64_t closed_ns) {
+    f->importing->imported = f->importing->identity = *identity;
+    f->importing->imported_ns = f->importing->closed_ns = closed_ns;
+}
+
+bool files_import_is_stale(const struct files *f) {
+    return f->importing && f->importing->stale && (f->importing->discards < FILES_DISCARDS || !f->importing->present);
+}
+
+bool files_import_is_served(const struct files *f, const struct spawn_digests *d) {
+    const struct model *m = files_find_model(f, f->importing->model);
+    return m && m->serving && m->has_digests && m->salt == f->importing->salt &&
+           memcmp(&m->digests, d, sizeof *d) == 0;
+}
+
+/* The import is over; has the file changed meanwhile? */
+static struct file *end_import(struct files *f, const struct link_identity *after, bool *changed) {
+    struct file *x = f->importing;
+    f->importing = NULL;
+    *changed = x->stale || !x->present || !after || !model_file_same(after, &x->imported);
+    if (after && !model_file_same(after, &x->identity)) { /* newer than the last scan: nothing says that it is complete */
+        x->identity = *after;
+        x->complete = false;
+    }
+    return x;
+}
+
+static void start_over(struct files *f, struct file *x, uint64_t now) {
+    x->discards++;
+    files_restart(f, x, now);
+    files_rank(f, now);
+}
+
+void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after, bool intact,
+                       uint64_t now) {
+    bool changed;
+    struct file *x = end_import(f, after, &changed);
+    /* Someone who replaces a file faster than it can be imported would never get it served. */
+    bool outdated_will_do = x->discards >= FILES_DISCARDS && intact && x->present && after;
+    if (changed && !outdated_will_do) {
+        start_over(f, x, now);
+        return;
+    }
+    x->stale = changed;
+    x->discards = x->attempts = 0;
+    x->digests = r->digests;
+    x->has_digests = true;
+    x->verdict = r->report.verdict;
+    x->pruned = r->report.pruned_channels;
+    x->total = r->report.total_channels;
+    x->bytes = r->bytes;
+    x->image = r->fd;
+    r->fd = -1;
+    files_set_state(f, x, FILE_SEALED, "%s", "");
+    files_rank(f, now);
+}
+
+static void reject_or_wait(struct files *f, struct file *x, const struct spawn_result *r, uint64_t now) {
+    const struct err *e = &r->err;
+    if (r->needs[0]) {
+        memcpy(x->external, r->needs, sizeof x->external);
+        files_set_state(f, x, FILE_SETTLING, "%s: waiting for it", e->text);
+        files_wait(f, x, 0, now);
+        x->check_at = now; /* it may be there: the next scan knows its name */
+    } else if (e->code == ERR_TRUNCATED) {
+        files_set_state(f, x, FILE_SETTLING, "the file ends early (%llu bytes): waiting for the rest. %s",
+                        (unsigned long long)x->imported.size, e->text);
+        files_wait(f, x, 0, now);
+    } else if (e->code == ERR_SYSTEM && ++x->attempts < FILES_ATTEMPTS) {
+        files_set_state(f, x, FILE_SETTLING, "%s. Trying again", e->text);
+        files_wait(f, x, now + (UINT64_C(1000) << x->attempts), now);
+    } else {
+        files_set_state(f, x, FILE_REJECTED, "%s", e->text);
+    }
+}
+
+void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
+                         uint64_t now) {
+    bool changed;
+    struct file *x = end_import(f, after, &changed);
+    x->has_digests = r->has_digests;
+    x->digests = r->digests;
+    if (changed) {
+        start_over(f, x, now);
+        return;
+    }
+    x->discards = 0;
+    reject_or_wait(f, x, r, now);
+    files_rank(f, now);
+}
+
+void files_import_same(struct files *f, const struct link_identity *after, uint64_t now) {
+    bool changed;
+    struct file *x = end_import(f, after, &changed);
+    struct model *m = files_find_model(f, x->model);
+    if (changed || !m || !m->serving) {
+        start_over(f, x, now);
+        return;
+    }
+    memcpy(m->path, x->path, sizeof m->path);
+    m->identity = x->imported;
+    files_adopt(f, x, m);
+    files_rank(f, now);
+}
+
+void files_import_stopped(struct files *f, uint64_t now) {
+    struct file *x = f->importing;
+    f->importing = NULL;
+    start_over(f, x, now);
+}
+
+/* --- the link --------------------------------------------------------------------------- */
+
+static bool model_awaits_answer(const struct files *f, const char *model) {
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i]->state == FILE_OFFERED && strcmp(f->list[i]->model, model) == 0) return true;
+    return false;
+}
+
+static struct link_message describe(const struct file *x, uint32_t type) {
+    struct link_message m = {.version = LINK_VERSION, .type = type, .state = (uint32_t)x->state,
+                             .identity = x->state < FILE_IMPORTING ? x->identity : x->imported};
+    bool known = x->state >= FILE_SEALED && x->state <= FILE_SERVING;
+    memcpy(m.model, x->model, sizeof m.model);
+    memcpy(m.path, x->path, sizeof m.path);
+    memcpy(m.reason, x->reason, sizeof m.reason);
+    if (x->has_digests) memcpy(m.sha256, x->digests.model, sizeof m.sha256);
+    m.closed_ns = x->imported_ns;
+    if (!known) return m;
+    m.model_version = x->version;
+    m.verdict = (uint32_t)x->verdict;
+    m.pruned_channels = x->pruned;
+    m.total_channels = x->total;
+    m.image_bytes = x->bytes;
+    return m;
+}
+
+static bool next_retirement(const struct files *f, struct link_message *m) {
+    for (size_t i = 0; i < f->n_models; i++) {
+        if (!f->models[i]->retire) continue;
+        *m = (struct link_message){.version = LINK_VERSION, .type = LINK_RETIRE};
+        memcpy(m->model, f->models[i]->name, sizeof m->model);
+        memcpy(m->path, f->models[i]->path, sizeof m->path);
+        return true;
+    }
+    return false;
+}
+
+bool files_next_message(struct files *f, struct link_message *m, int *fd) {
+    *fd = -1;
+    if (next_retirement(f, m)) return true;
+    for (size_t i = 0; i < f->n; i++) {
+        struct file *x = f->list[i];
+        if (!x->gone && !x->dirty) continue;
+        *m = describe(x, x->gone ? LINK_FILE_GONE : LINK_FILE);
+        return true;
+    }
+    for (size_t i = 0; i < f->n; i++) {
+        struct file *x = f->list[i];
+        if (x->state != FILE_SEALED || model_awaits_answer(f, x->model)) continue;
+        const struct model *model = files_find_model(f, x->model);
+        *m = describe(x, LINK_OFFER);
+        m->model_version = (model ? model->version : 0) + 1;
+        *fd = x->image;
+        return true;
+    }
+    return false;
+}
+
+void files_message_sent(struct files *f, const struct link_message *m) {
+    struct model *model = files_find_model(f, m->model);
+    struct file *x = files_find_path(f, m->path);
+    switch (m->type) {
+    case LINK_RETIRE:
+        if (model) model->retire = false;
+        break;
+    case LINK_FILE_GONE:
+        if (x) files_remove(f, x);
+        break;
+    case LINK_FILE:
+        if (x) x->dirty = false;
+        break;
+    case LINK_OFFER:
+        assert(x && x->state == FILE_SEALED);
+        x->version = m->model_version;
+        files_drop_image(x);
+        files_set_state(f, x, FILE_OFFERED, "%s", "");
+        break;
+    default: break;
+    }
+}
+
+static void take_into_service(struct files *f, struct file *x) {
+    struct model *m = files_add_model(f, x->model);
+    if (!m) return; /* out of memory: it is served, but a restart of the file's story would import it again */
+    memcpy(m->path, x->path, sizeof m->path);
+    m->serving = true;
+    m->retire = false;
+    m->gone_at = 0;
+    m->version = x->version;
+    m->salt = x->salt;
+    m->identity = x->imported;
+    m->closed_ns = x->imported_ns;
+    m->digests = x->digests;
+    m->has_digests = true;
+    m->verdict = x->verdict;
+    m->pruned = x->pruned;
+    m->total = x->total;
+    m->bytes = x->bytes;
+}
+
+void files_on_answer(struct files *f, const struct link_message *m, uint64_t now) {
+    for (size_t i = 0; i < f->n; i++) {
+        struct file *x = f->list[i];
+        if (x->state != FILE_OFFERED || strcmp(x->model, m->model) != 0 || x->version != m->model_version) continue;
+        if (m->accepted) take_into_service(f, x);
+        if (m->accepted) files_set_state(f, x, FILE_SERVING, "%s", "");
+        else files_set_state(f, x, FILE_REJECTED, "clpd refused the image: %s", m->reason);
+        if (x->stale) files_restart(f, x, now);
+        files_rank(f, now);
+        return;
+    }
+}
+
+void files_on_serving(struct files *f, const struct link_message *m) {
+    if (!model_file_name_is_valid(m->model)) return;
+    struct model *model = files_add_model(f, m->model);
+    struct file *x = files_find_path(f, m->path);
+    if (!model) return;
+    model->serving = true;
+    model->has_digests = false;
+    memcpy(model->digests.model, m->sha256, sizeof m->sha256);
+    model->identity = m->identity;
+    model->closed_ns = m->closed_ns;
+    model->verdict = (enum verdict)m->verdict;
+    model->pruned = m->pruned_channels;
+    model->total = m->total_channels;
+    model->bytes = m->image_bytes;
+    if (m->model_version > model->version) model->version = m->model_version;
+    memcpy(model->path, m->path, sizeof model->path);
+    if (!x || x->gone || !model_file_same(&x->identity, &m->identity)) return;
+    if (x->state == FILE_IMPORTING) x->stale = true; /* needless: stop, the next scan finds it served */
+    if (x->state != FILE_SEEN && x->state != FILE_SETTLING) return;
+    files_adopt(f, x, model);
+}
+
+bool files_settled(const struct files *f) {
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i]->initial && !f->list[i]->gone) return false;
+    return f->scanned;
+}

@@ -1,0 +1,83 @@
+/* The table behind files.h: what files.c (scans, rank) and files_import.c
+ * (imports, the link) share. Nobody else includes this. */
+#ifndef GUARD_FILES_INTERNAL_H
+#define GUARD_FILES_INTERNAL_H
+
+#include "guard/files.h"
+
+struct file {
+    char path[LINK_PATH], model[LINK_MODEL];
+    uint64_t number;
+    enum file_state state;
+    char reason[LINK_REASON];
+    struct link_identity identity; /* as last seen */
+    uint64_t closed_ns, changed_at;
+    char external[SPAWN_NAME];     /* what it asked for */
+
+    /* seen, settling */
+    bool present, complete, ready, waiting, verify;
+    uint64_t check_at, retry_at; /* waiting: look again, try again; 0: on a change only */
+    uint64_t order;              /* ready: its place in the queue */
+    uint32_t discards, attempts;
+
+    /* importing and later */
+    bool stale; /* changed since the import began */
+    struct link_identity imported;
+    uint64_t imported_ns, salt;
+    struct spawn_digests digests;
+    bool has_digests;
+    enum verdict verdict;
+    int64_t pruned, total;
+    int image; /* sealed: the memfd, ours; else -1 */
+    uint64_t bytes, version;
+
+    bool initial; /* found by the first scan, not dealt with yet */
+    bool dirty, gone; /* for the link: its line has changed; is to be forgotten */
+};
+
+struct model { /* what clpd serves, or has served */
+    char name[LINK_MODEL], path[LINK_PATH];
+    bool serving, retire; /* retire: is to be told */
+    uint64_t version, salt;
+    struct link_identity identity;
+    struct spawn_digests digests;
+    bool has_digests; /* all of them; after a restart of the guard only the model's own is known */
+    enum verdict verdict;
+    int64_t pruned, total;
+    uint64_t bytes, closed_ns;
+    uint64_t gone_at; /* since when there is no file; 0: there is one */
+};
+
+struct files {
+    struct files_options options;
+    struct file **list;   /* by model, then rank, then path: see files_compare in files.c */
+    size_t n;
+    struct model **models;
+    size_t n_models;
+    struct file *importing;
+    uint64_t order;
+    bool scanned; /* once at least */
+    files_trace_fn trace;
+    void *trace_arg;
+};
+
+/* The one place where a state changes; asserts that the step is legal. */
+void files_set_state(struct files *f, struct file *x, enum file_state to, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void files_drop_image(struct file *x);
+/* Back to `seen`: the next scan judges it anew, and it is due at once. */
+void files_restart(struct files *f, struct file *x, uint64_t now);
+/* Waits for the file to change, or until `retry_at` (0: never). */
+void files_wait(struct files *f, struct file *x, uint64_t retry_at, uint64_t now);
+struct file *files_find_path(const struct files *f, const char *path);
+struct model *files_find_model(const struct files *f, const char *name);
+struct model *files_add_model(struct files *f, const char *name); /* finds it, too; NULL: out of memory */
+void files_remove(struct files *f, struct file *x);
+/* Which of several files of one model is it to be? */
+void files_rank(struct files *f, uint64_t now);
+/* This file is what its model is served from: nothing to import. */
+void files_adopt(struct files *f, struct file *x, const struct model *m);
+/* Whether this file is what its model is served from. */
+bool files_is_serving(const struct files *f, const struct file *x);
+
+#endif
