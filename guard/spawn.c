@@ -306,7 +306,7 @@ bool spawn_step(struct spawn *s) {
 static int judge_signal(const struct spawn *s, struct err *e) {
     switch (s->exit.si_status) {
     case SIGBUS:
-        return err_set(e, ERR_TRUNCATED, "the file changed while it was read (or memory for the image ran out)");
+        return err_set(e, ERR_SYSTEM, "the file changed while it was read (or memory for the image ran out)");
     case SIGXCPU:
         return err_set(e, ERR_LIMIT, "the import took more than %u s of CPU time; if the file is to be trusted, "
                        "raise guard.worker.seconds", s->seconds);

@@ -107,7 +107,7 @@ static void endings(void) {
     set_up();
     expect_failure("kill -SEGV $$", ERR_INTERNAL, "crashed (Segmentation fault)");
     expect_failure("kill -ABRT $$", ERR_INTERNAL, "crashed (Aborted)");
-    expect_failure("kill -BUS $$", ERR_TRUNCATED, "changed while it was read");
+    expect_failure("kill -BUS $$", ERR_SYSTEM, "changed while it was read");
     expect_failure("kill -SYS $$", ERR_INTERNAL, "forbidden system call");
     expect_failure("kill -XCPU $$", ERR_LIMIT, "CPU time");
     expect_failure("kill -XFSZ $$", ERR_LIMIT, "guard.worker.output");
