@@ -30,7 +30,7 @@ bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, co
     return conv_fits(algorithm, &c);
 }
 
-/* Without arithmetic where one filter sees one channel; without unfolding where
+/* Directly where one filter sees one channel; without unfolding where
  * the input already is the matrix; else unfolded. What im2col cannot take
  * (volumes, enormous filters) goes through the plain loops. */
 uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p, const struct shape *in,
