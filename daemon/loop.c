@@ -1,0 +1,357 @@
+/* What does not depend on the back end: turns, timers, posts, the life of a stream.
+ *
+ *   stream: FREE -> OPEN -> CLOSING (shut down; waits for receive and send to come back) -> FREE
+ */
+#include "daemon/loop_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+uint64_t loop_clock(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t loop_now(const struct loop *l) {
+    return l->now;
+}
+
+/* --- making one --------------------------------------------------------------------- */
+
+static void woken(void *owner) {
+    (void)owner; /* the posts are run by the turn; the eventfd only counts up and is never read */
+}
+
+static int open_backend(struct loop *l, enum loop_kind kind, struct err *e) {
+    struct err refused = {0};
+    if (kind != LOOP_EPOLL) {
+        l->calls = &loop_uring_calls;
+        if (l->calls->open(l, &refused) == 0) return 0;
+        if (kind == LOOP_URING) {
+            if (e) *e = refused;
+            return -1;
+        }
+        (void)snprintf(l->refusal, sizeof l->refusal, "%s", refused.text);
+    } else {
+        (void)snprintf(l->refusal, sizeof l->refusal, "epoll was asked for");
+    }
+    l->calls = &loop_epoll_calls;
+    return l->calls->open(l, e);
+}
+
+struct loop *loop_new(enum loop_kind kind, uint32_t streams, struct err *e) {
+    struct loop_watch *wake;
+    struct loop *l = calloc(1, sizeof *l);
+    if (l) l->streams = calloc(streams, sizeof *l->streams);
+    if (!l || !l->streams) {
+        (void)err_set(e, ERR_SYSTEM, "out of memory for a loop of %u streams", streams);
+        free(l);
+        return NULL;
+    }
+    l->n_streams = streams;
+    for (uint32_t i = streams; i-- > 0;) {
+        l->streams[i] = (struct loop_stream){.loop = l, .fd = -1, .next = l->free_streams};
+        l->free_streams = &l->streams[i];
+    }
+    l->now = loop_clock();
+    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (l->wake_fd < 0) {
+        (void)err_set(e, ERR_SYSTEM, "eventfd: %s", strerror(errno));
+        goto err_after_memory;
+    }
+    if (open_backend(l, kind, e)) goto err_after_eventfd;
+    int rc = loop_watch(l, l->wake_fd, woken, NULL, &wake);
+    if (rc == 0) return l;
+    (void)err_set(e, ERR_SYSTEM, "watching an eventfd: %s", strerror(-rc));
+    l->calls->close(l);
+err_after_eventfd:
+    (void)close(l->wake_fd);
+err_after_memory:
+    free(l->streams);
+    free(l);
+    return NULL;
+}
+
+void loop_free(struct loop *l) {
+    if (!l) return;
+    for (uint32_t i = 0; i < l->n_streams; i++)
+        if (l->streams[i].state != STREAM_FREE) (void)shutdown(l->streams[i].fd, SHUT_RDWR);
+    l->calls->close(l);
+    for (uint32_t i = 0; i < l->n_streams; i++)
+        if (l->streams[i].state != STREAM_FREE) (void)close(l->streams[i].fd);
+    (void)close(l->wake_fd);
+    free(l->streams);
+    free(l);
+}
+
+const char *loop_backend(const struct loop *l) {
+    return l->calls->name;
+}
+
+const char *loop_refusal(const struct loop *l) {
+    return l->refusal;
+}
+
+/* --- timers: a list, soonest first; there are a handful ------------------------------- */
+
+void loop_timer_stop(struct loop *l, struct loop_timer *t) {
+    if (!t->set) return;
+    if (t->previous) t->previous->next = t->next;
+    else l->timers = t->next;
+    if (t->next) t->next->previous = t->previous;
+    t->set = false;
+    t->next = t->previous = NULL;
+}
+
+void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t at, void (*run)(void *), void *owner) {
+    loop_timer_stop(l, t);
+    struct loop_timer *before = NULL, *after = l->timers;
+    while (after && after->at <= at) {
+        before = after;
+        after = after->next;
+    }
+    *t = (struct loop_timer){
+        .at = at, .run = run, .owner = owner, .next = after, .previous = before, .set = true};
+    if (before) before->next = t;
+    else l->timers = t;
+    if (after) after->previous = t;
+}
+
+static void run_timers(struct loop *l) {
+    while (l->timers && l->timers->at <= l->now) {
+        struct loop_timer *t = l->timers;
+        loop_timer_stop(l, t);
+        t->run(t->owner);
+    }
+}
+
+/* --- posts: a list that any thread pushes to and the loop takes whole ------------------- */
+
+void loop_post(struct loop *l, struct loop_post *p) {
+    struct loop_post *head = atomic_load_explicit(&l->posts, memory_order_relaxed);
+    do p->next = head;
+    while (!atomic_compare_exchange_weak(&l->posts, &head, p));
+    /* The loop says that it sleeps before it looks at the list a last time, and
+     * we look at that after the list: one of the two sees the other. */
+    if (!atomic_load(&l->sleeping) || !atomic_exchange(&l->sleeping, false)) return;
+    const uint64_t one = 1;
+    ssize_t n = write(l->wake_fd, &one, sizeof one);
+    (void)n; /* can't fail before 2^64 wake-ups */
+}
+
+static void run_posts(struct loop *l) {
+    struct loop_post *newest = atomic_exchange_explicit(&l->posts, NULL, memory_order_acquire), *oldest = NULL;
+    while (newest) { /* turn it round */
+        struct loop_post *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        struct loop_post *next = oldest->next; /* run may free or repost it */
+        oldest->run(oldest);
+        oldest = next;
+    }
+}
+
+/* --- turns ------------------------------------------------------------------------------- */
+
+static void finish_closing(struct loop *l) {
+    while (l->closing) {
+        struct loop_stream *s = l->closing;
+        l->closing = s->next;
+        s->listed = false;
+        (void)close(s->fd);
+        s->fd = -1;
+        s->state = STREAM_FREE;
+        s->generation++;
+        s->next = l->free_streams;
+        l->free_streams = s;
+        s->calls->closed(s->owner);
+    }
+}
+
+static uint64_t until_next_timer(const struct loop *l, uint64_t wait_ns) {
+    if (l->stopped || l->closing) return 0;
+    if (!l->timers) return wait_ns;
+    const uint64_t now = loop_clock(), left = l->timers->at > now ? l->timers->at - now : 0;
+    return left < wait_ns ? left : wait_ns;
+}
+
+int loop_turn(struct loop *l, uint64_t wait_ns) {
+    wait_ns = until_next_timer(l, wait_ns);
+    if (wait_ns) {
+        atomic_store(&l->sleeping, true);
+        if (atomic_load(&l->posts)) wait_ns = 0;
+    }
+    int rc = l->calls->wait(l, wait_ns);
+    run_timers(l);
+    run_posts(l);
+    finish_closing(l);
+    if (l->turn_end) l->turn_end(l->turn_end_owner);
+    return rc;
+}
+
+int loop_run(struct loop *l) {
+    int rc = 0;
+    while (!l->stopped && rc == 0) rc = loop_turn(l, LOOP_NEVER);
+    return rc;
+}
+
+void loop_stop(struct loop *l) {
+    l->stopped = true;
+}
+
+void loop_set_turn_end(struct loop *l, void (*run)(void *owner), void *owner) {
+    l->turn_end = run;
+    l->turn_end_owner = owner;
+}
+
+/* --- streams ------------------------------------------------------------------------------ */
+
+int loop_stream_open(struct loop *l, int fd, const struct loop_stream_calls *calls, void *owner,
+                     struct loop_stream **out) {
+    struct loop_stream *s = l->free_streams;
+    *out = NULL;
+    if (!s) {
+        (void)close(fd);
+        return -EMFILE;
+    }
+    struct loop_stream *rest = s->next;
+    *s = (struct loop_stream){.loop = l,
+                              .calls = calls,
+                              .owner = owner,
+                              .fd = fd,
+                              .generation = s->generation,
+                              .state = STREAM_OPEN,
+                              .next = rest};
+    int rc = l->calls->opened(s);
+    if (rc) {
+        s->state = STREAM_FREE;
+        (void)close(fd);
+        return rc;
+    }
+    l->free_streams = rest;
+    s->next = NULL;
+    *out = s;
+    return 0;
+}
+
+int loop_stream_fd(const struct loop_stream *s) {
+    return s->fd;
+}
+
+static void start_receive(struct loop_stream *s, uint8_t *to, size_t n) {
+    assert(s->state == STREAM_OPEN && !s->receiving);
+    s->receiving = true;
+    s->to = to;
+    s->want = n;
+    s->got = 0;
+    s->loop->calls->receive(s);
+}
+
+void loop_receive(struct loop_stream *s) {
+    start_receive(s, NULL, 0);
+}
+
+void loop_receive_into(struct loop_stream *s, uint8_t *to, size_t n) {
+    start_receive(s, to, n);
+}
+
+void loop_send(struct loop_stream *s, const struct iovec *iov, unsigned n) {
+    assert(s->state == STREAM_OPEN && !s->sending && n > 0 && n <= LOOP_MAX_IOV);
+    s->sending = true;
+    s->message = (struct msghdr){.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = n};
+    s->loop->calls->send(s);
+}
+
+void loop_check_done(struct loop_stream *s) {
+    if (s->state != STREAM_CLOSING || s->receiving || s->sending || s->listed) return;
+    s->listed = true;
+    s->next = s->loop->closing;
+    s->loop->closing = s;
+}
+
+void loop_stream_close(struct loop_stream *s) {
+    assert(s->state == STREAM_OPEN);
+    s->state = STREAM_CLOSING;
+    (void)shutdown(s->fd, SHUT_RDWR); /* what the kernel still waits for with it ends now */
+    s->loop->calls->closing(s);
+    loop_check_done(s);
+}
+
+void loop_answer_receive(struct loop_stream *s, const uint8_t *bytes, ssize_t n) {
+    s->receiving = false;
+    if (s->state == STREAM_OPEN) s->calls->received(s->owner, bytes, n);
+    else loop_check_done(s);
+}
+
+void loop_answer_send(struct loop_stream *s, ssize_t n) {
+    s->sending = false;
+    if (s->state == STREAM_OPEN) s->calls->sent(s->owner, n);
+    else loop_check_done(s);
+}
+
+/* --- watches ------------------------------------------------------------------------------- */
+
+static int add_watch(struct loop *l, const struct loop_watch *like, struct loop_watch **out) {
+    *out = NULL;
+    for (int i = 0; i < LOOP_WATCHES; i++) {
+        struct loop_watch *w = &l->watches[i];
+        if (w->used) continue;
+        const uint32_t generation = w->generation;
+        *w = *like;
+        w->loop = l;
+        w->generation = generation;
+        w->used = true;
+        int rc = l->calls->watch(w);
+        if (rc) w->used = false;
+        else *out = w;
+        return rc;
+    }
+    return -EMFILE;
+}
+
+int loop_watch(struct loop *l, int fd, void (*ready)(void *owner), void *owner, struct loop_watch **out) {
+    const struct loop_watch like = {.fd = fd, .ready = ready, .owner = owner};
+    return add_watch(l, &like, out);
+}
+
+int loop_listen(struct loop *l, int fd, void (*accepted)(void *owner, int fd), void *owner,
+                struct loop_watch **out) {
+    const struct loop_watch like = {.fd = fd, .accepted = accepted, .owner = owner};
+    return add_watch(l, &like, out);
+}
+
+void loop_unwatch(struct loop_watch *w) {
+    if (!w || w->gone) return;
+    loop_timer_stop(w->loop, &w->pause);
+    w->gone = true;
+    w->loop->calls->unwatch(w);
+}
+
+void loop_watch_done(struct loop_watch *w) {
+    w->used = false;
+    w->generation++;
+}
+
+static void watch_again(void *owner) {
+    struct loop_watch *w = owner;
+    if (w->loop->calls->watch(w)) loop_watch_again_later(w);
+}
+
+void loop_watch_again_later(struct loop_watch *w) {
+    loop_timer_set(w->loop, &w->pause, w->loop->now + LOOP_PAUSE, watch_again, w);
+}
+
+void loop_answer_accept_error(struct loop_watch *w, int rc) {
+    loop_watch_again_later(w);
+    w->accepted(w->owner, rc);
+}

@@ -1,0 +1,87 @@
+/* What loop.c shares with its back ends, and nobody else. */
+#ifndef DAEMON_LOOP_INTERNAL_H
+#define DAEMON_LOOP_INTERNAL_H
+
+#include "daemon/loop.h"
+
+#include <sys/socket.h>
+
+#define LOOP_WATCHES      16
+#define LOOP_PAUSE   100000000u /* 0.1 s after a failed accept, so that a full table is no busy loop */
+
+enum stream_state { STREAM_FREE, STREAM_OPEN, STREAM_CLOSING };
+
+struct loop_stream {
+    struct loop *loop;
+    const struct loop_stream_calls *calls;
+    void *owner;
+    int fd;
+    uint32_t generation; /* counts its uses, so that a late completion can't hit the next one */
+    enum stream_state state;
+    bool receiving, sending; /* asked for, not answered yet */
+    uint8_t *to;             /* loop_receive_into: where; NULL: a chunk */
+    size_t want, got;
+    struct msghdr message; /* of the send */
+    /* of the back end */
+    bool readable, writable; /* epoll: may be tried */
+    bool drained;            /* io_uring: the last receive left nothing, so wait before trying */
+    bool rearm_receive, rearm_send; /* io_uring: to be submitted in the next turn */
+    bool listed;             /* on the list below */
+    struct loop_stream *next; /* free list; io_uring: to be armed again; epoll: something to do; closing: to be finished */
+};
+
+struct loop_watch {
+    struct loop *loop;
+    int fd;
+    uint32_t generation;
+    bool used, gone; /* gone: unwatched, but the kernel is not done with it */
+    bool armed;          /* the kernel has it */
+    void (*ready)(void *owner);
+    void (*accepted)(void *owner, int fd); /* a listening socket */
+    void *owner;
+    struct loop_timer pause;
+};
+
+/* Every back end is this table. */
+struct loop_calls {
+    const char *name;
+    int (*open)(struct loop *l, struct err *e);
+    void (*close)(struct loop *l);
+    int (*opened)(struct loop_stream *s); /* a new stream; 0 or -errno */
+    void (*receive)(struct loop_stream *s);
+    void (*send)(struct loop_stream *s);
+    void (*closing)(struct loop_stream *s); /* its socket was shut down: see that what is under way ends */
+    int (*watch)(struct loop_watch *w);     /* also listening sockets; again after an accept that failed */
+    void (*unwatch)(struct loop_watch *w);  /* calls loop_watch_done when the kernel is through */
+    int (*wait)(struct loop *l, uint64_t wait_ns); /* submits, waits, calls back */
+};
+extern const struct loop_calls loop_uring_calls, loop_epoll_calls;
+
+struct loop {
+    const struct loop_calls *calls;
+    void *backend;
+    struct loop_stream *streams, *free_streams, *closing;
+    uint32_t n_streams;
+    struct loop_watch watches[LOOP_WATCHES];
+    struct loop_timer *timers; /* soonest first */
+    uint64_t now;
+    void (*turn_end)(void *owner);
+    void *turn_end_owner;
+    bool stopped;
+    int wake_fd;
+    _Atomic(struct loop_post *) posts; /* newest first */
+    _Atomic bool sleeping;
+    char refusal[ERR_TEXT];
+};
+
+/* For the back ends: what came out of a receive or send that was asked for. */
+void loop_answer_receive(struct loop_stream *s, const uint8_t *bytes, ssize_t n);
+void loop_answer_send(struct loop_stream *s, ssize_t n);
+/* The kernel let go of something of a closing stream: is that the end? */
+void loop_check_done(struct loop_stream *s);
+void loop_watch_done(struct loop_watch *w);
+/* accept failed: tells the owner; the watch is armed anew in a little while. */
+void loop_answer_accept_error(struct loop_watch *w, int rc);
+void loop_watch_again_later(struct loop_watch *w);
+
+#endif

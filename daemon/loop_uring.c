@@ -1,0 +1,371 @@
+/* The io_uring back end; the only file that knows liburing (2.3, Debian 12).
+ *
+ *   user_data:   63      56 55              32 31               0
+ *               | operation | index of the     | generation of    |
+ *               |           | stream or watch  | that one         |
+ *
+ * Receives are single shots: chunks through a ring of provided buffers, so that
+ * a connection that is silent holds no memory, tensors straight to where the
+ * engine reads them. A multishot receive could not change between the two
+ * without a cancellation, with bytes already under way into a buffer.
+ * Accept and poll are multishot. The wait carries its own time limit
+ * (IORING_FEAT_EXT_ARG), so a turn is one io_uring_enter(2). */
+#include "daemon/loop_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SQ_ENTRIES   512
+#define CQ_MOST      65536
+#define CHUNKS       256 /* a power of two; a chunk is held only while its bytes are looked at */
+#define CHUNK_GROUP  0
+#define ENTER_TRIES  8
+
+enum operation { ON_RECEIVE = 1, ON_SEND, ON_WATCH, ON_CANCEL };
+
+struct uring {
+    struct io_uring ring;
+    struct io_uring_buf_ring *chunk_ring;
+    uint8_t *chunks;
+    struct loop_stream *again; /* to be armed in the next turn: no buffer, or no room in the submission queue */
+};
+
+static uint64_t cookie(enum operation op, size_t index, uint32_t generation) {
+    return (uint64_t)op << 56 | (uint64_t)index << 32 | generation;
+}
+
+static size_t index_of(const struct loop_stream *s) {
+    return (size_t)(s - s->loop->streams);
+}
+
+/* --- opening --------------------------------------------------------------------------- */
+
+static size_t chunk_ring_bytes(void) {
+    return CHUNKS * sizeof(struct io_uring_buf);
+}
+
+static uint8_t *chunk_at(const struct uring *u, unsigned i) {
+    return u->chunks + (size_t)i * LOOP_CHUNK;
+}
+
+/* liburing 2.3 has no io_uring_setup_buf_ring: the ring is mapped and registered by hand. */
+static int open_chunks(struct uring *u) {
+    const size_t all = chunk_ring_bytes() + (size_t)CHUNKS * LOOP_CHUNK;
+    uint8_t *at = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return -errno;
+    u->chunk_ring = (void *)at;
+    u->chunks = at + chunk_ring_bytes();
+    struct io_uring_buf_reg reg = {
+        .ring_addr = (uintptr_t)at, .ring_entries = CHUNKS, .bgid = CHUNK_GROUP};
+    int rc = io_uring_register_buf_ring(&u->ring, &reg, 0);
+    if (rc) {
+        (void)munmap(at, all);
+        u->chunk_ring = NULL;
+        return rc;
+    }
+    io_uring_buf_ring_init(u->chunk_ring);
+    for (unsigned i = 0; i < CHUNKS; i++)
+        io_uring_buf_ring_add(u->chunk_ring, chunk_at(u, i), LOOP_CHUNK, (unsigned short)i,
+                              io_uring_buf_ring_mask(CHUNKS), (int)i);
+    io_uring_buf_ring_advance(u->chunk_ring, CHUNKS);
+    return 0;
+}
+
+/* Completions are posted only when we wait (6.1), or at least without an
+ * interrupt of what runs (5.19); older kernels know neither flag. */
+static int setup_ring(struct uring *u, uint32_t streams) {
+    static const unsigned tries[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+                                     IORING_SETUP_COOP_TASKRUN, 0};
+    unsigned completions = SQ_ENTRIES * 2;
+    while (completions < CQ_MOST && completions < 2 * streams + 2 * LOOP_WATCHES) completions *= 2;
+    int rc = -EINVAL;
+    for (size_t i = 0; i < sizeof tries / sizeof tries[0] && rc == -EINVAL; i++) {
+        struct io_uring_params p = {.flags = tries[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
+                                             IORING_SETUP_SUBMIT_ALL,
+                                    .cq_entries = completions};
+        rc = io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &p);
+    }
+    return rc;
+}
+
+static int refuse(struct err *e, const char *what, int rc) {
+    const char *hint = rc == -EPERM || rc == -EACCES ? " (see kernel.io_uring_disabled, or the container's seccomp profile)"
+                       : rc == -ENOSYS               ? " (the kernel has no io_uring)"
+                       : rc == -EINVAL               ? " (needs Linux 5.19)"
+                                                     : "";
+    return err_set(e, ERR_SYSTEM, "%s: %s%s", what, strerror(-rc), hint);
+}
+
+static int open_uring(struct loop *l, struct err *e) {
+    struct uring *u = calloc(1, sizeof *u);
+    if (!u) return err_set(e, ERR_SYSTEM, "out of memory for io_uring");
+    int rc = setup_ring(u, l->n_streams);
+    if (rc) {
+        free(u);
+        return refuse(e, "io_uring_setup", rc);
+    }
+    if (!(u->ring.features & IORING_FEAT_EXT_ARG)) rc = -EINVAL;
+    if (rc == 0) rc = open_chunks(u);
+    if (rc) {
+        io_uring_queue_exit(&u->ring);
+        free(u);
+        return refuse(e, "io_uring: buffers for receiving", rc);
+    }
+    l->backend = u;
+    return 0;
+}
+
+static void close_uring(struct loop *l) {
+    struct uring *u = l->backend;
+    io_uring_queue_exit(&u->ring);
+    (void)munmap(u->chunk_ring, chunk_ring_bytes() + (size_t)CHUNKS * LOOP_CHUNK);
+    free(u);
+    l->backend = NULL;
+}
+
+/* --- submitting -------------------------------------------------------------------------- */
+
+/* NULL: the kernel takes no more before completions have been read. */
+static struct io_uring_sqe *next_entry(struct uring *u) {
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    if (sqe) return sqe;
+    (void)io_uring_submit(&u->ring);
+    return io_uring_get_sqe(&u->ring);
+}
+
+static void arm_later(struct uring *u, struct loop_stream *s) {
+    if (s->listed) return;
+    s->listed = true;
+    s->next = u->again;
+    u->again = s;
+}
+
+static void submit_receive(struct loop_stream *s) {
+    struct uring *u = s->loop->backend;
+    struct io_uring_sqe *sqe = next_entry(u);
+    if (!sqe) {
+        s->rearm_receive = true;
+        arm_later(u, s);
+        return;
+    }
+    if (s->to) {
+        io_uring_prep_recv(sqe, s->fd, s->to + s->got, s->want - s->got, MSG_WAITALL);
+    } else {
+        io_uring_prep_recv(sqe, s->fd, NULL, LOOP_CHUNK, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = CHUNK_GROUP;
+    }
+    if (s->drained) sqe->ioprio |= IORING_RECVSEND_POLL_FIRST; /* it was empty: spare the attempt */
+    io_uring_sqe_set_data64(sqe, cookie(ON_RECEIVE, index_of(s), s->generation));
+}
+
+static void submit_send(struct loop_stream *s) {
+    struct uring *u = s->loop->backend;
+    struct io_uring_sqe *sqe = next_entry(u);
+    if (!sqe) {
+        s->rearm_send = true;
+        arm_later(u, s);
+        return;
+    }
+    /* MSG_WAITALL: the kernel goes on by itself where the peer is slow */
+    const struct iovec *iov = s->message.msg_iov;
+    if (s->message.msg_iovlen == 1)
+        io_uring_prep_send(sqe, s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_WAITALL);
+    else io_uring_prep_sendmsg(sqe, s->fd, &s->message, MSG_NOSIGNAL | MSG_WAITALL);
+    io_uring_sqe_set_data64(sqe, cookie(ON_SEND, index_of(s), s->generation));
+}
+
+static void submit_again(struct uring *u) {
+    struct loop_stream *s = u->again;
+    u->again = NULL;
+    while (s) {
+        struct loop_stream *next = s->next;
+        const bool receive = s->rearm_receive, send = s->rearm_send;
+        s->listed = s->rearm_receive = s->rearm_send = false;
+        if (s->state == STREAM_OPEN) {
+            if (receive) submit_receive(s);
+            if (send) submit_send(s);
+        } else {
+            if (receive) s->receiving = false;
+            if (send) s->sending = false;
+            loop_check_done(s);
+        }
+        s = next;
+    }
+}
+
+static int opened(struct loop_stream *s) {
+    return index_of(s) < (1u << 24) ? 0 : -EMFILE;
+}
+
+static void closing(struct loop_stream *s) {
+    (void)s; /* the shutdown ends both */
+}
+
+/* --- watches -------------------------------------------------------------------------------- */
+
+static int submit_watch(struct loop_watch *w) {
+    struct uring *u = w->loop->backend;
+    struct io_uring_sqe *sqe = next_entry(u);
+    if (!sqe) return -EBUSY;
+    if (w->accepted) {
+        /* on a non-blocking socket accept fails with EAGAIN instead of waiting */
+        const int flags = fcntl(w->fd, F_GETFL);
+        if (flags >= 0 && (flags & O_NONBLOCK)) (void)fcntl(w->fd, F_SETFL, flags & ~O_NONBLOCK);
+        io_uring_prep_multishot_accept(sqe, w->fd, NULL, NULL, SOCK_CLOEXEC);
+    } else {
+        io_uring_prep_poll_multishot(sqe, w->fd, POLLIN);
+    }
+    io_uring_sqe_set_data64(sqe, cookie(ON_WATCH, (size_t)(w - w->loop->watches), w->generation));
+    w->armed = true;
+    return 0;
+}
+
+static void unwatch(struct loop_watch *w) {
+    struct uring *u = w->loop->backend;
+    if (!w->armed) {
+        loop_watch_done(w);
+        return;
+    }
+    struct io_uring_sqe *sqe = next_entry(u);
+    if (!sqe) return; /* the request stays armed and its slot used: harmless, and next to impossible */
+    io_uring_prep_cancel64(sqe, cookie(ON_WATCH, (size_t)(w - w->loop->watches), w->generation), 0);
+    io_uring_sqe_set_data64(sqe, cookie(ON_CANCEL, 0, 0));
+}
+
+static bool accept_goes_on(int res) {
+    return res >= 0 || res == -ECONNABORTED || res == -EINTR || res == -EAGAIN;
+}
+
+static void on_watch(struct loop_watch *w, int res, bool more) {
+    const uint32_t generation = w->generation;
+    if (!more) w->armed = false;
+    if (w->gone) {
+        if (w->accepted && res >= 0) (void)close(res); /* came in before the cancellation did */
+        if (!more) loop_watch_done(w);
+        return;
+    }
+    if (!w->accepted) w->ready(w->owner);
+    else if (res >= 0) w->accepted(w->owner, res);
+    else if (!accept_goes_on(res)) loop_answer_accept_error(w, res);
+    /* the callback may have unwatched it, even used the place anew */
+    if (more || w->generation != generation || !w->used || w->gone || w->pause.set) return;
+    if (submit_watch(w)) loop_watch_again_later(w);
+}
+
+/* --- completions ------------------------------------------------------------------------------ */
+
+static void give_back(struct uring *u, unsigned chunk) {
+    io_uring_buf_ring_add(u->chunk_ring, chunk_at(u, chunk), LOOP_CHUNK, (unsigned short)chunk,
+                          io_uring_buf_ring_mask(CHUNKS), 0);
+    io_uring_buf_ring_advance(u->chunk_ring, 1);
+}
+
+static bool try_again(int res) {
+    return res == -ENOBUFS || res == -EAGAIN || res == -EINTR;
+}
+
+static void receive_later(struct uring *u, struct loop_stream *s) {
+    s->rearm_receive = true;
+    arm_later(u, s);
+}
+
+/* A tensor: more of it, all of it, or its early end. */
+static void on_received_into(struct uring *u, struct loop_stream *s, int res) {
+    if (try_again(res)) {
+        receive_later(u, s);
+        return;
+    }
+    s->drained = false;
+    if (res > 0) s->got += (size_t)res;
+    if (res > 0 && s->got < s->want && s->state == STREAM_OPEN) submit_receive(s);
+    else if (res < 0) loop_answer_receive(s, NULL, res);
+    else loop_answer_receive(s, NULL, (ssize_t)s->got);
+}
+
+static void on_received(struct uring *u, struct loop_stream *s, int res, unsigned flags) {
+    if (s->to) {
+        on_received_into(u, s, res);
+        return;
+    }
+    const unsigned chunk = flags >> IORING_CQE_BUFFER_SHIFT;
+    s->drained = res > 0 && res < LOOP_CHUNK;
+    if (try_again(res)) receive_later(u, s);
+    else loop_answer_receive(s, res > 0 ? chunk_at(u, chunk) : NULL, res);
+    if (flags & IORING_CQE_F_BUFFER) give_back(u, chunk);
+}
+
+static void on_sent(struct uring *u, struct loop_stream *s, int res) {
+    if (try_again(res)) {
+        s->rearm_send = true;
+        arm_later(u, s);
+    } else {
+        loop_answer_send(s, res);
+    }
+}
+
+static void dispatch(struct loop *l, uint64_t data, int res, unsigned flags) {
+    struct uring *u = l->backend;
+    const enum operation op = (enum operation)(data >> 56);
+    const size_t index = (data >> 32) & 0xffffffu;
+    const uint32_t generation = (uint32_t)data;
+    if (op == ON_WATCH) {
+        struct loop_watch *w = &l->watches[index];
+        if (w->generation == generation && w->used) on_watch(w, res, flags & IORING_CQE_F_MORE);
+        return;
+    }
+    if (op != ON_RECEIVE && op != ON_SEND) return;
+    struct loop_stream *s = &l->streams[index];
+    if (s->generation != generation || s->state == STREAM_FREE) return;
+    if (op == ON_RECEIVE) on_received(u, s, res, flags);
+    else on_sent(u, s, res);
+}
+
+/* -EBUSY and -EAGAIN: the kernel wants completions to be read first. */
+static bool is_passing(int rc) {
+    return rc >= 0 || rc == -ETIME || rc == -EINTR || rc == -EBUSY || rc == -EAGAIN;
+}
+
+static int enter(struct uring *u, uint64_t wait_ns) {
+    struct io_uring_cqe *cqe;
+    if (wait_ns == 0) return io_uring_submit_and_get_events(&u->ring);
+    struct __kernel_timespec limit = {.tv_sec = (long long)(wait_ns / 1000000000u),
+                                      .tv_nsec = (long long)(wait_ns % 1000000000u)};
+    return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, wait_ns == LOOP_NEVER ? NULL : &limit, NULL);
+}
+
+static int wait_uring(struct loop *l, uint64_t wait_ns) {
+    struct uring *u = l->backend;
+    struct io_uring_cqe *cqe;
+    submit_again(u);
+    if (u->again) wait_ns = 0;
+    int rc = enter(u, wait_ns);
+    atomic_store_explicit(&l->sleeping, false, memory_order_relaxed);
+    l->now = loop_clock();
+    /* Counted and read one by one: a handler may submit, and that may post more. */
+    while (io_uring_peek_cqe(&u->ring, &cqe) == 0 && cqe) {
+        const uint64_t data = cqe->user_data;
+        const int res = cqe->res;
+        const unsigned flags = cqe->flags;
+        io_uring_cqe_seen(&u->ring, cqe);
+        dispatch(l, data, res, flags);
+    }
+    return is_passing(rc) ? 0 : rc;
+}
+
+const struct loop_calls loop_uring_calls = {.name = "io_uring",
+                                            .open = open_uring,
+                                            .close = close_uring,
+                                            .opened = opened,
+                                            .receive = submit_receive,
+                                            .send = submit_send,
+                                            .closing = closing,
+                                            .watch = submit_watch,
+                                            .unwatch = unwatch,
+                                            .wait = wait_uring};
