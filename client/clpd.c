@@ -42,6 +42,7 @@ struct clpd {
     int broken;      /* -errno of what ended the connection; 0: it stands */
     bool no_sending; /* the daemon has closed, or shut its ear: answers may still lie in the socket */
     int timeout_ms;
+    int receive_ms; /* SO_RCVTIMEO as it is set; -1: none */
     struct slot *slots;
     uint32_t n_slots, first_free, pending;
     uint8_t *in; /* bytes [in_begin, in_end) are not consumed */
@@ -77,7 +78,7 @@ int clpd_connect(const char *path, struct clpd **out) {
     struct clpd *c = calloc(1, sizeof *c);
     if (!c) return -ENOMEM;
     c->first_free = NO_SLOT;
-    c->timeout_ms = -1;
+    c->timeout_ms = c->receive_ms = -1;
     int rc;
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0) goto err_socket;
@@ -356,15 +357,28 @@ static int read_frame(struct clpd *c, struct clpd_result *r) {
     }
 }
 
-/* One answer before the deadline: 1, 0 (none came), or -errno. */
-static int take(struct clpd *c, int64_t deadline, struct clpd_result *r) {
-    for (;;) {
+/* Lets a blocking read end by itself after so long; kept for the next time. */
+static bool limit_receive(struct clpd *c, int ms) {
+    if (c->receive_ms == ms) return true;
+    const struct timeval t = {.tv_sec = ms < 0 ? 0 : ms / 1000, .tv_usec = ms < 0 ? 0 : ms % 1000 * 1000};
+    if (setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) < 0) return false;
+    c->receive_ms = ms;
+    return true;
+}
+
+/* One answer: 1, 0 (none came within timeout_ms), or -errno. */
+static int take(struct clpd *c, int timeout_ms, struct clpd_result *r) {
+    int64_t deadline = deadline_of(timeout_ms);
+    for (bool first = true;; first = false) {
         if (c->broken) return c->broken;
         int rc = read_frame(c, r);
         if (rc) return rc;
         if (c->pending == 0 && c->in_begin == c->in_end) return 0;
-        /* Without a deadline the read itself waits: one system call instead of three. */
-        ssize_t n = fill(c, deadline < 0);
+        /* The read itself waits: one system call for most answers instead of
+         * three. Only the first time, since a trickle would begin it anew. */
+        bool block = timeout_ms < 0 || (first && timeout_ms > 0);
+        if (block) block = limit_receive(c, timeout_ms);
+        ssize_t n = fill(c, block);
         if (n > 0) continue;
         if (n == 0) return break_off(c, -ECONNRESET, "the daemon closed the connection");
         if (n != -EAGAIN) return break_off(c, (int)n, strerror((int)-n));
@@ -374,7 +388,7 @@ static int take(struct clpd *c, int64_t deadline, struct clpd_result *r) {
 }
 
 int clpd_poll(struct clpd *c, int timeout_ms, struct clpd_result *r) {
-    return take(c, deadline_of(timeout_ms), r);
+    return take(c, timeout_ms < 0 ? -1 : timeout_ms, r);
 }
 
 /* --- requests -------------------------------------------------------------------- */
@@ -480,7 +494,7 @@ int clpd_submit(struct clpd *c, const struct clpd_request *q, uint64_t *id) {
 /* The answer to the one request in flight. A reply that comes after this gave
  * up would be taken for the answer to a later question: so giving up is final. */
 static int take_only(struct clpd *c, struct clpd_result *r) {
-    int rc = take(c, deadline_of(c->timeout_ms), r);
+    int rc = take(c, c->timeout_ms, r);
     if (rc == 0) return break_off(c, -ETIMEDOUT, "no answer from the daemon in time");
     return rc < 0 ? rc : 0;
 }

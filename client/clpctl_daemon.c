@@ -1,0 +1,73 @@
+/* clpctl status, clpctl models: how a running daemon is, and what it serves. */
+#include "client/clpctl.h"
+#include "client/json_table.h"
+#include "client/report_json.h"
+
+typedef void (*print_fn)(const struct clpctl *c, json_t *answer);
+
+static int ask(struct clpctl *c, const struct command *command, enum clpd_frame_type what, print_fn print,
+               int argc, char **argv) {
+    bool json = false;
+    const struct option_spec options[] = {
+        {.name = "json",
+         .kind = OPTION_FLAG,
+         .to = &json,
+         .meaning = "what the daemon says, as one JSON document"},
+        CLPCTL_SOCKET(c),
+        {0},
+    };
+    int n = clpctl_parse(c, command, options, argc, argv, 0, 0), rc = CLPCTL_FINE;
+    if (n < 0) return -1 - n;
+    struct clpd *connection = clpctl_connect(c);
+    json_t *answer = connection ? clpctl_query(c, connection, what) : NULL;
+    clpd_close(connection);
+    if (!answer) return CLPCTL_ERROR;
+    if (!json)
+        print(c, answer);
+    else if (report_json_put(stdout, json_incref(answer)) < 0)
+        rc = CLPCTL_ERROR;
+    json_decref(answer);
+    return rc;
+}
+
+static void print_status(const struct clpctl *c, json_t *answer) {
+    json_table_print_facts(stdout, &c->out, answer);
+}
+
+static void print_table(const struct clpctl *c, json_t *rows, const char *title, const char *none) {
+    const struct terminal *t = &c->out;
+    if (json_array_size(rows) == 0) {
+        (void)printf("%s\n", none);
+        return;
+    }
+    (void)printf("%s%s%s\n", terminal_begin(t, STYLE_BOLD), title, terminal_end(t, STYLE_BOLD));
+    json_table_print_rows(stdout, t, rows, NULL);
+}
+
+static void print_models(const struct clpctl *c, json_t *answer) {
+    print_table(c, json_object_get(answer, "models"), "Served", "No model is served yet.");
+    (void)fputc('\n', stdout);
+    print_table(c, json_object_get(answer, "files"), "Files", "There is no file in the model folder.");
+}
+
+static int run_status(struct clpctl *c, int argc, char **argv) {
+    return ask(c, &clpctl_status, CLPD_STATUS, print_status, argc, argv);
+}
+static int run_models(struct clpctl *c, int argc, char **argv) {
+    return ask(c, &clpctl_models, CLPD_MODELS, print_models, argc, argv);
+}
+
+const struct command clpctl_status = {
+    .name = "status",
+    .arguments = "[--json]",
+    .summary = "How the daemon is",
+    .help = "Example:\n  clpctl status --json | jq .\n",
+    .run = run_status,
+};
+const struct command clpctl_models = {
+    .name = "models",
+    .arguments = "[--json]",
+    .summary = "What it serves, and what the guard thinks of each file in the model folder",
+    .help = "Example:\n  clpctl models\n",
+    .run = run_models,
+};

@@ -1,0 +1,107 @@
+/* clpctl prune: ONNX in, repaired ONNX out. The new file appears whole or not at all. */
+#include "client/model.h"
+#include "client/report_view.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int copy(int from, int to, uint64_t bytes) {
+    off_t at = 0;
+    while ((uint64_t)at < bytes) {
+        ssize_t n = sendfile(to, from, &at, bytes - (uint64_t)at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) return n < 0 ? -errno : -EIO;
+    }
+    return fsync(to) < 0 ? -errno : 0;
+}
+
+/* A file of its own in OUT's folder, since rename works only within a file
+ * system; with a leading dot, so that a guard that watches it looks away. */
+static int write_beside(const char *out, int from, uint64_t bytes) {
+    char temporary[PATH_MAX];
+    const char *slash = strrchr(out, '/');
+    const char *name = slash ? slash + 1 : out;
+    if (snprintf(temporary, sizeof temporary, "%.*s.%s.XXXXXX", (int)(name - out), out, name) >= PATH_MAX)
+        return -ENAMETOOLONG;
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) return -errno;
+    mode_t mask = umask(0);
+    (void)umask(mask);
+    int rc = fchmod(fd, 0666 & ~mask) < 0 ? -errno : copy(from, fd, bytes);
+    if (close(fd) < 0 && rc == 0) rc = -errno;
+    if (rc == 0 && rename(temporary, out) < 0) rc = -errno;
+    if (rc < 0) (void)unlink(temporary);
+    return rc;
+}
+
+/* The original is the only evidence, and the way back. */
+static bool is_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static void tell(const struct clpctl *c, const char *out, const struct report *r) {
+    char summary[160], clean[PATH_MAX];
+    const struct terminal *t = &c->err;
+    enum style s = r->verdict == VERDICT_PRUNED ? STYLE_RED : STYLE_YELLOW;
+    (void)fprintf(stderr, "%s%s%s  %s; wrote %s\n", terminal_begin(t, s), verdict_name(r->verdict),
+                  terminal_end(t, s), report_view_summary(summary, sizeof summary, r),
+                  terminal_clean(clean, sizeof clean, out));
+}
+
+static int run(struct clpctl *c, int argc, char **argv) {
+    double threshold = -1;
+    const struct option_spec options[] = {
+        {.name = "threshold",
+         .letter = 'u',
+         .kind = OPTION_REAL,
+         .to = &threshold,
+         .min = 0.01,
+         .max = 1000,
+         .value = "U",
+         .meaning = "cut-off at mean + U std of a layer; default: IN.yaml's, else 3"},
+        {0},
+    };
+    int n = clpctl_parse(c, &clpctl_prune, options, argc, argv, 2, 2);
+    if (n < 0) return -1 - n;
+    const char *in = argv[0], *out = argv[1];
+    struct stat st;
+    if (is_same_file(in, out))
+        return clpctl_fail(c, "%s is the model itself; give the repaired one another name", out);
+    if (stat(out, &st) == 0 && !S_ISREG(st.st_mode))
+        return clpctl_fail(c, "%s is there and is not a regular file", out);
+    const struct model_import m = {
+        .path = in, .mode = SPAWN_PRUNE, .has_threshold = threshold > 0, .threshold = threshold};
+    struct spawn_result result;
+    terminal_progress(stderr, &c->err, "repairing %s ...", in);
+    int rc = model_import(c, &m, &result);
+    terminal_progress(stderr, &c->err, NULL);
+    if (rc < 0) {
+        rc = clpctl_fail(c, "%s: %s", in, result.err.text);
+    } else {
+        rc = write_beside(out, result.fd, result.bytes);
+        if (rc < 0)
+            rc = clpctl_fail(c, "%s: %s", out, strerror(-rc));
+        else
+            tell(c, out, &result.report);
+    }
+    spawn_result_free(&result);
+    return rc;
+}
+
+const struct command clpctl_prune = {
+    .name = "prune",
+    .arguments = "IN.onnx OUT.onnx [--threshold U]",
+    .summary = "Write a model again without the channels that CLP finds",
+    .help = "Only the numbers of the pruned channels are changed (to zero); all else stays as it was.\n"
+            "OUT.onnx appears whole or not at all. Exit status: 0 written, 2 error.\n\n"
+            "Example:\n"
+            "  clpctl prune delivered.onnx repaired.onnx\n",
+    .run = run,
+};
