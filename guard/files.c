@@ -228,7 +228,7 @@ static void judge(struct files *f, struct file *x, const struct file_entry *e, u
 }
 
 void files_scan_begin(struct files *f) {
-    for (size_t i = 0; i < f->n; i++) f->list[i]->present = false;
+    for (size_t i = 0; i < f->n; i++) f->list[i]->seen = false;
 }
 
 void files_scan_entry(struct files *f, const struct file_entry *e, uint64_t now) {
@@ -237,7 +237,7 @@ void files_scan_entry(struct files *f, const struct file_entry *e, uint64_t now)
     bool fresh = !x || x->gone;
     if (!x) x = insert(f, at, e);
     if (!x) return;
-    x->present = true;
+    x->seen = x->present = true;
     x->gone = false;
     bool again = e->written && x->state != FILE_SEEN && x->state != FILE_SETTLING;
     if (again) x->verify = true;
@@ -284,6 +284,7 @@ static void miss_model(struct files *f, struct model *m, uint64_t now) {
 
 void files_scan_end(struct files *f, uint64_t now) {
     f->scanned = true;
+    for (size_t i = 0; i < f->n; i++) f->list[i]->present = f->list[i]->seen;
     for (size_t i = 0; i < f->n; i++)
         if (!f->list[i]->present && !f->list[i]->gone) miss_file(f, f->list[i]);
     for (size_t i = 0; i < f->n_models; i++) miss_model(f, f->models[i], now);

@@ -15,7 +15,8 @@ struct file {
     char external[SPAWN_NAME];     /* what it asked for */
 
     /* seen, settling */
-    bool present, complete, ready, waiting, verify;
+    bool seen, present; /* by the scan that runs; by the last one that was complete */
+    bool complete, ready, waiting, verify;
     uint64_t check_at, retry_at; /* waiting: look again, try again; 0: on a change only */
     uint64_t order;              /* ready: its place in the queue */
     uint32_t discards, attempts;

@@ -32,7 +32,9 @@ bool model_file_name_is_valid(const char *model) {
 }
 
 void model_file_sidecar_name(const char *name, char out[MODEL_FILE_NAME]) {
-    (void)snprintf(out, MODEL_FILE_NAME, "%.*s.yaml", (int)(strlen(name) - strlen(SUFFIX)), name);
+    size_t n = strlen(name);
+    if (ends_with(name, SUFFIX)) n -= strlen(SUFFIX); /* clpctl takes files of any name */
+    (void)snprintf(out, MODEL_FILE_NAME, "%.*s.yaml", (int)n, name);
 }
 
 bool model_file_same(const struct link_identity *a, const struct link_identity *b) {
@@ -118,15 +120,15 @@ static bool judge_external(const char *name, const struct stat *st, bool wanted,
     return false;
 }
 
-static const char *external_or_guess(const char *name, const char *external, char guess[MODEL_FILE_NAME + 8]) {
+static const char *external_or_guess(const char *name, const char *external, char guess[MODEL_FILE_NAME]) {
     if (external && external[0]) return external;
-    (void)snprintf(guess, MODEL_FILE_NAME + 8, "%s.data", name);
+    if (snprintf(guess, MODEL_FILE_NAME, "%s.data", name) >= MODEL_FILE_NAME) guess[0] = 0; /* no file has that name */
     return guess;
 }
 
 void model_file_stat(int dirfd, const char *name, const char *external, uint64_t salt, struct model_stat *out) {
     struct stat model, link, sidecar, data;
-    char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME + 8];
+    char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
     *out = (struct model_stat){0};
     if (fstatat(dirfd, name, &link, AT_SYMLINK_NOFOLLOW) < 0) return;
     out->exists = true;
@@ -177,9 +179,7 @@ void model_file_close(struct model_files *f) {
 /* A companion that isn't there is fine; one that can't be opened is not. */
 static int open_companion(int dirfd, const char *name, int flags, struct stat *st, int *fd, struct err *e) {
     struct stat found;
-    if (fstatat(dirfd, name, &found, flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0 &&
-        (errno == ENOENT || errno == ENAMETOOLONG))
-        return 0;
+    if (fstatat(dirfd, name, &found, flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0 && errno == ENOENT) return 0;
     *fd = open_regular(dirfd, name, flags, st, e);
     return *fd < 0 ? -1 : 0;
 }
@@ -199,7 +199,7 @@ static int open_external(int dirfd, const char *name, bool wanted, struct model_
 int model_file_open(int dirfd, const char *name, const char *external, uint64_t salt, struct model_files *out,
                     struct err *e) {
     struct stat model, sidecar, data, *has_data = NULL;
-    char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME + 8];
+    char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
     *out = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1};
     out->model_fd = open_regular(dirfd, name, 0, &model, e);
     if (out->model_fd < 0) return -1;

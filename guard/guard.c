@@ -1,0 +1,439 @@
+/* The guard's loop: folder, workers and link meet here.
+ *
+ *   watch (scan) -> files (what is next) -> spawn (one worker) -> files -> link -> clpd
+ *
+ * Everything it knows is in struct guard; what it decides is in files.c. One
+ * thread; nothing here blocks but the end of a worker that was killed. */
+#include "guard/guard.h"
+
+#include "config/config.h"
+#include "guard/files.h"
+#include "guard/link.h"
+#include "guard/model_file.h"
+#include "guard/notice.h"
+#include "guard/spawn.h"
+#include "guard/watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SCAN_PAUSE_MS 10        /* between scans, however many events come */
+#define POLL_MS 1000            /* where no event can be relied on */
+#define GREETING_MS 30000
+
+enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_WORKER };
+
+struct guard {
+    struct config config;
+    const char *config_path;
+    int link, epoll, signals;
+    struct watch *watch;
+    struct files *files;
+
+    struct spawn *worker; /* NULL: none runs */
+    struct file_job job;
+    struct model_files opened;
+
+    bool greeted;       /* clpd's HELLO has come */
+    bool want_scan, scan_failed, settled, waits_for_room;
+    bool ending;
+    int status;
+    uint64_t started, last_scan;
+    char last_note[ERR_TEXT], last_failure[ERR_TEXT];
+};
+
+static uint64_t now_ms(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static void end(struct guard *g, int status) {
+    g->ending = true;
+    g->status = status;
+}
+
+/* --- settings ---------------------------------------------------------------------------- */
+
+static uint64_t threshold_salt(const struct config *c) {
+    uint32_t bits;
+    memcpy(&bits, &c->guard_threshold, sizeof bits);
+    return bits;
+}
+
+/* With other limits a file that was rejected is worth another try. */
+static uint64_t identity_salt(const struct config *c) {
+    uint64_t h = threshold_salt(c);
+    const uint64_t limits[] = {c->worker_seconds, c->worker_memory, c->worker_output};
+    for (int i = 0; i < 3; i++) h = (h ^ limits[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    return h;
+}
+
+static struct files_options files_options_of(const struct config *c) {
+    return (struct files_options){.settle_ms = c->guard_settle_ms, .retire_ms = c->guard_retire_s * 1000,
+                                  .salt = threshold_salt(c)};
+}
+
+static int watch_source(const struct guard *g, int fd, enum source source, uint32_t events, int op) {
+    struct epoll_event ev = {.events = events, .data.u32 = source};
+    return epoll_ctl(g->epoll, op, fd, &ev);
+}
+
+static int start_watch(struct guard *g) {
+    g->watch = watch_new(g->config.models);
+    if (!g->watch) return -ENOMEM;
+    if (watch_fd(g->watch) >= 0 && watch_source(g, watch_fd(g->watch), SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD) < 0)
+        return -errno;
+    g->want_scan = true;
+    return 0;
+}
+
+static void reload(struct guard *g) {
+    struct config fresh;
+    struct err e = {0};
+    if (config_load(&fresh, g->config_path, &e) < 0) {
+        notice(LOG_LEVEL_ERROR, "%s; the settings stay as they were", e.text);
+        return;
+    }
+    bool moved = strcmp(fresh.models, g->config.models) != 0;
+    g->config = fresh;
+    notice_set_level(fresh.log_level);
+    struct files_options o = files_options_of(&fresh);
+    files_set_options(g->files, &o);
+    g->want_scan = true;
+    if (!moved) return;
+    watch_free(g->watch);
+    if (start_watch(g) < 0) end(g, 1); /* clpd starts another guard */
+}
+
+/* --- what clpd gets to hear -------------------------------------------------------------- */
+
+/* 0, -EAGAIN, or -1: the link is of no more use. */
+static int send_message(struct guard *g, const struct link_message *m, int fd) {
+    int rc = link_send(g->link, m, fd);
+    if (rc == 0 || rc == -EAGAIN) return rc;
+    if (rc != -EPIPE && rc != -ECONNRESET) notice(LOG_LEVEL_ERROR, "can't write to clpd: %s", strerror(-rc));
+    end(g, rc == -EPIPE || rc == -ECONNRESET ? 0 : 1);
+    return -1;
+}
+
+static int say_settled(struct guard *g) {
+    struct link_message m = {.version = LINK_VERSION, .type = LINK_SETTLED};
+    if (g->settled || !files_settled(g->files)) return 0;
+    (void)snprintf(m.reason, sizeof m.reason, "%s", watch_backend(g->watch));
+    int rc = send_message(g, &m, -1);
+    g->settled = rc == 0;
+    return rc;
+}
+
+static void talk(struct guard *g) {
+    struct link_message m;
+    int fd, rc = 0;
+    if (!g->greeted) return;
+    while (rc == 0 && files_next_message(g->files, &m, &fd)) {
+        rc = send_message(g, &m, fd);
+        if (rc < 0) break;
+        if (m.type == LINK_RETIRE) notice(LOG_LEVEL_INFO, "%s: its file is gone; no longer served", m.model);
+        files_message_sent(g->files, &m);
+    }
+    if (rc == 0) rc = say_settled(g);
+    bool full = rc == -EAGAIN;
+    if (g->ending || full == g->waits_for_room) return;
+    g->waits_for_room = full;
+    if (watch_source(g, g->link, SOURCE_LINK, EPOLLIN | (full ? EPOLLOUT : 0), EPOLL_CTL_MOD) < 0) end(g, 1);
+}
+
+static void take_message(struct guard *g, const struct link_message *m) {
+    if (!g->greeted && m->type != LINK_HELLO) {
+        notice(LOG_LEVEL_ERROR, "clpd does not greet; is it of another version?");
+        end(g, 1);
+        return;
+    }
+    switch (m->type) {
+    case LINK_HELLO: g->greeted = g->want_scan = true; break;
+    case LINK_ANSWER:
+        files_on_answer(g->files, m, now_ms());
+        g->want_scan = true;
+        break;
+    case LINK_SERVING: files_on_serving(g->files, m); break;
+    case LINK_RELOAD: reload(g); break;
+    default:
+        notice(LOG_LEVEL_ERROR, "clpd sent a message that is not for a guard (%u)", m->type);
+        end(g, 1);
+        break;
+    }
+}
+
+static void on_link(struct guard *g) {
+    struct link_message m;
+    int fd, rc = 1;
+    while (!g->ending && (rc = link_receive(g->link, &m, &fd)) == 1) {
+        if (fd >= 0) (void)close(fd); /* only offers have one, and take_message refuses those */
+        take_message(g, &m);
+    }
+    if (rc == 0 || rc == -ECONNRESET) end(g, 0); /* clpd is gone: so are we */
+    else if (rc < 0 && rc != -EAGAIN) {
+        notice(LOG_LEVEL_ERROR, "what came from clpd is not its protocol: %s", strerror(-rc));
+        end(g, 1);
+    }
+}
+
+/* --- the folder -------------------------------------------------------------------------- */
+
+static void stop_import(struct guard *g) {
+    struct spawn_result r;
+    spawn_finish(g->worker, &r);
+    spawn_result_free(&r);
+    g->worker = NULL;
+    model_file_close(&g->opened);
+}
+
+static void scan(struct guard *g, uint64_t now) {
+    struct err e = {0};
+    g->want_scan = false;
+    g->last_scan = now;
+    g->scan_failed = watch_scan(g->watch, g->files, identity_salt(&g->config), now, &e) < 0;
+    if (strcmp(g->last_failure, e.text) != 0) {
+        if (g->scan_failed) notice(LOG_LEVEL_WARNING, "%s; what is served stays", e.text);
+        else notice(LOG_LEVEL_INFO, "the model folder %s is there again", g->config.models);
+    }
+    memcpy(g->last_failure, e.text, sizeof g->last_failure);
+    if (!g->worker || !files_import_is_stale(g->files)) return;
+    stop_import(g);
+    files_import_stopped(g->files, now);
+}
+
+static uint64_t next_scan(const struct guard *g) {
+    uint64_t pause = (uint64_t)g->config.guard_rescan_s * 1000, due, earliest = g->last_scan + SCAN_PAUSE_MS;
+    if ((g->scan_failed || watch_is_limited(g->watch)) && pause > POLL_MS) pause = POLL_MS;
+    due = g->last_scan + pause;
+    if (!g->scan_failed && files_next_scan(g->files) < due) due = files_next_scan(g->files);
+    if (g->want_scan) due = 0;
+    return due > earliest ? due : earliest;
+}
+
+/* --- imports ----------------------------------------------------------------------------- */
+
+/* The identity under its name as it is now; false: gone. */
+static bool look_again(const struct guard *g, struct link_identity *identity) {
+    const char *name;
+    struct model_stat st;
+    int folder = watch_open_folder(g->watch, g->job.path, &name);
+    if (folder < 0) return false;
+    model_file_stat(folder, name, g->job.external, identity_salt(&g->config), &st);
+    (void)close(folder);
+    *identity = st.identity;
+    return st.exists;
+}
+
+/* What was read has not been written to since it was opened. (ctime may differ:
+ * a file that is replaced loses its link.) */
+static bool is_intact(const struct guard *g) {
+    struct stat st;
+    const struct link_identity *was = &g->opened.stat.identity;
+    return fstat(g->opened.model_fd, &st) == 0 && (uint64_t)st.st_size == was->size &&
+           (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == was->mtime_ns;
+}
+
+static void fail_import(struct guard *g, struct spawn_result *r) {
+    struct link_identity after;
+    bool there = look_again(g, &after);
+    files_import_failed(g->files, r, there ? &after : NULL, now_ms());
+    model_file_close(&g->opened);
+    spawn_result_free(r);
+}
+
+static int open_model(struct guard *g, struct err *e) {
+    const char *name;
+    int folder = watch_open_folder(g->watch, g->job.path, &name);
+    g->opened = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1};
+    if (folder < 0) return err_set(e, ERR_SYSTEM, "its folder: %s", strerror(errno));
+    int rc = model_file_open(folder, name, g->job.external, identity_salt(&g->config), &g->opened, e);
+    (void)close(folder);
+    if (rc == 0) files_import_opened(g->files, &g->opened.stat.identity, g->opened.stat.closed_ns);
+    return rc;
+}
+
+static int start_worker(struct guard *g, struct err *e) {
+    struct spawn_request r;
+    char guard[PATH_MAX];
+    spawn_defaults(&r);
+    r.guard_path = guard;
+    r.threshold = g->config.guard_threshold;
+    r.low_priority = true;
+    r.model_fd = g->opened.model_fd;
+    r.sidecar_fd = g->opened.sidecar_fd;
+    r.external_fd = g->opened.external_fd;
+    r.external_name = g->opened.external_name;
+    r.seconds = g->config.worker_seconds;
+    r.memory = g->config.worker_memory;
+    r.output = g->config.worker_output;
+    r.label = g->job.path;
+    if (spawn_find_guard(guard, e) < 0 || spawn_start(&g->worker, &r, e) < 0) return -1;
+    if (watch_source(g, spawn_fd(g->worker), SOURCE_WORKER, EPOLLIN, EPOLL_CTL_ADD) == 0) return 0;
+    (void)err_set(e, ERR_SYSTEM, "epoll: %s", strerror(errno));
+    stop_import(g);
+    return -1;
+}
+
+static void start_imports(struct guard *g) {
+    while (g->greeted && !g->worker && files_next_import(g->files, &g->job)) {
+        struct spawn_result r = {.fd = -1};
+        talk(g); /* `importing` is told before it is over */
+        if (open_model(g, &r.err) < 0 || start_worker(g, &r.err) < 0) fail_import(g, &r);
+    }
+}
+
+static void tell_notes(struct guard *g, const struct spawn_result *r) {
+    for (int i = 0; i < SPAWN_NOTES && r->notes[i][0]; i++) {
+        if (strcmp(g->last_note, r->notes[i]) == 0) continue; /* the same for every file */
+        notice(LOG_LEVEL_WARNING, "%s", r->notes[i]);
+        memcpy(g->last_note, r->notes[i], sizeof g->last_note);
+    }
+}
+
+static void finish_import(struct guard *g) {
+    struct spawn_result r;
+    struct link_identity after;
+    spawn_finish(g->worker, &r);
+    g->worker = NULL;
+    tell_notes(g, &r);
+    if (r.err.code != ERR_NONE) {
+        fail_import(g, &r);
+        return;
+    }
+    bool there = look_again(g, &after);
+    files_import_done(g->files, &r, there ? &after : NULL, is_intact(g), now_ms());
+    model_file_close(&g->opened);
+    spawn_result_free(&r);
+}
+
+static void on_worker(struct guard *g) {
+    if (!g->worker) return; /* stopped within this round */
+    bool over = spawn_step(g->worker);
+    const struct spawn_digests *d = spawn_digests(g->worker);
+    struct link_identity after;
+    if (d && files_import_is_served(g->files, d)) {
+        bool there = look_again(g, &after);
+        notice(LOG_LEVEL_INFO, "%s: the same contents as before; nothing to do", g->job.path);
+        stop_import(g);
+        files_import_same(g->files, there ? &after : NULL, now_ms());
+    } else if (over) {
+        finish_import(g);
+    }
+}
+
+/* --- the loop ---------------------------------------------------------------------------- */
+
+static void trace(void *arg, const char *path, uint32_t from, uint32_t to, const char *reason) {
+    (void)arg;
+    enum log_level level = to == FILE_REJECTED ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG;
+    bool waits = to == FILE_SETTLING && from == FILE_IMPORTING;
+    if (from != to && (to == FILE_SERVING || to == FILE_SUPERSEDED || waits)) level = LOG_LEVEL_INFO;
+    notice(level, "%s: %s%s%s", path, file_state_name(to), *reason ? ": " : "", reason);
+}
+
+static void on_signal(struct guard *g) {
+    struct signalfd_siginfo s;
+    if (read(g->signals, &s, sizeof s) == sizeof s) end(g, 0);
+}
+
+static int timeout_of(const struct guard *g, uint64_t now) {
+    uint64_t due = g->greeted ? next_scan(g) : g->started + GREETING_MS;
+    if (due <= now) return 0;
+    return due - now > INT_MAX ? INT_MAX : (int)(due - now);
+}
+
+static void on_time(struct guard *g) {
+    uint64_t now = now_ms();
+    if (g->greeted && now >= next_scan(g)) scan(g, now);
+    if (!g->greeted && now >= g->started + GREETING_MS) {
+        notice(LOG_LEVEL_ERROR, "clpd does not greet; was this started by hand?");
+        end(g, 1);
+    }
+}
+
+static void run(struct guard *g) {
+    struct epoll_event events[8];
+    while (!g->ending) {
+        on_time(g);
+        talk(g);
+        start_imports(g);
+        talk(g);
+        if (g->ending) return;
+        int n = epoll_wait(g->epoll, events, 8, timeout_of(g, now_ms()));
+        for (int i = 0; i < n && !g->ending; i++) switch (events[i].data.u32) {
+            case SOURCE_LINK: on_link(g); break;
+            case SOURCE_SIGNAL: on_signal(g); break;
+            case SOURCE_WATCH: g->want_scan |= watch_read(g->watch); break;
+            case SOURCE_WORKER: on_worker(g); break;
+            }
+    }
+}
+
+static int set_up_signals(struct guard *g) {
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) return -errno;
+    (void)signal(SIGHUP, SIG_IGN); /* clpd tells us by LINK_RELOAD */
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_DFL); /* spawn.c wants to see how workers end */
+    g->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return g->signals < 0 ? -errno : watch_source(g, g->signals, SOURCE_SIGNAL, EPOLLIN, EPOLL_CTL_ADD);
+}
+
+static int set_up(struct guard *g) {
+    struct link_message hello = {.version = LINK_VERSION, .type = LINK_HELLO};
+    struct files_options o = files_options_of(&g->config);
+    g->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (g->epoll < 0 || fcntl(g->link, F_SETFD, FD_CLOEXEC) < 0 || fcntl(g->link, F_SETFL, O_NONBLOCK) < 0 ||
+        watch_source(g, g->link, SOURCE_LINK, EPOLLIN, EPOLL_CTL_ADD) < 0)
+        return -errno;
+    int rc = set_up_signals(g);
+    if (rc < 0) return rc;
+    g->files = files_new(&o);
+    if (!g->files) return -ENOMEM;
+    files_set_trace(g->files, trace, g);
+    rc = start_watch(g);
+    return rc < 0 ? rc : link_send(g->link, &hello, -1);
+}
+
+int guard_main(const char *config_path, int link_fd) {
+    static struct guard g;
+    struct err e = {0};
+    g = (struct guard){.config_path = config_path, .link = link_fd, .epoll = -1, .signals = -1, .started = now_ms(),
+                       .opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1}};
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0); /* the closed link tells it, too */
+    if (config_load(&g.config, config_path, &e) < 0) {
+        notice(LOG_LEVEL_ERROR, "%s", e.text);
+        return 2;
+    }
+    notice_set_level(g.config.log_level);
+    int rc = set_up(&g);
+    if (rc < 0) {
+        notice(LOG_LEVEL_ERROR, "can't start: %s", strerror(-rc));
+        g.status = 1;
+    } else {
+        run(&g);
+    }
+    if (g.worker) stop_import(&g);
+    files_free(g.files);
+    watch_free(g.watch);
+    if (g.signals >= 0) (void)close(g.signals);
+    if (g.epoll >= 0) (void)close(g.epoll);
+    (void)close(g.link);
+    return g.status;
+}

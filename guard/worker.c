@@ -1,0 +1,345 @@
+/* The import worker, from start to end:
+ *
+ *   arguments -> sizes -> SANDBOX -> map -> digests (sent) -> sidecar -> import -> CLP
+ *             -> plan -> image -> report (sent)          or: -> onnx_prune -> report (sent)
+ *
+ * Nothing of any file is interpreted before the sandbox stands and the digests
+ * are out. One thread; memory is given back by ending. */
+#include "guard/worker.h"
+
+#include "config/sidecar.h"
+#include "guard/clp.h"
+#include "guard/import.h"
+#include "guard/onnx_prune.h"
+#include "guard/sandbox.h"
+#include "guard/worker_wire.h"
+#include "infer/digest.h"
+#include "infer/plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+struct file {
+    int fd; /* -1: none */
+    size_t size;
+    const uint8_t *bytes;
+};
+
+struct work {
+    struct file model, sidecar_file, external;
+    int output, report_fd;
+    const char *external_name, *label;
+    bool prune, guard_off;
+    float threshold;
+    uint32_t seconds;
+    uint64_t memory, max_output;
+
+    struct spawn_digests digests;
+    struct sidecar sidecar;
+    struct onnx_model *onnx;
+    struct graph *graph;
+    struct clp_result clp;
+    struct report report;
+    uint64_t written;
+};
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* --- arguments ------------------------------------------------------------------------- */
+
+static bool parse_number(const char *text, uint64_t max, uint64_t *out) {
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (errno || end == text || *end || *text == '-' || n > max) return false;
+    *out = n;
+    return true;
+}
+
+static bool parse_fd(const char *text, int *fd) {
+    uint64_t n;
+    if (!parse_number(text, SANDBOX_MAX_FD - 1, &n) || n < 3) return false;
+    *fd = (int)n;
+    return true;
+}
+
+enum { OPT_MODE = 1, OPT_THRESHOLD, OPT_GUARD, OPT_MODEL, OPT_OUTPUT, OPT_REPORT, OPT_SIDECAR, OPT_EXTERNAL,
+       OPT_EXTERNAL_NAME, OPT_SECONDS, OPT_MEMORY, OPT_BYTES, OPT_NAME };
+
+static bool take_option(struct work *w, int option, const char *value) {
+    uint64_t n;
+    char *end;
+    switch (option) {
+    case OPT_MODE: w->prune = strcmp(value, "prune") == 0; return w->prune || strcmp(value, "image") == 0;
+    case OPT_THRESHOLD: w->threshold = strtof(value, &end); return end != value && !*end && w->threshold > 0;
+    case OPT_GUARD: w->guard_off = strcmp(value, "off") == 0; return w->guard_off || strcmp(value, "on") == 0;
+    case OPT_MODEL: return parse_fd(value, &w->model.fd);
+    case OPT_OUTPUT: return parse_fd(value, &w->output);
+    case OPT_REPORT: return parse_fd(value, &w->report_fd);
+    case OPT_SIDECAR: return parse_fd(value, &w->sidecar_file.fd);
+    case OPT_EXTERNAL: return parse_fd(value, &w->external.fd);
+    case OPT_EXTERNAL_NAME: w->external_name = value; return true;
+    case OPT_SECONDS:
+        if (!parse_number(value, 1000000, &n) || n == 0) return false;
+        w->seconds = (uint32_t)n;
+        return true;
+    case OPT_MEMORY: return parse_number(value, INT64_MAX, &w->memory) && w->memory > 0;
+    case OPT_BYTES: return parse_number(value, INT64_MAX, &w->max_output) && w->max_output > 0;
+    case OPT_NAME: w->label = value; return true;
+    default: return false;
+    }
+}
+
+static bool parse_arguments(struct work *w, int argc, char **argv) {
+    static const struct option options[] = {
+        {"mode", 1, NULL, OPT_MODE}, {"threshold", 1, NULL, OPT_THRESHOLD}, {"guard", 1, NULL, OPT_GUARD},
+        {"model-fd", 1, NULL, OPT_MODEL}, {"output-fd", 1, NULL, OPT_OUTPUT}, {"report-fd", 1, NULL, OPT_REPORT},
+        {"sidecar-fd", 1, NULL, OPT_SIDECAR}, {"external-fd", 1, NULL, OPT_EXTERNAL},
+        {"external-name", 1, NULL, OPT_EXTERNAL_NAME}, {"seconds", 1, NULL, OPT_SECONDS},
+        {"memory", 1, NULL, OPT_MEMORY}, {"output", 1, NULL, OPT_BYTES}, {"name", 1, NULL, OPT_NAME}, {0}};
+    int option;
+    *w = (struct work){.model.fd = -1, .sidecar_file.fd = -1, .external.fd = -1, .output = -1, .report_fd = -1,
+                       .label = "model.onnx", .threshold = 3};
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0)
+        if (!take_option(w, option, optarg)) return false;
+    return optind == argc && w->model.fd >= 0 && w->output >= 0 && w->report_fd >= 0 && w->seconds && w->memory &&
+           w->max_output && (w->external.fd >= 0) == (w->external_name != NULL);
+}
+
+/* --- files ----------------------------------------------------------------------------- */
+
+/* Sizes are asked for before the sandbox, which has no fstat. */
+static int measure(struct file *f, const char *what, struct err *e) {
+    struct stat st;
+    if (f->fd < 0) return 0;
+    if (fstat(f->fd, &st) < 0) return err_set(e, ERR_SYSTEM, "%s: %s", what, strerror(errno));
+    if (!S_ISREG(st.st_mode)) return err_set(e, ERR_UNSUPPORTED, "%s is not a regular file", what);
+    f->size = (size_t)st.st_size;
+    return 0;
+}
+
+static int map(struct file *f, const char *what, struct err *e) {
+    if (f->fd < 0 || f->size == 0) return 0;
+    void *p = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, f->fd, 0);
+    if (p == MAP_FAILED)
+        return err_set(e, errno == ENOMEM ? ERR_LIMIT : ERR_SYSTEM,
+                       "%s: %zu bytes can't be mapped: %s; is guard.worker.memory too small?", what, f->size,
+                       strerror(errno));
+    (void)madvise(p, f->size, MADV_WILLNEED); /* only a hint */
+    f->bytes = p;
+    return 0;
+}
+
+static int open_files(struct work *w, struct err *e) {
+    if (map(&w->model, "the model", e) < 0 || map(&w->sidecar_file, "its .yaml file", e) < 0 ||
+        map(&w->external, "its data file", e) < 0)
+        return -1;
+    struct spawn_digests *d = &w->digests;
+    digest_sha256(w->model.bytes, w->model.size, d->model);
+    if (w->sidecar_file.fd >= 0) digest_sha256(w->sidecar_file.bytes, w->sidecar_file.size, d->sidecar);
+    if (w->external.fd >= 0) digest_sha256(w->external.bytes, w->external.size, d->external);
+    memcpy(w->report.source_sha256, d->model, sizeof d->model);
+    return 0;
+}
+
+static int read_sidecar(struct work *w, struct err *e) {
+    char name[160];
+    size_t stem = strlen(w->label);
+    if (stem > 5 && strcmp(w->label + stem - 5, ".onnx") == 0) stem -= 5;
+    (void)snprintf(name, sizeof name, "%.*s.yaml", (int)stem, w->label);
+    if (w->sidecar_file.fd < 0) {
+        sidecar_defaults(&w->sidecar);
+        return 0;
+    }
+    static const uint8_t nothing[1];
+    return sidecar_parse(&w->sidecar, name, w->sidecar_file.bytes ? w->sidecar_file.bytes : nothing,
+                         w->sidecar_file.size, e);
+}
+
+/* --- the work -------------------------------------------------------------------------- */
+
+/* Classes: the last dimension of the first output that is not 1 ([1,1000,1,1] of SqueezeNet). */
+static int64_t count_classes(const struct graph *g) {
+    const struct shape *s = &g->values[g->outputs[0]].shape;
+    for (int32_t d = s->rank - 1; d >= 0; d--)
+        if (s->dim[d] != 1) return s->dim[d];
+    return 1;
+}
+
+static int check_sidecar_fits(const struct work *w, struct err *e) {
+    const struct sidecar *s = &w->sidecar;
+    const struct shape *in = &w->graph->values[w->graph->inputs[0]].shape;
+    uint32_t given = s->n_mean > 1 ? s->n_mean : s->n_std;
+    int64_t classes = count_classes(w->graph);
+    if (s->n_labels && s->n_labels != classes)
+        return err_set(e, ERR_VALUE, "the .yaml file has %u labels, but the network has %lld classes; give one label for "
+                       "each", s->n_labels, (long long)classes);
+    if (given > 1 && (in->rank != 4 || in->dim[1] != given))
+        return err_set(e, ERR_VALUE, "the .yaml file has mean or std for %u channels, but the network takes %lld", given,
+                       in->rank == 4 ? (long long)in->dim[1] : 0LL);
+    return 0;
+}
+
+/* The name of the data file that the model asks for, if that is not what was handed in. */
+static bool find_needed_file(const struct work *w, char name[SPAWN_NAME]) {
+    struct onnx_model *m = NULL;
+    struct err ignored;
+    if (onnx_model_read(w->model.bytes, w->model.size, &m, &ignored) < 0) return false;
+    bool found = false;
+    for (int32_t i = 0; i < m->n_initializers && !found; i++) {
+        struct onnx_tensor t;
+        if (onnx_tensor_read(m, m->initializers[i].body, &t, &ignored) < 0) break;
+        if (!t.is_external || t.location.n >= SPAWN_NAME) continue;
+        memcpy(name, t.location.p, t.location.n);
+        name[t.location.n] = 0;
+        found = strlen(name) == t.location.n && worker_wire_name_is_bare(name) &&
+                (!w->external_name || strcmp(name, w->external_name) != 0);
+        break; /* one location for the whole file: the importer says so where there are more */
+    }
+    onnx_model_free(m);
+    return found;
+}
+
+static int import(struct work *w, struct err *e) {
+    uint64_t start = now_ns();
+    const struct import_options o = {.external = w->external.bytes, .external_bytes = w->external.size,
+                                     .external_name = w->external_name};
+    if (w->model.size == 0) return err_set(e, ERR_TRUNCATED, "the file is empty");
+    if (import_onnx(w->model.bytes, w->model.size, &o, &w->onnx, &w->graph, e) < 0) return -1;
+    w->report.import_ns = now_ns() - start;
+    return check_sidecar_fits(w, e);
+}
+
+static int repair(struct work *w, struct err *e) {
+    uint64_t start = now_ns();
+    const struct clp_options o = {.threshold = w->sidecar.has_threshold ? w->sidecar.threshold : w->threshold};
+    if (w->guard_off) {
+        w->report.threshold = o.threshold;
+        w->report.verdict = VERDICT_GUARD_OFF;
+        return 0;
+    }
+    if (clp_apply(w->graph, &o, &w->report, &w->clp, e) < 0) return -1;
+    w->report.clp_ns = now_ns() - start;
+    return 0;
+}
+
+/* Room in the output, there for certain: running out later would be a SIGBUS. */
+static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
+    if (bytes == 0 || bytes > w->max_output) {
+        (void)err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)", bytes,
+                      (unsigned long long)w->max_output);
+        return NULL;
+    }
+    int rc = fallocate(w->output, 0, 0, (off_t)bytes);
+    void *p = rc < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, w->output, 0);
+    if (p != MAP_FAILED) return p;
+    (void)err_set(e, ERR_LIMIT, "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
+                  strerror(errno));
+    return NULL;
+}
+
+static int compile(struct work *w, struct err *e) {
+    const struct sidecar *s = &w->sidecar;
+    const struct plan_options options = {.isa = image_host_isa()};
+    struct plan_metadata meta = {.labels = (const char *const *)s->labels, .n_labels = s->n_labels,
+                                 .preprocess = {.scale = s->scale, .channel_order = s->bgr ? ORDER_BGR : ORDER_RGB}};
+    memcpy(meta.preprocess.mean, s->mean, sizeof s->mean);
+    memcpy(meta.preprocess.std, s->std, sizeof s->std);
+    memcpy(meta.source_sha256, w->digests.model, sizeof meta.source_sha256);
+    struct plan *plan = NULL;
+    uint64_t start = now_ns();
+    if (plan_make(w->graph, &options, &plan, e) < 0) return -1;
+    w->report.plan_ns = now_ns() - start;
+    meta.report = report_encode(&w->report, &meta.report_bytes);
+    if (!meta.report) return err_set(e, ERR_LIMIT, "out of memory for the report; raise guard.worker.memory");
+    size_t bytes = plan_image_bytes(plan, &meta);
+    uint8_t *image = map_output(w, bytes, e);
+    if (!image || image_write(plan, &meta, image, bytes, e) < 0) return -1;
+    const struct image_header *h = (const struct image_header *)(const void *)image;
+    w->report.parameters = h->parameters;
+    w->report.multiply_adds = h->multiply_adds;
+    w->report.plan_ns = now_ns() - start;
+    w->written = bytes;
+    if (munmap(image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));
+    return 0;
+}
+
+/* splice_write_fn */
+static int write_piece(void *ctx, const void *bytes, size_t n, struct err *e) {
+    struct work *w = ctx;
+    const char *p = bytes;
+    if (n > w->max_output - w->written)
+        return err_set(e, ERR_LIMIT, "the repaired file takes more than the %llu bytes allowed",
+                       (unsigned long long)w->max_output);
+    for (size_t left = n; left > 0;) {
+        ssize_t done = write(w->output, p, left);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) return err_set(e, ERR_SYSTEM, "writing the repaired file: %s", strerror(errno));
+        p += done;
+        left -= (size_t)done;
+    }
+    w->written += n;
+    return 0;
+}
+
+static int write_repaired(struct work *w, struct err *e) {
+    struct prune_notes notes = {.threshold = (double)w->report.threshold};
+    struct prune_edit *edits = calloc((size_t)w->clp.n_edits + 1, sizeof *edits);
+    if (!edits) return err_set(e, ERR_LIMIT, "out of memory; raise guard.worker.memory");
+    for (int32_t i = 0; i < w->clp.n_edits; i++)
+        edits[i] = (struct prune_edit){.conv = w->clp.edits[i].conv, .norm = w->clp.edits[i].norm,
+                                       .channels = w->clp.edits[i].channels, .n = w->clp.edits[i].n};
+    memcpy(notes.source_sha256, w->digests.model, sizeof notes.source_sha256);
+    return onnx_prune(w->onnx, w->graph, edits, w->clp.n_edits, &notes, write_piece, w, e);
+}
+
+static int do_work(struct work *w, struct err *e) {
+    if (read_sidecar(w, e) < 0 || import(w, e) < 0 || repair(w, e) < 0) return -1;
+    return w->prune ? write_repaired(w, e) : compile(w, e);
+}
+
+/* --- the frame around it --------------------------------------------------------------- */
+
+static int enter_sandbox(const struct work *w, char note[ERR_TEXT], struct err *e) {
+    struct sandbox_options o = {.seconds = w->seconds, .memory = w->memory, .output = w->max_output};
+    const int keep[] = {w->model.fd, w->sidecar_file.fd, w->external.fd, w->output, w->report_fd};
+    for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
+        if (keep[i] >= 0) o.keep |= UINT64_C(1) << keep[i];
+    return sandbox_enter(&o, note, e);
+}
+
+_Noreturn static void end(int rc) {
+    _exit(rc == 0 ? 0 : 3); /* 3: the spawner did not hear us out */
+}
+
+int worker_main(int argc, char **argv) {
+    static struct work w;
+    struct err e = {0};
+    char note[ERR_TEXT] = "", needed[SPAWN_NAME];
+    if (!parse_arguments(&w, argc, argv)) {
+        (void)fprintf(stderr, "clp-guard worker is started by clp-guard and clpctl, not by hand\n");
+        return 2;
+    }
+    (void)signal(SIGPIPE, SIG_DFL); /* nobody listens: stop */
+    if (measure(&w.model, "the model", &e) < 0 || measure(&w.sidecar_file, "its .yaml file", &e) < 0 ||
+        measure(&w.external, "its data file", &e) < 0 || enter_sandbox(&w, note, &e) < 0 || open_files(&w, &e) < 0)
+        end(worker_send_error(w.report_fd, &e));
+    if (worker_send_digests(w.report_fd, &w.digests) < 0 || (note[0] && worker_send_note(w.report_fd, note) < 0)) end(-1);
+    if (do_work(&w, &e) == 0) end(worker_send_done(w.report_fd, w.written, &w.report));
+    if (e.code != ERR_TRUNCATED && !w.graph && find_needed_file(&w, needed)) end(worker_send_needs(w.report_fd, needed));
+    end(worker_send_error(w.report_fd, &e));
+}
