@@ -12,13 +12,13 @@
 
 /* --- liveness ------------------------------------------------------------------------------ */
 
+/* In the order of time. */
 static void touch(struct plan *p, int32_t tensor, int32_t time) {
     uint64_t shift;
     if (tensor < 0 || p->tensors[tensor].data) return;
     struct plan_tensor *t = &p->tensors[plan_storage(p, tensor, &shift)];
     if (t->last < 0) t->first = time;
-    if (time < t->first) t->first = time;
-    if (time > t->last) t->last = time;
+    t->last = time;
 }
 
 /* Time 0 is before the first step, 1 + i step i. */
