@@ -8,8 +8,7 @@
  * A tensor of another's storage has that tensor and a shift in bytes; storages
  * nest at most as deep as concatenations do, and plan_storage follows them. */
 #include "infer/plan_internal.h"
-
-#include <stdlib.h>
+#include "infer/sort.h"
 
 /* --- reshapes and identities -------------------------------------------------------------- */
 
@@ -135,7 +134,7 @@ static int alias_concats(struct plan *p, struct err *e) {
     for (int32_t i = 0; i < p->n_steps; i++)
         if (!p->steps[i].gone && p->steps[i].op == OP_CONCAT)
             c[n++] = (struct candidate){i, p->tensors[p->steps[i].output].bytes};
-    qsort(c, n, sizeof *c, larger_then_later_first);
+    sort_records(c, n, sizeof *c, larger_then_later_first);
     for (size_t i = 0; i < n; i++) alias_concat(p, &p->steps[c[i].step]);
     return 0;
 }

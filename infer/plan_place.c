@@ -7,8 +7,7 @@
  * in is always the best, so a few are tried and the smallest slab is taken. */
 #include "infer/image_internal.h"
 #include "infer/plan_internal.h"
-
-#include <stdlib.h>
+#include "infer/sort.h"
 
 /* --- liveness ------------------------------------------------------------------------------ */
 
@@ -109,14 +108,14 @@ static uint64_t place_best(struct plan *p, struct candidate *todo, int32_t n, st
     uint64_t best_end = UINT64_MAX, end = 0;
     size_t best = 0;
     for (size_t i = n > MANY ? n_orders - 1 : 0; i < n_orders; i++) {
-        qsort(todo, (size_t)n, sizeof *todo, orders[i]);
+        sort_records(todo, (size_t)n, sizeof *todo, orders[i]);
         end = place_all(p, todo, n, placed);
         if (end > best_end) continue;
         best_end = end;
         best = i;
     }
     if (end == best_end) return end; /* the last one was the best: it is in place */
-    qsort(todo, (size_t)n, sizeof *todo, orders[best]);
+    sort_records(todo, (size_t)n, sizeof *todo, orders[best]);
     return place_all(p, todo, n, placed);
 }
 

@@ -125,7 +125,7 @@ static void parameters_and_shapes(void) {
     REFUSED(*input(0, 0) = *input(0, 1), "step 0");
     REFUSED(*input(0, 1) = IMAGE_NO_TENSOR, "input 1 is missing");
     REFUSED(*input(0, 1) = IMAGE_NO_TENSOR - 1, "input 1");
-    REFUSED(*input(0, 1) = image_header(c.img)->n_tensors, "input 1");
+    REFUSED(*input(0, 1) = image_header(c.img)->n_tensors, "input 1 is tensor");
     REFUSED(*input(0, 2) = *input(0, 1), "bias");
     tear_down();
 }
