@@ -58,6 +58,13 @@ static int import(const struct model_import *m, const char *name, int folder, co
     }
 }
 
+/* Callers put the path in front. */
+static void drop_name(struct err *e, const char *name) {
+    size_t n = strlen(name);
+    if (strncmp(e->text, name, n) == 0 && e->text[n] == ':' && e->text[n + 1] == ' ')
+        memmove(e->text, e->text + n + 2, strlen(e->text + n + 2) + 1);
+}
+
 int model_import(const struct clpctl *c, const struct model_import *m, struct spawn_result *out) {
     char guard[PATH_MAX];
     const char *name;
@@ -71,6 +78,7 @@ int model_import(const struct clpctl *c, const struct model_import *m, struct sp
     }
     int rc = import(m, name, folder, guard, out);
     (void)close(folder);
+    if (rc < 0) drop_name(&out->err, name);
     for (int i = 0; i < SPAWN_NOTES && out->notes[i][0]; i++) clpctl_note(c, "%s: %s", name, out->notes[i]);
     return rc;
 }
