@@ -191,9 +191,11 @@ static void disarm_unseen(struct watch *w) {
 /* What is not printable ASCII as \xNN: the name goes to logs, terminals and JSON. */
 static void clean_name(const char *from, char to[LINK_PATH]) {
     size_t used = 0;
-    for (; *from && used + 5 < LINK_PATH; from++) {
+    for (; *from; from++) {
         unsigned char c = (unsigned char)*from;
-        if (c >= 0x20 && c < 0x7f) to[used++] = (char)c;
+        bool printable = c >= 0x20 && c < 0x7f;
+        if (used + (printable ? 1 : 4) >= LINK_PATH) break;
+        if (printable) to[used++] = (char)c;
         else used += (size_t)snprintf(to + used, LINK_PATH - used, "\\x%02x", c);
     }
     to[used] = 0;
