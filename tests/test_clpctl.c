@@ -1,5 +1,6 @@
 /* clpctl on model files, as a script sees it: exit codes, what is on stdout, what is left on disk. */
 #include "tests/clpctl_case.h"
+#include "tests/onnx_bytes.h"
 #include "tests/suite.h"
 
 #include <jansson.h>
@@ -99,6 +100,24 @@ static void prune_is_careful(void) {
     clpctl_folder_end();
 }
 
+static void prune_with_external_data(void) {
+    static const float weights[4] = {1, 2, 3, 4};
+    struct onnx_bytes m = onnx_add_model(weights, "w.bin", "");
+    clpctl_folder_begin();
+    FILE *f = fopen("e.onnx", "w"), *w = fopen("w.bin", "w");
+    CU_ASSERT_FATAL(f && w);
+    CU_ASSERT(fwrite(m.b, 1, m.n, f) == m.n && fwrite(weights, 1, sizeof weights, w) == sizeof weights);
+    CU_ASSERT(fclose(f) == 0 && fclose(w) == 0);
+    const struct ran *r = clpctl_ran("prune e.onnx here.onnx");
+    CU_ASSERT_EQUAL(r->status, 0);
+    CU_ASSERT_PTR_NULL(strstr(r->err, "copy that file"));
+    CU_ASSERT_EQUAL(system("mkdir there"), 0);
+    r = clpctl_ran("prune e.onnx there/e.onnx");
+    CU_ASSERT_EQUAL(r->status, 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r->err, "w.bin, too: copy that file beside it, to there/w.bin"));
+    clpctl_folder_end();
+}
+
 static void run_prints_labels(void) {
     clpctl_folder_begin();
     const struct ran *r = clpctl_ran("run model.onnx --input input=x.npy -k 2");
@@ -161,5 +180,6 @@ static void words(void) {
 SUITE(clpctl, {"scan: exit code, JSON, table, page", scan},
       {"scan: folders, and what is refused", scan_folders}, {"prune: the same network, repaired", prune},
       {"prune: nothing is lost", prune_is_careful},
+      {"prune: weights in another file", prune_with_external_data},
       {"run: labels, names of inputs and outputs", run_prints_labels}, {"bench: JSON and profile", bench},
       {"help, and a no that helps", words});
