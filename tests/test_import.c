@@ -32,39 +32,39 @@ static struct onnx_build small(const char *batch, int ir, int opset) {
 
 static void a_small_network(void) {
     struct onnx_build m = small("N", 8, 13);
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     const struct graph *g = c.g;
     CU_ASSERT(g->n_nodes == 6 && g->batch_is_dynamic && g->item_images == 1);
     CU_ASSERT(g->n_inputs == 1 && strcmp(g->values[g->inputs[0]].name, "x") == 0);
     CU_ASSERT(g->n_outputs == 1 && strcmp(g->values[g->outputs[0]].name, "logits") == 0);
-    CU_ASSERT(case_gives(&c, "[1,10]"));
+    CU_ASSERT(import_case_gives(&c, "[1,10]"));
     CU_ASSERT(g->nodes[0].op == OP_CONV && strcmp(g->nodes[0].name, "conv") == 0);
     CU_ASSERT(strcmp(g->nodes[2].name, "Relu#2") == 0 && g->nodes[2].source == 2);
-    const struct value *w = case_input(&c, &g->nodes[0], 1);
+    const struct value *w = import_case_input(&c, &g->nodes[0], 1);
     CU_ASSERT(w->source == 0 && strcmp(w->name, "conv.w") == 0 && w->data[3] == 0.04f && !w->writable);
     CU_ASSERT(g->nodes[0].params.window.pad_end[2] == 1 && g->nodes[0].params.window.spatial == 2);
     CU_ASSERT(g->nodes[5].params.gemm.trans_b == 1 && g->nodes[5].params.gemm.alpha == 1);
     /* Weights are the file's own bytes wherever they lie aligned. */
     for (int32_t i = 0; i < g->n_values; i++)
         if (g->values[i].data) CU_ASSERT_EQUAL((uintptr_t)g->values[i].data % 4, 0);
-    case_free(&c);
+    import_case_free(&c);
 }
 
 static void versions(void) {
     static const int good[][2] = {{3, 7}, {3, 8}, {4, 9}, {7, 13}, {8, 14}, {9, 19}, {12, 23}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct onnx_build m = small("N", good[i][0], good[i][1]);
-        CU_ASSERT(case_accepted(&m));
+        CU_ASSERT(import_case_accepted(&m));
     }
     struct onnx_build m = small("N", 2, 7);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "IR version 2; accepted are 3 to 12"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "IR version 2; accepted are 3 to 12"));
     m = small("N", 13, 7);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "IR version 13"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "IR version 13"));
     m = small("N", 8, 6);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "operator set 6; accepted are 7 to 23"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "operator set 6; accepted are 7 to 23"));
     m = small("N", 8, 24);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "operator set 24"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "operator set 24"));
 }
 
 static void add_opset(struct onnx_build *m, const char *domain, int version) {
@@ -78,21 +78,21 @@ static void domains(void) {
     struct onnx_build m = small("N", 8, 13);
     add_opset(&m, "com.microsoft", 1); /* imported, but used by no node */
     add_opset(&m, "ai.onnx", 13);
-    CU_ASSERT(case_accepted(&m));
+    CU_ASSERT(import_case_accepted(&m));
     m = small("N", 8, 13);
     add_opset(&m, "ai.onnx", 12);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "operator sets 13 and 12"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "operator sets 13 and 12"));
     static const char *const others[] = {"com.microsoft", "ai.onnx.ml"};
     for (int i = 0; i < 2; i++) {
         struct pb node = {0};
-        m = case_begin(13, "1x3");
+        m = import_case_begin(13, "1x3");
         pb_text(&node, 1, "x");
         pb_text(&node, 2, "y");
         pb_text(&node, 3, "n");
         pb_text(&node, 4, "Relu");
         pb_text(&node, 7, others[i]);
         pb_message(&m.nodes, 1, &node);
-        CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, others[i]));
+        CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, others[i]));
     }
 }
 
@@ -102,111 +102,112 @@ static void weights_are_listed_as_inputs_too(void) {
     struct onnx_build m = small("1", 3, 7);
     onnx_input(&m, "conv.w", "4x3x3x3");
     onnx_input(&m, "gamma", "4");
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     CU_ASSERT(c.g->n_inputs == 1 && !c.g->batch_is_dynamic);
-    case_free(&c);
+    import_case_free(&c);
 }
 
 static void aliases_share_one_constant(void) {
-    struct onnx_build m = case_begin(13, "Nx4");
+    struct onnx_build m = import_case_begin(13, "Nx4");
     onnx_initializer(&m, tensor_fill("w", "4", 2));
     onnx_node(&m, "Identity", "", "w", "alias", ATTR_END);
     onnx_node(&m, "Mul", "a", "x w", "t", ATTR_END);
     onnx_node(&m, "Add", "b", "t alias", "y", ATTR_END);
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     CU_ASSERT_EQUAL(c.g->n_nodes, 2);
     CU_ASSERT_EQUAL(c.g->nodes[0].inputs[1], c.g->nodes[1].inputs[1]);
-    CU_ASSERT_EQUAL(case_input(&c, &c.g->nodes[0], 1)->uses, 2);
-    case_free(&c);
+    CU_ASSERT_EQUAL(import_case_input(&c, &c.g->nodes[0], 1)->uses, 2);
+    import_case_free(&c);
 }
 
 static void dead_nodes_are_left_out(void) {
-    struct onnx_build m = case_begin(13, "Nx4");
+    struct onnx_build m = import_case_begin(13, "Nx4");
     onnx_initializer(&m, tensor_raw("bad", 1, "4", "", 0)); /* broken, but nothing needs it */
     onnx_node(&m, "Relu", "", "x", "y", ATTR_END);
     onnx_node(&m, "NoSuchOperator", "", "x bad", "z", ATTR_END);
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     CU_ASSERT_EQUAL(c.g->n_nodes, 1);
-    case_free(&c);
+    import_case_free(&c);
 }
 
 static void names_that_do_not_fit(void) {
-    struct onnx_build m = case_begin(13, "Nx4");
+    struct onnx_build m = import_case_begin(13, "Nx4");
     onnx_node(&m, "Relu", "r", "nowhere", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "node 'r' (Relu): input 'nowhere' is defined nowhere"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "node 'r' (Relu): input 'nowhere' is defined nowhere"));
+    m = import_case_begin(13, "Nx4");
     onnx_node(&m, "Relu", "a", "t", "y", ATTR_END);
     onnx_node(&m, "Relu", "b", "x", "t", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "'t' is used before it is defined (or the graph has a cycle)"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(
+        import_case_refused(&m, ERR_FORMAT, "'t' is used before it is defined (or the graph has a cycle)"));
+    m = import_case_begin(13, "Nx4");
     onnx_node(&m, "Relu", "a", "y", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "used before it is defined"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "used before it is defined"));
+    m = import_case_begin(13, "Nx4");
     onnx_node(&m, "Relu", "a", "x", "y", ATTR_END);
     onnx_node(&m, "Relu", "b", "x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "node 'b' (Relu): 'y' is defined twice"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "node 'b' (Relu): 'y' is defined twice"));
+    m = import_case_begin(13, "Nx4");
     onnx_node(&m, "Relu", "a", "x", "x", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "'x' is defined twice"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "'x' is defined twice"));
+    m = import_case_begin(13, "Nx4");
     onnx_initializer(&m, tensor_fill("w", "4", 2));
     onnx_initializer(&m, tensor_fill("w", "4", 2));
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "'w' is defined twice"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "'w' is defined twice"));
+    m = import_case_begin(13, "Nx4");
     onnx_input(&m, "x", "Nx4");
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "graph input 'x' is listed twice"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "graph input 'x' is listed twice"));
+    m = import_case_begin(13, "Nx4");
     onnx_initializer(&m, tensor_fill("", "4", 2));
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "initializer 0 has no name"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "initializer 0 has no name"));
 }
 
 static void outputs_that_do_not_fit(void) {
-    struct onnx_build m = case_begin(13, "Nx4");
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "graph output 'y' is defined nowhere"));
+    struct onnx_build m = import_case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "graph output 'y' is defined nowhere"));
     m = onnx_begin(8, 13);
     onnx_input(&m, "x", "Nx4");
     onnx_node(&m, "Relu", "", "x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "no outputs"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "no outputs"));
+    m = import_case_begin(13, "Nx4");
     onnx_initializer(&m, tensor_fill("y", "4", 2));
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "graph output 'y' is a constant"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "graph output 'y' is a constant"));
     m = onnx_begin(8, 13);
     onnx_input(&m, "x", "Nx4");
     onnx_output(&m, "x");
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "graph output 'x' is an input"));
-    m = case_begin(13, "Nx4");
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "graph output 'x' is an input"));
+    m = import_case_begin(13, "Nx4");
     onnx_output(&m, "y");
     onnx_node(&m, "Relu", "", "x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "listed twice"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "listed twice"));
     m = onnx_begin(8, 13);
     onnx_output(&m, "y");
     onnx_node(&m, "Constant", "", "", "y", attr_float("value_float", 1), ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "no inputs"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "no inputs"));
 }
 
 static void several_inputs_and_outputs(void) {
-    struct onnx_build m = case_begin(13, "Nx4");
+    struct onnx_build m = import_case_begin(13, "Nx4");
     onnx_input(&m, "x2", "Nx4");
     onnx_output(&m, "z");
     onnx_node(&m, "Add", "", "x x2", "y", ATTR_END);
     onnx_node(&m, "Relu", "", "x2", "z", ATTR_END);
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     CU_ASSERT(c.g->n_inputs == 2 && c.g->n_outputs == 2);
     CU_ASSERT_STRING_EQUAL(c.g->values[c.g->inputs[1]].name, "x2");
     CU_ASSERT_STRING_EQUAL(c.g->values[c.g->outputs[1]].name, "z");
-    case_free(&c);
-    m = case_begin(13, "Nx4");
+    import_case_free(&c);
+    m = import_case_begin(13, "Nx4");
     for (int i = 0; i < GRAPH_MAX_IO; i++) {
         char name[16];
         (void)snprintf(name, sizeof name, "more%d", i);
         onnx_input(&m, name, "Nx4");
     }
     onnx_node(&m, "Relu", "", "x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_LIMIT, "more than 16 graph inputs"));
+    CU_ASSERT(import_case_refused(&m, ERR_LIMIT, "more than 16 graph inputs"));
 }
 
 /* --- the input and its batch ----------------------------------------------------------------- */
@@ -229,7 +230,7 @@ static void inputs_of_other_kinds(void) {
         onnx_input_typed(&m, "x", bad[i].dims, bad[i].type);
         onnx_output(&m, "y");
         onnx_node(&m, "Relu", "", "x", "y", ATTR_END);
-        CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, bad[i].words));
+        CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, bad[i].words));
     }
     static const int floats[] = {1, 10, 11, 16};
     for (int i = 0; i < 4; i++) {
@@ -237,7 +238,7 @@ static void inputs_of_other_kinds(void) {
         onnx_input_typed(&m, "x", "Nx3", floats[i]);
         onnx_output(&m, "y");
         onnx_node(&m, "Relu", "", "x", "y", ATTR_END);
-        CU_ASSERT(case_accepted(&m));
+        CU_ASSERT(import_case_accepted(&m));
     }
 }
 
@@ -248,12 +249,12 @@ static void batches(void) {
     } cases[] = {{"N", true}, {"?", true}, {"-1", true}, {"0", true}, {"1", false}, {"8", true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct onnx_build m = small(cases[i].batch, 8, 13);
-        struct import_case c = case_import(&m);
+        struct import_case c = import_case_make(&m);
         CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
         CU_ASSERT_EQUAL(c.g->batch_is_dynamic, cases[i].dynamic);
         CU_ASSERT_EQUAL(c.g->item_images, 1);
-        CU_ASSERT(case_gives(&c, "[1,10]"));
-        case_free(&c);
+        CU_ASSERT(import_case_gives(&c, "[1,10]"));
+        import_case_free(&c);
     }
 }
 
@@ -262,62 +263,63 @@ static void a_batch_that_cannot_be_freed(void) {
     static const int64_t target[] = {8, 12};
     static const char *const batch[] = {"8x3x4", "Nx3x4"};
     for (int i = 0; i < 2; i++) {
-        struct onnx_build m = case_begin(13, batch[i]);
+        struct onnx_build m = import_case_begin(13, batch[i]);
         onnx_initializer(&m, tensor_ints("shape", "2", target, 2));
         onnx_node(&m, "Reshape", "nail", "x shape", "y", ATTR_END);
         if (i == 1) {
-            CU_ASSERT(case_refused(&m, ERR_FORMAT, "node 'nail' (Reshape)"));
+            CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "node 'nail' (Reshape)"));
             continue;
         }
-        struct import_case c = case_import(&m);
+        struct import_case c = import_case_make(&m);
         CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
         CU_ASSERT(!c.g->batch_is_dynamic && c.g->item_images == 8);
-        CU_ASSERT(case_gives(&c, "[8,12]"));
-        case_free(&c);
+        CU_ASSERT(import_case_gives(&c, "[8,12]"));
+        import_case_free(&c);
     }
     static const int64_t one[] = {1, 12};
-    struct onnx_build m = case_begin(13, "Nx3x4");
+    struct onnx_build m = import_case_begin(13, "Nx3x4");
     onnx_initializer(&m, tensor_ints("shape", "2", one, 2));
     onnx_node(&m, "Reshape", "nail", "x shape", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "node 'nail' (Reshape): at batch 2"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "node 'nail' (Reshape): at batch 2"));
 }
 
 static void batches_of_several_inputs(void) {
-    struct onnx_build m = case_begin(13, "Nx4");
+    struct onnx_build m = import_case_begin(13, "Nx4");
     onnx_input(&m, "x2", "1x4");
     onnx_node(&m, "Add", "", "x x2", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "the batch of input 'x' is free and that of 'x2' is not"));
-    m = case_begin(13, "8x4");
+    CU_ASSERT(
+        import_case_refused(&m, ERR_UNSUPPORTED, "the batch of input 'x' is free and that of 'x2' is not"));
+    m = import_case_begin(13, "8x4");
     onnx_input(&m, "x2", "4"); /* no batch at all: one item */
     onnx_node(&m, "Add", "", "x x2", "y", ATTR_END);
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     CU_ASSERT(!c.g->batch_is_dynamic && c.g->item_images == 1);
-    CU_ASSERT(case_gives(&c, "[8,4]"));
-    case_free(&c);
+    CU_ASSERT(import_case_gives(&c, "[8,4]"));
+    import_case_free(&c);
 }
 
 /* --- what is refused --------------------------------------------------------------------------- */
 
 static void weights_that_are_not_finite(void) {
     float w[108] = {0};
-    struct onnx_build m = case_begin(13, "1x3x8x8");
+    struct onnx_build m = import_case_begin(13, "1x3x8x8");
     w[77] = NAN;
     onnx_initializer(&m, tensor_floats("w", "4x3x3x3", w, 108));
     onnx_node(&m, "Conv", "c", "x w", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_VALUE, "constant 'w' holds NaN at element 77"));
+    CU_ASSERT(import_case_refused(&m, ERR_VALUE, "constant 'w' holds NaN at element 77"));
     w[77] = INFINITY;
-    m = case_begin(13, "1x3x8x8");
+    m = import_case_begin(13, "1x3x8x8");
     onnx_initializer(&m, tensor_floats("w", "4x3x3x3", w, 108));
     onnx_node(&m, "Conv", "c", "x w", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_VALUE, "infinity"));
+    CU_ASSERT(import_case_refused(&m, ERR_VALUE, "infinity"));
 }
 
 static void weights_that_contradict_themselves(void) {
-    struct onnx_build m = case_begin(13, "1x3x8x8");
+    struct onnx_build m = import_case_begin(13, "1x3x8x8");
     onnx_initializer(&m, tensor_raw("w", 1, "4x3x3x3", "abcd", 4));
     onnx_node(&m, "Conv", "c", "x w", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "node 'c' (Conv): initializer 'w': it holds 4 bytes"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "node 'c' (Conv): initializer 'w': it holds 4 bytes"));
 }
 
 static void parts_of_onnx_that_are_not_run(void) {
@@ -325,12 +327,12 @@ static void parts_of_onnx_that_are_not_run(void) {
     struct onnx_build m = small("N", 8, 13);
     pb_text(&function, 1, "f");
     pb_message(&m.model_rest, 25, &function);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "1 functions"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "1 functions"));
     m = small("N", 8, 13);
     pb_message(&m.graph_rest, 15, &sparse);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "sparse"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "sparse"));
 
-    m = case_begin(13, "Nx3");
+    m = import_case_begin(13, "Nx3");
     onnx_initializer(&m, tensor_raw("cond", 9, "", "\1", 1));
     pb_text(&branch, 1, "then_branch");
     pb_int(&branch, 20, 5);
@@ -342,15 +344,16 @@ static void parts_of_onnx_that_are_not_run(void) {
     pb_text(&node, 4, "If");
     pb_message(&node, 5, &branch);
     pb_message(&m.nodes, 1, &node);
-    CU_ASSERT(
-        case_refused(&m, ERR_UNSUPPORTED, "node 'choice' (If): attribute 'then_branch' is a sub-graph"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED,
+                                  "node 'choice' (If): attribute 'then_branch' is a sub-graph"));
 
-    m = case_begin(13, "Nx3");
+    m = import_case_begin(13, "Nx3");
     onnx_node(&m, "QuantizeLinear", "q", "x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "node 'q' (QuantizeLinear): this operator is not supported"));
-    m = case_begin(13, "Nx3");
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED,
+                                  "node 'q' (QuantizeLinear): this operator is not supported"));
+    m = import_case_begin(13, "Nx3");
     onnx_node(&m, "Gather", "", "x x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "node 0 (Gather): it is supported on constants only"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (Gather): it is supported on constants only"));
 }
 
 static void external_weights(void) {
@@ -358,7 +361,7 @@ static void external_weights(void) {
     const struct import_options o = {(const uint8_t *)beside, sizeof beside, "w.data"};
     for (int given = 0; given < 2; given++) {
         struct pb t = {0}, pair = {0};
-        struct onnx_build m = case_begin(13, "Nx4");
+        struct onnx_build m = import_case_begin(13, "Nx4");
         pb_int(&t, 1, 4);
         pb_int(&t, 2, 1);
         pb_text(&t, 8, "w");
@@ -369,14 +372,14 @@ static void external_weights(void) {
         onnx_initializer(&m, t);
         onnx_node(&m, "Add", "", "x w", "y", ATTR_END);
         if (!given) {
-            CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED,
-                                   "initializer 'w': its data lies in a second file, 'w.data'"));
+            CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED,
+                                          "initializer 'w': its data lies in a second file, 'w.data'"));
             continue;
         }
-        struct import_case c = case_import_with(&m, &o);
+        struct import_case c = import_case_make_with(&m, &o);
         CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
-        CU_ASSERT_PTR_EQUAL(case_input(&c, &c.g->nodes[0], 1)->data, beside);
-        case_free(&c);
+        CU_ASSERT_PTR_EQUAL(import_case_input(&c, &c.g->nodes[0], 1)->data, beside);
+        import_case_free(&c);
     }
 }
 
@@ -388,11 +391,11 @@ static void long_names_are_cut(void) {
     onnx_input(&m, "x", "Nx4");
     onnx_output(&m, name);
     onnx_node(&m, "Relu", name, "x", name, ATTR_END);
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     CU_ASSERT(strlen(c.g->nodes[0].name) < GRAPH_NAME &&
               strlen(c.g->values[c.g->outputs[0]].name) < GRAPH_NAME);
-    case_free(&c);
+    import_case_free(&c);
 }
 
 /* --- hostile bytes --------------------------------------------------------------------------------- */
@@ -478,12 +481,12 @@ static void mutations_do_no_harm(void) {
 
 static void the_varied_network_is_fine(void) {
     struct onnx_build m = varied();
-    struct import_case c = case_import(&m);
+    struct import_case c = import_case_make(&m);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.g);
     CU_ASSERT(c.g->batch_is_dynamic && c.g->n_outputs == 2);
     char text[128];
     CU_ASSERT_STRING_EQUAL(shape_text(&c.g->values[c.g->outputs[1]].shape, text, sizeof text), "[1,8]");
-    case_free(&c);
+    import_case_free(&c);
 }
 
 /* --- networks from elsewhere ---------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
 #include "tests/import_case.h"
 
 static struct onnx_build conv(const char *x, const char *w) {
-    struct onnx_build m = case_begin(13, x);
+    struct onnx_build m = import_case_begin(13, x);
     onnx_initializer(&m, tensor_count("w", w, 0.5f));
     return m;
 }
@@ -10,10 +10,10 @@ static struct onnx_build conv(const char *x, const char *w) {
 /* The window of the only node; its output has this shape. Frees the case. */
 static struct op_window window_of(struct onnx_build *m, const char *shape) {
     struct op_window w = {0};
-    struct import_case c = case_import(m);
-    CU_ASSERT(case_gives(&c, shape));
-    if (c.g) w = case_last(&c)->params.window;
-    case_free(&c);
+    struct import_case c = import_case_make(m);
+    CU_ASSERT(import_case_gives(&c, shape));
+    if (c.g) w = import_case_last(&c)->params.window;
+    import_case_free(&c);
     return w;
 }
 
@@ -75,42 +75,43 @@ static void padding_by_itself(void) {
 }
 
 static void pools(void) {
-    struct onnx_build m = case_begin(13, "Nx3x8x8");
+    struct onnx_build m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "MaxPool", "", "x", "y", attr_ints("kernel_shape", 2, 3, 3), attr_ints("strides", 2, 2, 2),
               attr_int("ceil_mode", 1), ATTR_END);
     struct op_window w = window_of(&m, "[1,3,4,4]");
     CU_ASSERT(w.ceil_mode == 1 && w.groups == 1);
-    m = case_begin(13, "Nx3x8x8");
+    m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "AveragePool", "", "x", "y", attr_ints("kernel_shape", 2, 3, 3),
               attr_ints("pads", 4, 1, 1, 1, 1), attr_int("count_include_pad", 1), ATTR_END);
     w = window_of(&m, "[1,3,8,8]");
     CU_ASSERT(w.count_include_pad == 1 && w.ceil_mode == 0);
-    m = case_begin(13, "Nx3x8x8"); /* auto_pad says how many outputs there are: ceil_mode has no say */
+    m = import_case_begin(13, "Nx3x8x8"); /* auto_pad says how many outputs there are: ceil_mode has no say */
     onnx_node(&m, "MaxPool", "", "x", "y", attr_ints("kernel_shape", 2, 3, 3), attr_ints("strides", 2, 2, 2),
               attr_int("ceil_mode", 1), attr_text("auto_pad", "VALID"), attr_int("storage_order", 1),
               ATTR_END);
     w = window_of(&m, "[1,3,3,3]");
     CU_ASSERT_EQUAL(w.ceil_mode, 0);
-    m = case_begin(13, "Nx3x8x8");
+    m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "GlobalAveragePool", "", "x", "y", ATTR_END);
     (void)window_of(&m, "[1,3,1,1]");
 }
 
 static void indices_of_a_pool(void) {
-    struct onnx_build m = case_begin(13, "Nx3x8x8");
+    struct onnx_build m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "MaxPool", "p", "x", "y unused", attr_ints("kernel_shape", 2, 3, 3), ATTR_END);
-    CU_ASSERT(case_accepted(&m));
-    m = case_begin(13, "Nx3x8x8");
+    CU_ASSERT(import_case_accepted(&m));
+    m = import_case_begin(13, "Nx3x8x8");
     onnx_output(&m, "indices");
     onnx_node(&m, "MaxPool", "p", "x", "y indices", attr_ints("kernel_shape", 2, 3, 3), ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "node 'p' (MaxPool): its output 1, 'indices', is used"));
+    CU_ASSERT(
+        import_case_refused(&m, ERR_UNSUPPORTED, "node 'p' (MaxPool): its output 1, 'indices', is used"));
 }
 
 /* A convolution of [N,3,8,8] with [4,3,3,3] and this one attribute. */
 static bool refuses(struct pb attribute, enum err_code code, const char *words) {
     struct onnx_build m = conv("Nx3x8x8", "4x3x3x3");
     onnx_node(&m, "Conv", "c", "x w", "y", attribute, ATTR_END);
-    return case_refused(&m, code, words);
+    return import_case_refused(&m, code, words);
 }
 
 static void attributes_that_do_not_fit(void) {
@@ -130,30 +131,31 @@ static void attributes_that_do_not_fit(void) {
     struct onnx_build m = conv("Nx3x8x8", "4x3x3x3");
     onnx_node(&m, "Conv", "c", "x w", "y", attr_ints("pads", 4, 1, 1, 1, 1),
               attr_text("auto_pad", "SAME_UPPER"), ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "contradict each other"));
-    m = case_begin(13, "Nx3x8x8");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "contradict each other"));
+    m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "MaxPool", "p", "x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "attribute 'kernel_shape' is missing"));
-    m = case_begin(13, "Nx3x8x8");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "attribute 'kernel_shape' is missing"));
+    m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "MaxPool", "p", "x", "y", attr_ints("kernel_shape", 2, 2, 2), attr_int("ceil_mode", 2),
               ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "'ceil_mode' is 2"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "'ceil_mode' is 2"));
 }
 
 static void weights_that_do_not_fit(void) {
     struct onnx_build m = conv("Nx3x8x8", "4x5x3x3");
     onnx_node(&m, "Conv", "c", "x w", "y", ATTR_END);
-    CU_ASSERT(
-        case_refused(&m, ERR_FORMAT, "node 'c' (Conv): weight [4,5,3,3] does not go with input [1,3,8,8]"));
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT,
+                                  "node 'c' (Conv): weight [4,5,3,3] does not go with input [1,3,8,8]"));
     m = conv("Nx3x8x8", "4x3x3");
     onnx_node(&m, "Conv", "c", "x w", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_FORMAT, "its weight has 3 dimensions and its input has 4"));
-    m = case_begin(13, "Nx3x8x8");
+    CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "its weight has 3 dimensions and its input has 4"));
+    m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "Conv", "c", "x x", "y", ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "the weight ('x') is computed while the network runs"));
-    m = case_begin(13, "Nx3");
+    CU_ASSERT(
+        import_case_refused(&m, ERR_UNSUPPORTED, "the weight ('x') is computed while the network runs"));
+    m = import_case_begin(13, "Nx3");
     onnx_node(&m, "MaxPool", "p", "x", "y", attr_ints("kernel_shape", 2, 2, 2), ATTR_END);
-    CU_ASSERT(case_refused(&m, ERR_UNSUPPORTED, "its input is [1,3]"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "its input is [1,3]"));
 }
 
 SUITE(import_window, {"defaults", defaults}, {"everything given", everything_given},
