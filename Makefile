@@ -118,6 +118,8 @@ install: all                       ## into PREFIX (default /usr/local); DESTDIR 
 	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
 	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
 	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
+	install -d $(DESTDIR)$(libdir)/pkgconfig
+	sed 's#@PREFIX@#$(PREFIX)#; s#@VERSION@#$(VERSION)#' client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
 	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml
 	install -Dm644 systemd/clpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clpd.service
 clean:                             ## remove what was built
