@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 60000 /* for waiting, never for asserting speed */
-#define LINES 512
+#define LINES       512
 
 static const float weights[4] = {1, 2, 3, 4};
 static char dir[64], config[96], models[96];
@@ -62,7 +62,9 @@ static void write_file(const char *path, const void *bytes, size_t n) { /* as cp
     CU_ASSERT_EQUAL(write(fd, bytes, n), (ssize_t)n);
     CU_ASSERT_EQUAL(close(fd), 0);
 }
-static void write_text(const char *path, const char *text) { write_file(path, text, strlen(text)); }
+static void write_text(const char *path, const char *text) {
+    write_file(path, text, strlen(text));
+}
 static void write_model(const char *path, const char *note) {
     struct onnx_bytes m = onnx_add_model(weights, NULL, note);
     write_file(path, m.b, m.n);
@@ -78,9 +80,10 @@ static void make_old(const char *path) {
 
 static void write_config(const char *more) {
     char text[512];
-    (void)snprintf(text, sizeof text,
-                   "models: %s\nstate: %s/state\nguard:\n  settle_ms: 300\n  retire_s: 1\n  rescan_s: 3600\n%s", models, dir,
-                   more);
+    (void)snprintf(
+        text, sizeof text,
+        "models: %s\nstate: %s/state\nguard:\n  settle_ms: 300\n  retire_s: 1\n  rescan_s: 3600\n%s", models,
+        dir, more);
     write_text(config, text);
 }
 
@@ -187,8 +190,10 @@ static void take(const struct link_message *m, int fd) {
     case LINK_FILE_GONE:
         while (i < n_lines && strcmp(lines[i].path, m->path) != 0) i++;
         CU_ASSERT_TRUE_FATAL(i < LINES);
-        if (m->type == LINK_FILE) lines[i] = *m, n_lines += i == n_lines;
-        else if (i < n_lines) lines[i] = lines[--n_lines];
+        if (m->type == LINK_FILE)
+            lines[i] = *m, n_lines += i == n_lines;
+        else if (i < n_lines)
+            lines[i] = lines[--n_lines];
         break;
     default: CU_FAIL("a message that is not for clpd"); break;
     }
@@ -211,19 +216,25 @@ static const struct link_message *line(const char *path) {
         if (strcmp(lines[i].path, path) == 0) return &lines[i];
     return NULL;
 }
-static const char *state(const char *path) { return line(path) ? file_state_name(line(path)->state) : ""; }
-static const char *reason(const char *path) { return line(path) ? line(path)->reason : ""; }
-static uint64_t version(const char *path) { return line(path) ? line(path)->model_version : 0; }
+static const char *state(const char *path) {
+    return line(path) ? file_state_name(line(path)->state) : "";
+}
+static const char *reason(const char *path) {
+    return line(path) ? line(path)->reason : "";
+}
+static uint64_t version(const char *path) {
+    return line(path) ? line(path)->model_version : 0;
+}
 
-#define WAIT(CONDITION)                                                                                                \
-    do {                                                                                                               \
-        uint64_t end_ = now_ms() + PATIENCE_MS;                                                                        \
-        while (!(CONDITION) && now_ms() < end_) (void)pump(100);                                                       \
-        if (!(CONDITION)) show_log("waited in vain for " #CONDITION);                                                  \
-        CU_ASSERT_TRUE(CONDITION);                                                                                     \
+#define WAIT(CONDITION)                                                                                      \
+    do {                                                                                                     \
+        uint64_t end_ = now_ms() + PATIENCE_MS;                                                              \
+        while (!(CONDITION) && now_ms() < end_) (void)pump(100);                                             \
+        if (!(CONDITION)) show_log("waited in vain for " #CONDITION);                                        \
+        CU_ASSERT_TRUE(CONDITION);                                                                           \
     } while (0)
-#define WAIT_REASON(PATH, PART) WAIT(strstr(reason(PATH), PART) != NULL)
-#define WAIT_STATE(PATH, STATE) WAIT(strcmp(state(PATH), STATE) == 0)
+#define WAIT_REASON(PATH, PART)     WAIT(strstr(reason(PATH), PART) != NULL)
+#define WAIT_STATE(PATH, STATE)     WAIT(strcmp(state(PATH), STATE) == 0)
 #define WAIT_VERSION(PATH, VERSION) WAIT(strcmp(state(PATH), "serving") == 0 && version(PATH) == (VERSION))
 
 static void greet(void) {
@@ -296,7 +307,8 @@ static void quick_replacements_end_with_the_newest(void) {
     }
     struct onnx_bytes m = onnx_add_model(weights, NULL, note);
     digest_sha256(m.b, m.n, digest);
-    WAIT(line("a.onnx") && line("a.onnx")->state == FILE_SERVING && memcmp(line("a.onnx")->sha256, digest, 32) == 0);
+    WAIT(line("a.onnx") && line("a.onnx")->state == FILE_SERVING &&
+         memcmp(line("a.onnx")->sha256, digest, 32) == 0);
     CU_ASSERT_EQUAL(version("a.onnx"), (uint64_t)offers);
     finish();
 }
@@ -448,7 +460,8 @@ static void a_sidecar(void) {
 }
 
 static void external_data_in_either_order(void) {
-    struct onnx_bytes m = onnx_add_model(weights, "b.onnx.data", ""), n = onnx_add_model(weights, "w.bin", "");
+    struct onnx_bytes m = onnx_add_model(weights, "b.onnx.data", ""),
+                      n = onnx_add_model(weights, "w.bin", "");
     start();
     write_file(at("models/b.onnx"), m.b, m.n);
     WAIT_REASON("b.onnx", "b.onnx.data");
@@ -576,12 +589,12 @@ static void refuses_a_strange_daemon(void) {
     }
 }
 
-SUITE(guard, {"greets and settles", greets_and_settles}, {"settles when all is served", settles_when_all_is_served},
-      {"copied", copied}, {"moved", moved},
-      {"quick replacements end with the newest", quick_replacements_end_with_the_newest}, {"touched", touched},
-      {"a slow writer", a_slow_writer},
-      {"half a replacement keeps the old version", half_a_replacement_keeps_the_old_version}, {"linked", linked},
-      {"what is no model", no_models}, {"a replaced folder", a_replaced_folder},
+SUITE(guard, {"greets and settles", greets_and_settles},
+      {"settles when all is served", settles_when_all_is_served}, {"copied", copied}, {"moved", moved},
+      {"quick replacements end with the newest", quick_replacements_end_with_the_newest},
+      {"touched", touched}, {"a slow writer", a_slow_writer},
+      {"half a replacement keeps the old version", half_a_replacement_keeps_the_old_version},
+      {"linked", linked}, {"what is no model", no_models}, {"a replaced folder", a_replaced_folder},
       {"the folder comes later", the_folder_comes_later}, {"removed", removed}, {"refused by clpd", refused},
       {"a sidecar", a_sidecar}, {"external data in either order", external_data_in_either_order},
       {"numbered versions", numbered_versions}, {"a ..data swap", kubernetes},

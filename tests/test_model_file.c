@@ -38,7 +38,8 @@ static struct model_stat look(const char *name, const char *external) {
 
 static void names(void) {
     static const char *const ignored[] = {".a.onnx", "a.onnx~", "a.onnx.tmp", "a.onnx.part", ".", ".."};
-    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) CU_ASSERT_TRUE(model_file_is_ignored(ignored[i]));
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
+        CU_ASSERT_TRUE(model_file_is_ignored(ignored[i]));
     CU_ASSERT_FALSE(model_file_is_ignored("a.onnx"));
     CU_ASSERT_FALSE(model_file_is_ignored("tmp"));
     char text[80] = "", sidecar[MODEL_FILE_NAME];

@@ -24,9 +24,15 @@ static const char *heard(void (*tell)(void)) {
     return text;
 }
 
-static void plain(void) { notice(LOG_LEVEL_WARNING, "%s is bad", "x.onnx"); }
-static void dirty(void) { notice(LOG_LEVEL_INFO, "a\x1b[31mb\nc"); }
-static void quiet(void) { notice(LOG_LEVEL_DEBUG, "not of interest"); }
+static void plain(void) {
+    notice(LOG_LEVEL_WARNING, "%s is bad", "x.onnx");
+}
+static void dirty(void) {
+    notice(LOG_LEVEL_INFO, "a\x1b[31mb\nc");
+}
+static void quiet(void) {
+    notice(LOG_LEVEL_DEBUG, "not of interest");
+}
 static void endless(void) {
     char big[3000];
     memset(big, 'x', sizeof big - 1);

@@ -38,7 +38,8 @@ static void begin(void) {
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
     CU_ASSERT_EQUAL(mkdir(at("models"), 0755), 0);
     w = watch_new(at("models"));
-    f = files_new(&(struct files_options){.settle_ms = 3600000, .retire_ms = 1000}); /* only events say "complete" */
+    f = files_new(
+        &(struct files_options){.settle_ms = 3600000, .retire_ms = 1000}); /* only events say "complete" */
     CU_ASSERT_TRUE_FATAL(w && f);
     now = 1000;
     n_lines = 0;
@@ -59,8 +60,10 @@ static void scan(void) {
     while (files_next_message(f, &m, &fd)) {
         int i = 0;
         while (i < n_lines && strcmp(lines[i].path, m.path) != 0) i++;
-        if (m.type == LINK_FILE) lines[i] = m, n_lines += i == n_lines;
-        else if (m.type == LINK_FILE_GONE && i < n_lines) lines[i] = lines[--n_lines];
+        if (m.type == LINK_FILE)
+            lines[i] = m, n_lines += i == n_lines;
+        else if (m.type == LINK_FILE_GONE && i < n_lines)
+            lines[i] = lines[--n_lines];
         files_message_sent(f, &m);
     }
 }
@@ -323,7 +326,8 @@ SUITE(watch, {"a copy is complete when closed", a_copy_is_complete_when_closed},
       {"companions are part of it", companions_are_part_of_it},
       {"names of work in progress are left alone", names_of_work_in_progress_are_left_alone},
       {"numbered folders", numbered_folders}, {"a folder that comes and goes", a_folder_that_comes_and_goes},
-      {"a link to the folder", a_link_to_the_folder}, {"a folder that can't be read", a_folder_that_cannot_be_read},
+      {"a link to the folder", a_link_to_the_folder},
+      {"a folder that can't be read", a_folder_that_cannot_be_read},
       {"names are made printable", names_are_made_printable},
       {"more events than the queue holds", more_events_than_the_queue_holds},
       {"opens the right folder", opens_the_right_folder});

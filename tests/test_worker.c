@@ -226,10 +226,13 @@ static void limits(void) {
     }
     r = request(fd);
 #ifndef __SANITIZE_ADDRESS__
-    for (r.memory = 8 << 20; r.memory < 64 << 20; r.memory += 7 << 20) { /* wherever it runs out: told, not crashed */
+    for (r.memory = 8 << 20; r.memory < 64 << 20;
+         r.memory += 7 << 20) { /* wherever it runs out: told, not crashed */
         (void)spawn_run(&r, &result);
-        CU_ASSERT_TRUE(result.err.code == ERR_LIMIT || result.err.code == ERR_NONE || result.err.code == ERR_SYSTEM);
-        if (result.err.code == ERR_INTERNAL) fprintf(stderr, "%llu MiB: %s\n", (unsigned long long)r.memory >> 20, result.err.text);
+        CU_ASSERT_TRUE(result.err.code == ERR_LIMIT || result.err.code == ERR_NONE ||
+                       result.err.code == ERR_SYSTEM);
+        if (result.err.code == ERR_INTERNAL)
+            fprintf(stderr, "%llu MiB: %s\n", (unsigned long long)r.memory >> 20, result.err.text);
         spawn_result_free(&result);
     }
 #endif
@@ -282,7 +285,8 @@ static void started_by_hand(void) {
     struct err e = {0};
     char command[PATH_MAX + 64];
     CU_ASSERT_EQUAL_FATAL(spawn_find_guard(guard, &e), 0);
-    static const char *const bad[] = {"worker", "worker --mode image --model-fd 0", "", "--config x", "--nonsense"};
+    static const char *const bad[] = {"worker", "worker --mode image --model-fd 0", "", "--config x",
+                                      "--nonsense"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         (void)snprintf(command, sizeof command, "%s %s 2>/dev/null", guard, bad[i]);
         int status = system(command);
