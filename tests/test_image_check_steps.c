@@ -241,7 +241,8 @@ static void slices_of_concatenations(void) {
     CU_ASSERT_EQUAL(output(0)->offset, output(2)->offset);
     CU_ASSERT_EQUAL(output(1)->offset, output(2)->offset + 2 * 128);
     REFUSED(output(1)->offset -= 4, "overlaps");
-    REFUSED(output(1)->offset = output(0)->offset, "overlaps");
+    REFUSED(output(1)->offset += 4, "overlaps");
+    REFUSED(output(1)->offset = output(0)->offset + 128, "overlaps");          /* where x is copied to */
     REFUSED((output(0)->offset += 256, output(1)->offset -= 256), "overlaps"); /* swapped */
     tear_down();
 }
