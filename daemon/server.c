@@ -185,6 +185,7 @@ void server_drain(struct server *s) {
     s->draining = true;
     loop_unwatch(s->door);
     s->door = NULL;
+    loop_timer_stop(s->loop, &s->deadlines); /* nothing will wait any more */
     workers_drain(s->workers);
 }
 
