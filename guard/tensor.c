@@ -114,6 +114,22 @@ static float *take_floats(struct tensor_memory *m, struct tensor *t, struct err 
     return f;
 }
 
+void tensor_reserve(struct tensor_memory *m, size_t bytes) {
+    m->weights = graph_alloc(m->g, bytes);
+    m->weights_left = m->weights ? bytes : 0;
+}
+
+/* For a copy of float32 from the file: no more than it has, so outside the limit. */
+static float *take_weights(struct tensor_memory *m, struct tensor *t, struct err *e) {
+    const size_t bytes = ((size_t)t->count * sizeof(float) + 63) / 64 * 64;
+    if (bytes > m->weights_left) return take_floats(m, t, e);
+    float *f = (float *)(void *)m->weights;
+    m->weights += bytes;
+    m->weights_left -= bytes;
+    t->f = f;
+    return f;
+}
+
 static int64_t *take_integers(struct tensor_memory *m, struct tensor *t, struct err *e) {
     int64_t *i = take_memory(m, t->count * (int64_t)sizeof *i, e);
     t->i = i;
@@ -330,7 +346,7 @@ static int load_floats(struct tensor_memory *m, struct tensor *t, struct wire da
         t->f = (const float *)(const void *)data.at;
         return 0;
     }
-    float *to = take_floats(m, t, e);
+    float *to = t->type == ONNX_FLOAT ? take_weights(m, t, e) : take_floats(m, t, e);
     if (!to) return -1;
     if (half) return load_halves(t, data, packed, to, e);
     if (t->type == ONNX_DOUBLE) return load_doubles(t, data.at, to, e);

@@ -27,7 +27,9 @@ struct tensor {
 
 struct tensor_memory { /* where tensors are made */
     struct graph *g;
-    int64_t left; /* bytes that may still be used */
+    int64_t left;     /* bytes that may still be used */
+    uint8_t *weights; /* room for copies of the file's own float32, in one piece: see tensor_reserve */
+    size_t weights_left;
 };
 
 struct tensor_external { /* the file beside the model; all zero: there is none */
@@ -40,6 +42,10 @@ bool tensor_type_is_float(int32_t type);
 bool tensor_type_is_integer(int32_t type); /* bool too */
 bool tensor_integer_fits(int32_t type, int64_t v);
 
+/* Makes room for copies of `bytes` of float32 from the file, which may also come
+ * in any other way once it is used up. One large piece of memory is several
+ * times cheaper than many; what is not used of it is never touched. */
+void tensor_reserve(struct tensor_memory *m, size_t bytes);
 /* A tensor with room for its elements, to be filled through *f or *i. NULL: `e` is set. */
 struct tensor *tensor_new(struct tensor_memory *m, int32_t type, const struct shape *s, float **f,
                           int64_t **i, struct err *e);

@@ -13,7 +13,7 @@ static struct err e;
 
 static void set_up(void) {
     memset(&model, 0, sizeof model);
-    memory = (struct tensor_memory){graph_new(), (int64_t)1 << 24};
+    memory = (struct tensor_memory){.g = graph_new(), .left = (int64_t)1 << 24};
     e = (struct err){0};
 }
 
