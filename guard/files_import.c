@@ -276,6 +276,10 @@ void files_on_serving(struct files *f, const struct link_message *m) {
     memcpy(model->path, m->path, sizeof model->path);
     if (!x || x->gone || !model_file_same(&x->identity, &m->identity)) return;
     if (x->state == FILE_IMPORTING) x->stale = true; /* needless: stop, the next scan finds it served */
+    if (x->state == FILE_SEALED) {
+        files_drop_image(x);
+        files_restart(f, x, 0);
+    }
     if (x->state != FILE_SEEN && x->state != FILE_SETTLING) return;
     files_adopt(f, x, model);
 }

@@ -45,7 +45,9 @@ struct guard {
     struct file_job job;
     struct model_files opened;
 
-    bool greeted; /* clpd's HELLO has come */
+    bool hello;       /* clpd's has come */
+    bool greeted;     /* and what it serves already is known: the work can begin */
+    uint32_t awaited; /* LINK_SERVING */
     bool want_scan, scan_failed, settled, waits_for_room;
     bool ending;
     int status;
@@ -156,24 +158,31 @@ static void talk(struct guard *g) {
 }
 
 static void take_message(struct guard *g, const struct link_message *m) {
-    if (!g->greeted && m->type != LINK_HELLO) {
-        notice(LOG_LEVEL_ERROR, "clpd does not greet; is it of another version?");
+    if (g->hello == (m->type == LINK_HELLO)) {
+        notice(LOG_LEVEL_ERROR, "clpd greets %s; is it of another version?", g->hello ? "twice" : "not");
         end(g, 1);
         return;
     }
     switch (m->type) {
-    case LINK_HELLO: g->greeted = g->want_scan = true; break;
+    case LINK_HELLO:
+        g->hello = true;
+        g->awaited = m->count;
+        break;
     case LINK_ANSWER:
         files_on_answer(g->files, m, now_ms());
         g->want_scan = true;
         break;
-    case LINK_SERVING: files_on_serving(g->files, m); break;
+    case LINK_SERVING:
+        files_on_serving(g->files, m);
+        if (g->awaited) g->awaited--;
+        break;
     case LINK_RELOAD: reload(g); break;
     default:
         notice(LOG_LEVEL_ERROR, "clpd sent a message that is not for a guard (%u)", m->type);
         end(g, 1);
         break;
     }
+    g->greeted = g->hello && g->awaited == 0;
 }
 
 static void on_link(struct guard *g) {

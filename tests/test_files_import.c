@@ -260,6 +260,25 @@ static void serving_may_come_late(void) {
     finish();
 }
 
+static void serving_may_come_even_later(void) {
+    begin();
+    put("a.onnx", "a", 0, 7);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    done_with(1, true);
+    struct link_message m = {.version = LINK_VERSION,
+                             .type = LINK_SERVING,
+                             .model_version = 5,
+                             .identity = {.device = 1, .inode = 7, .size = 1000}};
+    strcpy(m.model, "a");
+    strcpy(m.path, "a.onnx");
+    files_on_serving(f, &m);
+    scan();
+    EXPECT_STATE("a.onnx", "serving");
+    CU_ASSERT_EQUAL(offers, 0);
+    finish();
+}
+
 static void served_but_removed_before_the_restart(void) {
     begin();
     struct link_message m = {.version = LINK_VERSION, .type = LINK_SERVING, .model_version = 5};
@@ -411,7 +430,7 @@ SUITE(files_import, {"truncated waits, and the old one serves", truncated_waits_
       {"the same contents make no version", the_same_contents_make_no_version},
       {"written without a new time", written_without_a_new_time},
       {"a restarted guard imports nothing anew", a_restarted_guard_imports_nothing_anew},
-      {"SERVING may come late", serving_may_come_late},
+      {"SERVING may come late", serving_may_come_late}, {"and even later", serving_may_come_even_later},
       {"served but removed before the restart", served_but_removed_before_the_restart},
       {"asks for its data file", asks_for_its_data_file}, {"removed while imported", removed_while_imported},
       {"removed while offered", removed_while_offered},

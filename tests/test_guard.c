@@ -522,7 +522,9 @@ static void a_restarted_guard(void) {
     (void)close(link_fd);
     launch();
     WAIT(greeted);
-    send_type(LINK_HELLO);
+    struct link_message hello = {.version = LINK_VERSION, .type = LINK_HELLO, .count = 1};
+    CU_ASSERT_EQUAL(link_send(link_fd, &hello, -1), 0);
+    CU_ASSERT_FALSE(pump(200)); /* it waits: a word before this one would come from a needless import */
     CU_ASSERT_EQUAL(link_send(link_fd, &serving, -1), 0);
     WAIT(settled.type == LINK_SETTLED);
     WAIT_VERSION("a.onnx", 1);
@@ -574,13 +576,14 @@ static void ends_with_its_daemon(void) {
 }
 
 static void refuses_a_strange_daemon(void) {
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < 4; kind++) {
         begin();
         launch();
         WAIT(greeted);
         if (kind == 0) CU_ASSERT_EQUAL(send(link_fd, "hello", 5, 0), 5);
         if (kind == 1) send_type(LINK_ANSWER); /* without a greeting */
         if (kind == 2) send_type(LINK_HELLO), send_type(LINK_SETTLED);
+        if (kind == 3) send_type(LINK_HELLO), send_type(LINK_HELLO);
         CU_ASSERT_EQUAL(wait_exit(), 1);
         (void)close(link_fd);
         char command[128];
