@@ -122,7 +122,7 @@ void tensor_reserve(struct tensor_memory *m, size_t bytes) {
 /* For a copy of float32 from the file: no more than it has, so outside the limit. */
 static float *take_weights(struct tensor_memory *m, struct tensor *t, struct err *e) {
     const size_t bytes = ((size_t)t->count * sizeof(float) + 63) / 64 * 64;
-    if (bytes > m->weights_left) return take_floats(m, t, e);
+    if (bytes == 0 || bytes > m->weights_left) return take_floats(m, t, e);
     float *f = (float *)(void *)m->weights;
     m->weights += bytes;
     m->weights_left -= bytes;
