@@ -80,7 +80,8 @@ void files_import_done(struct files *f, struct spawn_result *r, const struct lin
                        bool intact, uint64_t now);
 void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
                          uint64_t now);
-void files_import_same(struct files *f, const struct link_identity *after, uint64_t now);
+void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
+                       uint64_t now);
 void files_import_stopped(struct files *f, uint64_t now);
 
 /* --- the link -------------------------------------------------------------------------- */

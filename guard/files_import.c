@@ -38,9 +38,13 @@ bool files_import_is_stale(const struct files *f) {
 }
 
 bool files_import_is_served(const struct files *f, const struct spawn_digests *d) {
+    static const struct link_identity unknown;
     const struct model *m = files_find_model(f, f->importing->model);
-    return m && m->serving && m->has_digests && m->salt == f->importing->salt &&
-           memcmp(&m->digests, d, sizeof *d) == 0;
+    if (!m || !m->serving) return false;
+    if (m->has_digests) return m->salt == f->importing->salt && memcmp(&m->digests, d, sizeof *d) == 0;
+    /* Served since before this guard, and clpd did not know from which file: the digest has to do. */
+    return model_file_same(&m->identity, &unknown) &&
+           memcmp(m->digests.model, d->model, sizeof d->model) == 0;
 }
 
 /* The import is over; has the file changed meanwhile? */
@@ -120,7 +124,8 @@ void files_import_failed(struct files *f, const struct spawn_result *r, const st
     files_rank(f, now);
 }
 
-void files_import_same(struct files *f, const struct link_identity *after, uint64_t now) {
+void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
+                       uint64_t now) {
     bool changed;
     struct file *x = end_import(f, after, &changed);
     struct model *m = files_find_model(f, x->model);
@@ -130,6 +135,9 @@ void files_import_same(struct files *f, const struct link_identity *after, uint6
     }
     memcpy(m->path, x->path, sizeof m->path);
     m->identity = x->imported;
+    m->digests = *d;
+    m->has_digests = true;
+    m->salt = x->salt;
     files_adopt(f, x, m);
     files_rank(f, now);
 }

@@ -338,10 +338,11 @@ static void on_worker(struct guard *g) {
     const struct spawn_digests *d = spawn_digests(g->worker);
     struct link_identity after;
     if (d && files_import_is_served(g->files, d)) {
+        const struct spawn_digests same = *d;
         bool there = look_again(g, &after);
         notice(LOG_LEVEL_INFO, "%s: the same contents as before; nothing to do", g->job.path);
         stop_import(g);
-        files_import_same(g->files, there ? &after : NULL, now_ms());
+        files_import_same(g->files, &same, there ? &after : NULL, now_ms());
     } else if (over) {
         finish_import(g);
     }

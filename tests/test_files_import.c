@@ -194,7 +194,7 @@ static void the_same_contents_make_no_version(void) {
     CU_ASSERT_TRUE(files_import_is_served(f, &same));
     CU_ASSERT_FALSE(files_import_is_served(f, &other));
     CU_ASSERT_FALSE(files_import_is_served(f, &labels));
-    files_import_same(f, identity_of("a.onnx"), now);
+    files_import_same(f, &same, identity_of("a.onnx"), now);
     EXPECT_STATE("a.onnx", "serving");
     CU_ASSERT_EQUAL(offers, 1);
     scan();
@@ -237,6 +237,29 @@ static void a_restarted_guard_imports_nothing_anew(void) {
     put("a.onnx", "a", 0, 8);
     serve("a.onnx", 1);
     CU_ASSERT_EQUAL(last_offer.model_version, 6);
+    finish();
+}
+
+static void a_restarted_guard_that_knows_the_digest_alone(void) {
+    begin();
+    struct link_message m = {
+        .version = LINK_VERSION, .type = LINK_SERVING, .model_version = 5, .sha256 = {1}};
+    const struct spawn_digests other = {.model = {2}}, same = {.model = {1}, .sidecar = {4}};
+    strcpy(m.model, "a");
+    files_on_serving(f, &m);
+    put("a.onnx", "a", 0, 7);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    CU_ASSERT_FALSE(files_import_is_served(f, &other));
+    CU_ASSERT_TRUE(files_import_is_served(f, &same));
+    files_import_same(f, &same, identity_of("a.onnx"), now);
+    EXPECT_STATE("a.onnx", "serving");
+    CU_ASSERT_EQUAL(last_file.model_version, 5);
+    put("a.onnx", "a", 0, 8);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    CU_ASSERT_FALSE(
+        files_import_is_served(f, &(struct spawn_digests){.model = {1}})); /* the labels are gone */
     finish();
 }
 
@@ -402,7 +425,9 @@ static void any_order_of_events(void) {
                 if (importing && files_import_is_stale(f)) files_import_stopped(f, now), importing = false;
                 break;
             case 8:
-                if (importing) files_import_same(f, identity_of(job.path), now), importing = false;
+                if (importing)
+                    files_import_same(f, &(struct spawn_digests){.model = {1}}, identity_of(job.path), now),
+                        importing = false;
                 break;
             case 9: said[0] = 0, offers = 0, talk(), awaiting |= offers > 0; break;
             case 10:
@@ -430,6 +455,7 @@ SUITE(files_import, {"truncated waits, and the old one serves", truncated_waits_
       {"the same contents make no version", the_same_contents_make_no_version},
       {"written without a new time", written_without_a_new_time},
       {"a restarted guard imports nothing anew", a_restarted_guard_imports_nothing_anew},
+      {"a restarted guard that knows the digest alone", a_restarted_guard_that_knows_the_digest_alone},
       {"SERVING may come late", serving_may_come_late}, {"and even later", serving_may_come_even_later},
       {"served but removed before the restart", served_but_removed_before_the_restart},
       {"asks for its data file", asks_for_its_data_file}, {"removed while imported", removed_while_imported},
