@@ -34,7 +34,7 @@ SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/model_file.c guard/report.
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_LIB := client/clpd.c
 CLPCTL_SRC := $(filter-out $(CLIENT_LIB),$(wildcard client/*.c))
-TEST_SRC   := $(wildcard tests/*.c)
+TEST_SRC   := $(wildcard tests/*.c tests/fuzz/*.c tests/fuzz/support/*.c)
 
 clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(IMAGE_SRC) $(ENGINE_SRC)
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
@@ -99,6 +99,33 @@ format:                            ## rewrite the sources in the house format
 	clang-format -i $(wildcard */*.c */*.h)
 format-check:                      ## fail where the format is not the house's
 	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
+
+# --- fuzzing -----------------------------------------------------------------------
+# scripts/fuzz comes back here with BUILD=build/fuzz CC=clang and the flags below: a program per target. Plain loops
+# stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
+FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) daemon/frame.c \
+                $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
+SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
+                $(filter-out tests/% daemon/%,$(tests_SRC))
+SECONDS      ?= 60
+.PHONY: fuzz fuzz-corpus
+fuzz:                              ## the fuzz targets: SECONDS=60 of each; TARGET=name: of one
+	scripts/fuzz "$(SECONDS)" $(TARGET)
+fuzz-corpus: $(BUILD)/seeds        ## write tests/fuzz/corpus anew
+	$(BUILD)/seeds
+$(BUILD)/seeds: $(call OBJ,$(SEEDS_SRC))
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDBASE) $(LDFLAGS) -o $@ $^ $(tests_LIBS)
+$(BUILD)/fuzz.a: $(call OBJ,$(FUZZ_SRC))
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz.a
+	@echo "  LD    $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDBASE) -fsanitize=fuzzer -o $@ $^ $(filter-out $(BLAS_LIBS) -lcunit -luring -lsystemd,$(tests_LIBS))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- install -----------------------------------------------------------------------
 DESTDIR ?=
