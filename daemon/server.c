@@ -109,12 +109,7 @@ static void turn_away(const struct server *s, int fd) {
     (void)close(fd);
 }
 
-static void on_accepted(void *owner, int fd) {
-    struct server *s = owner;
-    if (fd < 0) {
-        log_warning("accepting a connection: %s", strerror(-fd));
-        return;
-    }
+void server_take(struct server *s, int fd) {
     if (s->n_connections >= s->limits.connections) {
         log_debug("a connection is turned away: %u are open", s->n_connections);
         turn_away(s, fd);
@@ -130,6 +125,11 @@ static void on_accepted(void *owner, int fd) {
     s->connections = c;
     s->n_connections++;
     server_mark_dirty(s, c); /* to read */
+}
+
+static void on_accepted(void *owner, int fd) {
+    if (fd >= 0) server_take(owner, fd);
+    else log_warning("accepting a connection: %s", strerror(-fd));
 }
 
 void server_forget(struct server *s, struct connection *c) {

@@ -51,6 +51,9 @@ int server_open(struct server *s, struct loop *l, struct workers *w, struct mode
 /* Starts accepting on a listening socket, which stays the caller's. 0, or -1 with `e` set. */
 int server_listen(struct server *s, int fd, struct err *e);
 
+/* Takes a connected socket, or turns it away. What the listening socket's connections come through. */
+void server_take(struct server *s, int fd);
+
 /* No connection and no request is taken any more; what runs is finished, what waits is told. */
 void server_drain(struct server *s);
 bool server_is_drained(const struct server *s); /* every answer has gone out */
