@@ -21,6 +21,15 @@
 
 static volatile int zero;
 
+/* A limit that leaves 512 MiB beside what this test process has mapped already. */
+static uint64_t memory_limit(void) {
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    CU_ASSERT_FATAL(f && fscanf(f, "%lu", &pages) == 1);
+    (void)fclose(f);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) + ((uint64_t)512 << 20);
+}
+
 /* Runs `probe` in a sandboxed child; its return value, or minus the signal that ended it, or 1000 where
  * the sandbox refused. */
 static int in_sandbox(int (*probe)(void)) {
@@ -30,7 +39,7 @@ static int in_sandbox(int (*probe)(void)) {
     CU_ASSERT_TRUE_FATAL(pid >= 0);
     if (pid == 0) {
         struct sandbox_options o = {
-            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = (uint64_t)512 << 20, .output = 1 << 20};
+            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = memory_limit(), .output = 1 << 20};
         char note[ERR_TEXT];
         struct err e = {0};
         if (dup2(file, FILE_FD) < 0 || open("/dev/null", O_RDONLY) < 0) _exit(100);
@@ -201,7 +210,7 @@ static int enter_where(int call, uint32_t error, char note[ERR_TEXT]) {
     CU_ASSERT_TRUE_FATAL(pid >= 0);
     if (pid == 0) {
         struct sandbox_options o = {
-            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = (uint64_t)512 << 20, .output = 1 << 20};
+            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = memory_limit(), .output = 1 << 20};
         struct err e = {0};
         scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
         if (!f || dup2(ends[1], FILE_FD) < 0) _exit(100);
