@@ -34,12 +34,12 @@ SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/model_file.c guard/report.
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_LIB := client/clpd.c
 CLPCTL_SRC := $(filter-out $(CLIENT_LIB),$(wildcard client/*.c))
-TEST_SRC   := $(wildcard tests/*.c)
+TEST_SRC   := $(wildcard tests/*.c tests/fuzz/*.c tests/fuzz/support/*.c)
 
 clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(IMAGE_SRC) $(ENGINE_SRC)
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
 clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
-MAINS         := daemon/main.c guard/main.c client/clpctl.c
+MAINS         := daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lm
@@ -100,6 +100,33 @@ format:                            ## rewrite the sources in the house format
 format-check:                      ## fail where the format is not the house's
 	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
 
+# --- fuzzing -----------------------------------------------------------------------
+# scripts/fuzz comes back here with BUILD=build/fuzz CC=clang and the flags below: a program per target. Plain loops
+# stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
+FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) daemon/frame.c \
+                $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
+SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
+                $(filter-out tests/% daemon/%,$(tests_SRC))
+SECONDS      ?= 60
+.PHONY: fuzz fuzz-corpus
+fuzz:                              ## the fuzz targets: SECONDS=60 of each; TARGET=name: of one
+	scripts/fuzz "$(SECONDS)" $(TARGET)
+fuzz-corpus: $(BUILD)/seeds        ## write tests/fuzz/corpus anew
+	$(BUILD)/seeds
+$(BUILD)/seeds: $(call OBJ,$(SEEDS_SRC))
+	@echo "  LD    $@"
+	$(Q)$(CC) $(LDBASE) $(LDFLAGS) -o $@ $^ $(tests_LIBS)
+$(BUILD)/fuzz.a: $(call OBJ,$(FUZZ_SRC))
+	@echo "  AR    $@"
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz.a
+	@echo "  LD    $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDBASE) -fsanitize=fuzzer -o $@ $^ $(filter-out $(BLAS_LIBS) -lcunit -luring -lsystemd,$(tests_LIBS))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
+
 # --- install -----------------------------------------------------------------------
 DESTDIR ?=
 bindir      := $(PREFIX)/bin
@@ -118,6 +145,8 @@ install: all                       ## into PREFIX (default /usr/local); DESTDIR 
 	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
 	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
 	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
+	install -d $(DESTDIR)$(libdir)/pkgconfig
+	sed 's#@PREFIX@#$(PREFIX)#; s#@VERSION@#$(VERSION)#' client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
 	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml
 	install -Dm644 systemd/clpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clpd.service
 clean:                             ## remove what was built

@@ -35,6 +35,8 @@ extern const struct command clpctl_scan, clpctl_prune, clpctl_run, clpctl_bench,
         .meaning = "where the daemon listens; default $CLPD_SOCKET, else " CLPD_DEFAULT_SOCKET               \
     }
 
+/* --- options and words (clpctl_words.c) ------------------------------------------------ */
+
 /* Parses a command's options and checks the number of
  * operands. Their number; or -1 - exit code where there is nothing more to do. */
 int clpctl_parse(struct clpctl *c, const struct command *command, const struct option_spec *options, int argc,

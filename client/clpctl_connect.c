@@ -19,7 +19,7 @@ static const char *path_of(const struct clpctl *c) {
 static void tell_forbidden(const struct clpctl *c, const char *path) {
     struct stat st;
     const struct group *g = stat(path, &st) == 0 ? getgrgid(st.st_gid) : NULL;
-    if (g && (st.st_mode & S_IWGRP))
+    if (g && g->gr_gid != 0 && (st.st_mode & S_IWGRP)) /* nobody is told to join root */
         (void)clpctl_fail(
             c,
             "%s: permission denied; it is open to the group %s: sudo usermod -aG %s $USER, then log in again",

@@ -3,6 +3,8 @@
 #include "client/json_table.h"
 #include "client/report_json.h"
 
+#include <string.h>
+
 typedef void (*print_fn)(const struct clpctl *c, json_t *answer);
 
 static int ask(struct clpctl *c, const struct command *command, enum clpd_frame_type what, print_fn print,
@@ -31,23 +33,57 @@ static int ask(struct clpctl *c, const struct command *command, enum clpd_frame_
 }
 
 static void print_status(const struct clpctl *c, json_t *answer) {
+    (void)json_object_del(answer, "schema"); /* for scripts */
     json_table_print_facts(stdout, &c->out, answer);
 }
 
-static void print_table(const struct clpctl *c, json_t *rows, const char *title, const char *none) {
+static void print_table(const struct clpctl *c, json_t *rows, const char *title, const char *none,
+                        const char *const *order) {
     const struct terminal *t = &c->out;
     if (json_array_size(rows) == 0) {
         (void)printf("%s\n", none);
         return;
     }
     (void)printf("%s%s%s\n", terminal_begin(t, STYLE_BOLD), title, terminal_end(t, STYLE_BOLD));
-    json_table_print_rows(stdout, t, rows, NULL);
+    json_table_print_rows(stdout, t, rows, order);
+}
+
+/* What people want in one cell, or not at all. A model that is listed is being served. */
+static void shorten(json_t *models) {
+    size_t i;
+    json_t *m;
+    json_array_foreach(models, i, m) {
+        char text[64], pruned[32], total[32];
+        json_t *p = json_object_get(m, "pruned_channels"), *all = json_object_get(m, "total_channels");
+        json_t *bytes = json_object_get(m, "image_bytes");
+        if (json_is_integer(p) && json_is_integer(all)) {
+            (void)snprintf(text, sizeof text, "%s of %s", terminal_count(pruned, json_integer_value(p)),
+                           terminal_count(total, json_integer_value(all)));
+            (void)json_object_set_new(m, "channels", json_string(text));
+            (void)json_object_del(m, "pruned_channels");
+            (void)json_object_del(m, "total_channels");
+        }
+        if (json_is_integer(bytes)) {
+            (void)snprintf(text, sizeof text, "%.1f MB", (double)json_integer_value(bytes) / 1e6);
+            (void)json_object_set_new(m, "image", json_string(text));
+            (void)json_object_del(m, "image_bytes");
+        }
+        const char *state = json_string_value(json_object_get(m, "state"));
+        if (state && strcmp(state, "serving") == 0) (void)json_object_del(m, "state");
+    }
 }
 
 static void print_models(const struct clpctl *c, json_t *answer) {
-    print_table(c, json_object_get(answer, "models"), "Served", "No model is served yet.");
+    static const char *const models[] = {"name",     "version",   "state",   "verdict", "channels",
+                                         "requests", "input",     "classes", "labels",  "sha256",
+                                         "image",    "loaded_at", NULL};
+    static const char *const files[] = {"path", "state", "verdict", "version", "model", "sha256", NULL};
+    shorten(json_object_get(answer, "models"));
+    print_table(c, json_object_get(answer, "models"), "Served", "No model is served yet.", models);
     (void)fputc('\n', stdout);
-    print_table(c, json_object_get(answer, "files"), "Files", "There is no file in the model folder.");
+    print_table(c, json_object_get(answer, "files"), "Files", "There is no file in the model folder.", files);
+    json_int_t more = json_integer_value(json_object_get(answer, "files_not_listed"));
+    if (more > 0) (void)printf("and %lld more\n", (long long)more);
 }
 
 static int run_status(struct clpctl *c, int argc, char **argv) {

@@ -55,6 +55,19 @@ static void tell(const struct clpctl *c, const char *out, const struct report *r
                   terminal_clean(clean, sizeof clean, out));
 }
 
+/* The weights of OUT that were not pruned are still in the file that IN has them in. */
+static void tell_external(const struct clpctl *c, const char *in, const char *out, const char *external) {
+    char beside[PATH_MAX], here[PATH_MAX];
+    if (!external[0]) return;
+    (void)snprintf(here, sizeof here, "%.*s%s", (int)(strrchr(in, '/') ? strrchr(in, '/') - in + 1 : 0), in,
+                   external);
+    (void)snprintf(beside, sizeof beside, "%.*s%s",
+                   (int)(strrchr(out, '/') ? strrchr(out, '/') - out + 1 : 0), out, external);
+    if (!is_same_file(here, beside))
+        clpctl_note(c, "%s takes its other weights from %s, too: copy that file beside it, to %s", out,
+                    external, beside);
+}
+
 static int run(struct clpctl *c, int argc, char **argv) {
     double threshold = -1;
     const struct option_spec options[] = {
@@ -76,7 +89,7 @@ static int run(struct clpctl *c, int argc, char **argv) {
         return clpctl_fail(c, "%s is the model itself; give the repaired one another name", out);
     if (stat(out, &st) == 0 && !S_ISREG(st.st_mode))
         return clpctl_fail(c, "%s is there and is not a regular file", out);
-    const struct model_import m = {
+    struct model_import m = {
         .path = in, .mode = SPAWN_PRUNE, .has_threshold = threshold > 0, .threshold = threshold};
     struct spawn_result result;
     terminal_progress(stderr, &c->err, "repairing %s ...", in);
@@ -90,6 +103,7 @@ static int run(struct clpctl *c, int argc, char **argv) {
             rc = clpctl_fail(c, "%s: %s", out, strerror(-rc));
         else
             tell(c, out, &result.report);
+        if (rc == 0) tell_external(c, in, out, m.external);
     }
     spawn_result_free(&result);
     return rc;
@@ -99,9 +113,10 @@ const struct command clpctl_prune = {
     .name = "prune",
     .arguments = "IN.onnx OUT.onnx [--threshold U]",
     .summary = "Write a model again without the channels that CLP finds",
-    .help = "Only the numbers of the pruned channels are changed (to zero); all else stays as it was.\n"
-            "OUT.onnx appears whole or not at all. Exit status: 0 written, 2 error.\n\n"
-            "Example:\n"
-            "  clpctl prune delivered.onnx repaired.onnx\n",
+    .help =
+        "The numbers of the pruned channels become zero, and the file's metadata tells which they are;\n"
+        "all else stays as it was. OUT.onnx appears whole or not at all. Exit status: 0 written, 2 error.\n\n"
+        "Example:\n"
+        "  clpctl prune delivered.onnx repaired.onnx\n",
     .run = run,
 };

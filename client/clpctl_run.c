@@ -74,7 +74,7 @@ static int load_feeds(struct job *j) {
         const char *name = image_string(j->model.image, input_at(j, k)->name);
         if (!j->feeds[k].data)
             return clpctl_fail(j->c, "give the input \"%s\" too: --input %s=FILE", name, name);
-        if (j->feeds[k].rows != j->feeds[0].rows)
+        if (j->feeds[k].rows != j->feeds[0].rows || j->feeds[k].items != j->feeds[0].items)
             return clpctl_fail(j->c, "the input \"%s\" has %lld rows, the first one %lld", name,
                                (long long)j->feeds[k].rows, (long long)j->feeds[0].rows);
     }
@@ -154,12 +154,11 @@ static int run_all(struct job *j) {
 /* Rows of the output as the inputs had them: what filled up the last item is left out. */
 static struct shape result_shape(const struct job *j) {
     struct shape s = output_at(j, j->out)->shape;
-    int64_t images = image_header(j->model.image)->item_images;
     if (s.rank == 0) {
         s.rank = 1;
         s.dim[0] = j->feeds[0].items;
     } else {
-        s.dim[0] = s.dim[0] == images ? j->feeds[0].rows : s.dim[0] * j->feeds[0].items;
+        s.dim[0] = s.dim[0] == j->feeds[0].images ? j->feeds[0].rows : s.dim[0] * j->feeds[0].items;
     }
     return s;
 }

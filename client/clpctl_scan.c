@@ -111,7 +111,7 @@ static void show(struct scan *s, const char *path, const struct report *r) {
 static void scan_one(struct scan *s, size_t nth) {
     const char *path = s->paths[nth];
     struct spawn_result result;
-    const struct model_import m = {
+    struct model_import m = {
         .path = path, .mode = SPAWN_IMAGE, .has_threshold = s->has_threshold, .threshold = s->threshold};
     if (s->n_paths > 1)
         terminal_progress(stderr, &s->c->err, "[%zu/%zu] %s ...", nth + 1, s->n_paths, path);

@@ -23,6 +23,9 @@
 #ifndef CLPD_H
 #define CLPD_H
 
+#if defined(__cplusplus) && !defined(_Static_assert)
+#define _Static_assert static_assert /* wire.h is C */
+#endif
 #include "wire.h" /* beside this file, in the sources and where it is installed */
 
 #ifdef __cplusplus

@@ -18,8 +18,9 @@ struct want {                  /* the input as the model has it */
 };
 
 static struct want want_of(const struct image *img, uint32_t input) {
-    const struct image_header *h = image_header(img);
-    struct want w = {.shape = &image_tensor_at(img, h->inputs[input])->shape, .images = h->item_images};
+    const struct shape *s = &image_tensor_at(img, image_header(img)->inputs[input])->shape;
+    /* The axis itself, not the header's item_images: every size here follows from this shape alone. */
+    struct want w = {.shape = s, .images = s->rank > 0 ? s->dim[0] : 1};
     (void)shape_text(w.shape, w.text, sizeof w.text);
     return w;
 }
@@ -32,6 +33,7 @@ void feed_free(struct feed *f) {
 static int make_room(struct feed *f, int64_t rows, int64_t images, size_t item_bytes, struct err *e) {
     size_t bytes;
     f->rows = rows;
+    f->images = images;
     f->items = (rows + images - 1) / images;
     f->item_bytes = item_bytes;
     if (__builtin_mul_overflow((size_t)f->items, item_bytes, &bytes) || bytes == 0 || bytes > (size_t)1 << 40)

@@ -8,7 +8,8 @@
 struct feed {
     uint32_t format; /* enum input_format */
     int64_t rows;    /* pictures (or rows) in the file */
-    int64_t items;   /* items of the model: rows / item_images, rounded up; the last one filled with zeros */
+    int64_t images;  /* rows in one item of the model */
+    int64_t items;   /* rows / images, rounded up; the last one filled with zeros */
     size_t item_bytes;
     uint8_t *data; /* items * item_bytes, 64-byte aligned */
 };

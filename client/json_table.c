@@ -95,27 +95,59 @@ static enum style style_of(const char *key, const char *text) {
 
 /* --- facts --------------------------------------------------------------------------------- */
 
-static void add_facts(struct table *table, const char *prefix, json_t *object, int depth) {
+char *json_table_duration(char *buf, long long s) {
+    long long d = s / 86400, h = s / 3600 % 24, m = s / 60 % 60;
+    if (d)
+        (void)snprintf(buf, 32, "%lld d %lld h", d, h);
+    else if (h)
+        (void)snprintf(buf, 32, "%lld h %lld min", h, m);
+    else if (m)
+        (void)snprintf(buf, 32, "%lld min %lld s", m, s % 60);
+    else
+        (void)snprintf(buf, 32, "%lld s", s);
+    return buf;
+}
+
+/* Keys are words with underscores; "_s" is told by the value. */
+static void key_text(const char *key, char buf[CELL]) {
+    (void)snprintf(buf, CELL, "%s", key);
+    if (ends_with(buf, "_s")) buf[strlen(buf) - 2] = 0;
+    for (char *s = buf; *s; s++)
+        if (*s == '_') *s = ' ';
+}
+
+static bool is_section(json_t *v, int depth) {
+    return json_is_object(v) && json_object_size(v) && depth < DEPTH && !json_object_get(v, "shape");
+}
+
+static void add_facts(struct table *table, json_t *object, int depth) {
     const char *key;
     json_t *v;
+    char name[CELL];
     json_object_foreach(object, key, v) {
-        char name[CELL], text[CELL] = "";
-        (void)snprintf(name, sizeof name, "%s%s", prefix, key);
-        if (json_is_object(v) && json_object_size(v) && depth < DEPTH && !json_object_get(v, "shape")) {
-            append(name, ".");
-            add_facts(table, name, v, depth + 1);
-            continue;
-        }
-        value_text(key, v, text);
-        table_add(table, STYLE_DIM, "%s", name);
+        char text[CELL] = "";
+        if (is_section(v, depth)) continue;
+        key_text(key, name);
+        if (ends_with(key, "_s") && json_is_integer(v))
+            (void)json_table_duration(text, json_integer_value(v));
+        else
+            value_text(key, v, text);
+        table_add(table, STYLE_DIM, "%*s%s", 2 * depth, "", name);
         table_add(table, style_of(key, text), "%s", text);
+    }
+    json_object_foreach(object, key, v) {
+        if (!is_section(v, depth)) continue;
+        key_text(key, name);
+        table_add(table, STYLE_BOLD, "%*s%s", 2 * depth, "", name);
+        table_add(table, STYLE_PLAIN, "%s", "");
+        add_facts(table, v, depth + 1);
     }
 }
 
 void json_table_print_facts(FILE *to, const struct terminal *t, json_t *object) {
     struct table *table = table_new("ll");
     if (!table) return;
-    add_facts(table, "", object, 0);
+    add_facts(table, object, 0);
     table_print(table, to, t);
     table_free(table);
 }
@@ -128,28 +160,47 @@ struct columns {
     size_t n;
 };
 
-static bool is_in(const char *key, const char *const *list) {
-    for (; list && *list; list++)
-        if (strcmp(key, *list) == 0) return true;
-    return false;
+static void note_column(struct columns *c, const char *key, json_t *v) {
+    size_t k = 0;
+    while (k < c->n && strcmp(c->keys[k], key) != 0) k++;
+    if (k == c->n) {
+        if (c->n == MAX_COLUMNS || strcmp(key, "reason") == 0) return;
+        c->keys[c->n++] = key;
+        c->numbers[k] = true;
+    }
+    c->numbers[k] = c->numbers[k] && (json_is_number(v) || json_is_null(v));
 }
 
-static void find_columns(json_t *rows, const char *const *skip, struct columns *c) {
+static void find_columns(json_t *rows, const char *const *order, struct columns *c) {
     size_t i;
     json_t *row, *v;
     const char *key;
+    for (; order && *order; order++)
+        json_array_foreach(rows, i, row) if ((v = json_object_get(row, *order))) note_column(c, *order, v);
+    json_array_foreach(rows, i, row) json_object_foreach(row, key, v) note_column(c, key, v);
+}
+
+static struct table *make_table(json_t *rows, const struct columns *c, size_t n) {
+    char align[MAX_COLUMNS + 1] = "";
+    size_t i;
+    json_t *row;
+    for (size_t k = 0; k < n; k++) align[k] = c->numbers[k] ? 'r' : 'l';
+    struct table *table = n ? table_new(align) : NULL;
+    if (!table) return NULL;
+    for (size_t k = 0; k < n; k++) {
+        char head[CELL];
+        key_text(c->keys[k], head);
+        table_add(table, STYLE_DIM, "%s", head);
+    }
     json_array_foreach(rows, i, row) {
-        json_object_foreach(row, key, v) {
-            size_t k = 0;
-            while (k < c->n && strcmp(c->keys[k], key) != 0) k++;
-            if (k == c->n) {
-                if (c->n == MAX_COLUMNS || is_in(key, skip) || strcmp(key, "reason") == 0) continue;
-                c->keys[c->n++] = key;
-                c->numbers[k] = true;
-            }
-            c->numbers[k] = c->numbers[k] && (json_is_number(v) || json_is_null(v));
+        for (size_t k = 0; k < n; k++) {
+            char text[CELL] = "";
+            json_t *v = json_object_get(row, c->keys[k]);
+            if (v) value_text(c->keys[k], v, text);
+            table_add(table, style_of(c->keys[k], text), "%s", text);
         }
     }
+    return table;
 }
 
 static void print_reasons(FILE *to, const struct terminal *t, json_t *rows, const char *first) {
@@ -165,30 +216,15 @@ static void print_reasons(FILE *to, const struct terminal *t, json_t *rows, cons
     }
 }
 
-void json_table_print_rows(FILE *to, const struct terminal *t, json_t *rows, const char *const *skip) {
+void json_table_print_rows(FILE *to, const struct terminal *t, json_t *rows, const char *const *order) {
     struct columns c = {0};
-    char align[MAX_COLUMNS + 1] = "";
-    size_t i;
-    json_t *row;
-    find_columns(rows, skip, &c);
-    for (size_t k = 0; k < c.n; k++) align[k] = c.numbers[k] ? 'r' : 'l';
-    struct table *table = c.n ? table_new(align) : NULL;
+    find_columns(rows, order, &c);
+    struct table *table = make_table(rows, &c, c.n);
+    for (size_t n = c.n; table && n > 2 && t->columns && table_width(table) > t->columns; n--) {
+        table_free(table);
+        table = make_table(rows, &c, n - 1);
+    }
     if (!table) return;
-    for (size_t k = 0; k < c.n; k++) {
-        char head[CELL];
-        (void)snprintf(head, sizeof head, "%s", c.keys[k]);
-        for (char *s = head; *s; s++)
-            if (*s == '_') *s = ' ';
-        table_add(table, STYLE_DIM, "%s", head);
-    }
-    json_array_foreach(rows, i, row) {
-        for (size_t k = 0; k < c.n; k++) {
-            char text[CELL] = "";
-            json_t *v = json_object_get(row, c.keys[k]);
-            if (v) value_text(c.keys[k], v, text);
-            table_add(table, style_of(c.keys[k], text), "%s", text);
-        }
-    }
     table_print(table, to, t);
     print_reasons(to, t, rows, c.keys[0]);
     table_free(table);

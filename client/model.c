@@ -39,7 +39,7 @@ static int run_worker(const struct model_import *m, const char *guard, const cha
     return spawn_run(&r, out);
 }
 
-static int import(const struct model_import *m, const char *name, int folder, const char *guard,
+static int import(struct model_import *m, const char *name, int folder, const char *guard,
                   struct spawn_result *out) {
     char external[MODEL_FILE_NAME] = "";
     for (int attempt = 0;; attempt++) {
@@ -50,6 +50,7 @@ static int import(const struct model_import *m, const char *name, int folder, co
             return -1;
         }
         int rc = run_worker(m, guard, name, &files, out);
+        (void)snprintf(m->external, sizeof m->external, "%s", rc == 0 ? files.external_name : "");
         model_file_close(&files);
         /* The worker knows only now which file its weights are in: once more, with that one. */
         if (rc == 0 || !out->needs[0] || attempt > 0 || strcmp(out->needs, external) == 0) return rc;
@@ -58,7 +59,14 @@ static int import(const struct model_import *m, const char *name, int folder, co
     }
 }
 
-int model_import(const struct clpctl *c, const struct model_import *m, struct spawn_result *out) {
+/* Callers put the path in front. */
+static void drop_name(struct err *e, const char *name) {
+    size_t n = strlen(name);
+    if (strncmp(e->text, name, n) == 0 && e->text[n] == ':' && e->text[n + 1] == ' ')
+        memmove(e->text, e->text + n + 2, strlen(e->text + n + 2) + 1);
+}
+
+int model_import(const struct clpctl *c, struct model_import *m, struct spawn_result *out) {
     char guard[PATH_MAX];
     const char *name;
     struct err e = {0};
@@ -71,12 +79,13 @@ int model_import(const struct clpctl *c, const struct model_import *m, struct sp
     }
     int rc = import(m, name, folder, guard, out);
     (void)close(folder);
+    if (rc < 0) drop_name(&out->err, name);
     for (int i = 0; i < SPAWN_NOTES && out->notes[i][0]; i++) clpctl_note(c, "%s: %s", name, out->notes[i]);
     return rc;
 }
 
 int model_load(const struct clpctl *c, const char *path, bool guard_on, struct model *out) {
-    const struct model_import m = {.path = path, .mode = SPAWN_IMAGE, .guard_off = !guard_on};
+    struct model_import m = {.path = path, .mode = SPAWN_IMAGE, .guard_off = !guard_on};
     struct err e = {0};
     *out = (struct model){.result.fd = -1};
     terminal_progress(stderr, &c->err, "importing %s ...", path);

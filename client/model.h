@@ -15,11 +15,12 @@ struct model_import {
     bool guard_off;
     bool has_threshold; /* given by the user: then NAME.yaml's does not count, and NAME.yaml is not read */
     double threshold;
+    char external[SPAWN_NAME]; /* out: the file beside it that holds its weights; empty: none */
 };
 
 /* Runs the worker, with NAME.yaml and the external data if they are there, and
  * passes its notes on to the user. 0, or -1 with out->err set; free `out` in both cases. */
-int model_import(const struct clpctl *c, const struct model_import *m, struct spawn_result *out);
+int model_import(const struct clpctl *c, struct model_import *m, struct spawn_result *out);
 
 struct model { /* imported and mapped */
     struct spawn_result result;

@@ -269,14 +269,23 @@ static void put_layer(FILE *to, const struct report *r, int32_t n, const struct 
     (void)fputs("</li>\n", to);
 }
 
+static void put_legend(FILE *to, const struct report *r, const struct axis *a) {
+    bool beyond = false;
+    for (int32_t i = 0; i < r->n_layers; i++) beyond |= report_view_max_z(&r->layers[i]) > a->high;
+    (void)fprintf(to,
+                  "<p class=legend>Each dot is an output channel, placed by its Lipschitz bound: how many "
+                  "standard deviations it lies from the mean of its layer. Right of the cut-off, "
+                  "<span class=red>red</span>, channels are pruned.%s</p>\n",
+                  beyond ? " A dot at the right edge lies further out than the axis goes." : "");
+}
+
 static void put_layers(FILE *to, const struct report *r, const int32_t *order, const struct axis *a) {
-    (void)fputs(
-        "<section>\n<h2>Layer by layer</h2>\n<p class=legend>Each dot is an output channel, placed by its "
-        "Lipschitz bound: how many standard deviations it lies from the mean of its layer. Right of the "
-        "cut-off, <span class=red>red</span>, channels are pruned.</p>\n"
-        "<input type=radio name=sort id=by-interest checked><label for=by-interest>by interest</label>"
-        "<input type=radio name=sort id=by-network><label for=by-network>as in the network</label>\n",
-        to);
+    (void)fputs("<section>\n<h2>Layer by layer</h2>\n", to);
+    put_legend(to, r, a);
+    (void)fputs("<input type=radio name=sort id=by-interest checked>"
+                "<label for=by-interest>by interest</label>"
+                "<input type=radio name=sort id=by-network><label for=by-network>as in the network</label>\n",
+                to);
     put_axis(to, r, a);
     (void)fputs("<ol class=layers>\n", to);
     for (int32_t i = 0; i < r->n_layers; i++)

@@ -125,22 +125,36 @@ static void put_cell(const struct table *t, size_t i, int room, bool last, FILE 
     if (!last) put_spaces(to, (right ? 0 : room - width) + GAP);
 }
 
-void table_print(const struct table *t, FILE *to, const struct terminal *terminal) {
-    int *room = calloc(t->columns, sizeof *room), all = 0;
-    if (!room) return;
+/* Widths of the columns into room[]; returns the sum, gaps included. */
+static int measure(const struct table *t, int *room) {
+    int all = 0;
     for (size_t i = 0; i < t->n_cells; i++) {
         int *r = &room[i % t->columns];
         if (t->cells[i].width > *r) *r = t->cells[i].width;
     }
     for (size_t c = 0; c < t->columns; c++) all += room[c] + (c ? GAP : 0);
+    return all;
+}
+
+int table_width(const struct table *t) {
+    int *room = calloc(t->columns, sizeof *room), all = room ? measure(t, room) : 0;
+    free(room);
+    return all;
+}
+
+void table_print(const struct table *t, FILE *to, const struct terminal *terminal) {
+    int *room = calloc(t->columns, sizeof *room);
+    if (!room) return;
+    int all = measure(t, room);
     if (terminal->columns && all > terminal->columns) {
         int first = room[0] - (all - terminal->columns);
-        room[0] = first < NARROWEST && room[0] > NARROWEST ? NARROWEST : first < NARROWEST ? room[0] : first;
+        room[0] = first > NARROWEST ? first : room[0] > NARROWEST ? NARROWEST : room[0];
     }
-    for (size_t i = 0; i < t->n_cells; i++) {
-        bool last = i % t->columns == t->columns - 1;
-        put_cell(t, i, room[i % t->columns], last, to, terminal);
-        if (last) (void)fputc('\n', to);
+    for (size_t i = 0; i + t->columns <= t->n_cells; i += t->columns) {
+        size_t end = t->columns; /* no blanks behind the last word */
+        while (end > 1 && t->cells[i + end - 1].width == 0) end--;
+        for (size_t c = 0; c < end; c++) put_cell(t, i + c, room[c], c == end - 1, to, terminal);
+        (void)fputc('\n', to);
     }
     free(room);
 }

@@ -17,6 +17,8 @@ void table_add(struct table *t, enum style s, const char *fmt, ...) __attribute_
 /* The same with text that holds our own escape sequences: not cleaned, never shortened; `width` columns. */
 void table_add_painted(struct table *t, const char *text, int width);
 
+/* Columns that it takes as it is. */
+int table_width(const struct table *t);
 void table_print(const struct table *t, FILE *to, const struct terminal *terminal);
 
 #endif

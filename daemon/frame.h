@@ -50,6 +50,14 @@ void frame_match(const struct clpd_infer *q, uint64_t tensor_bytes, const struct
 size_t frame_write_header(uint8_t *out, uint8_t type, uint64_t id, uint64_t bytes);
 size_t frame_write_refusal(uint8_t *out, uint8_t type, uint64_t id, uint32_t status, const char *text);
 
+/* A whole frame that waits to be sent; embedded in what owns the bytes. */
+struct frame_out {
+    struct frame_out *next;
+    const uint8_t *bytes;
+    size_t n;
+    uint8_t kind; /* the transport's */
+};
+
 /* "busy", "bad-shape", …: for logs and counters. */
 const char *frame_status_name(uint32_t status);
 

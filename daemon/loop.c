@@ -179,7 +179,7 @@ static void finish_closing(struct loop *l) {
 }
 
 static uint64_t until_next_timer(const struct loop *l, uint64_t wait_ns) {
-    if (l->stopped || l->closing) return 0;
+    if (l->closing) return 0;
     if (!l->timers) return wait_ns;
     const uint64_t now = loop_clock(), left = l->timers->at > now ? l->timers->at - now : 0;
     return left < wait_ns ? left : wait_ns;

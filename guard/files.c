@@ -28,11 +28,14 @@ static const unsigned legal[FILE_STATES] = {
 };
 
 void files_set_state(struct files *f, struct file *x, enum file_state to, const char *fmt, ...) {
-    char reason[sizeof x->reason];
+    char reason[sizeof x->reason] = "";
+    struct err clean; /* a text that was cut may end within a character */
     va_list ap;
     va_start(ap, fmt);
     (void)vsnprintf(reason, sizeof reason, fmt, ap);
     va_end(ap);
+    (void)err_set(&clean, ERR_NONE, "%s", reason);
+    (void)snprintf(reason, sizeof reason, "%s", clean.text);
     enum file_state from = x->state;
     if (from == to && strcmp(reason, x->reason) == 0) return;
     assert(from == to || (legal[from] & 1u << to));
@@ -68,7 +71,9 @@ void files_free(struct files *f) {
     free(f);
 }
 
-void files_set_options(struct files *f, const struct files_options *o) { f->options = *o; }
+void files_set_options(struct files *f, const struct files_options *o) {
+    f->options = *o;
+}
 
 void files_set_trace(struct files *f, files_trace_fn fn, void *arg) {
     f->trace = fn;
@@ -91,8 +96,10 @@ static size_t place_of(const struct files *f, const char *model, uint64_t number
     size_t low = 0, high = f->n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (files_compare(f->list[middle], model, number, path) < 0) low = middle + 1;
-        else high = middle;
+        if (files_compare(f->list[middle], model, number, path) < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -190,7 +197,8 @@ void files_adopt(struct files *f, struct file *x, const struct model *m) {
 }
 
 static void take_change(struct files *f, struct file *x, const struct file_entry *e, uint64_t now) {
-    if (x->state == FILE_SETTLING) x->initial = false; /* somebody is writing: the start needn't wait for that */
+    if (x->state == FILE_SETTLING)
+        x->initial = false; /* somebody is writing: the start needn't wait for that */
     x->identity = e->identity;
     x->closed_ns = e->closed_ns;
     x->complete = e->complete || e->written;
@@ -216,14 +224,16 @@ static void judge(struct files *f, struct file *x, const struct file_entry *e, u
         files_adopt(f, x, m);
     } else if (x->waiting && !(x->retry_at && now >= x->retry_at)) {
         if (now >= x->check_at) files_wait(f, x, x->retry_at, now);
-    } else if (x->ready || x->waiting || x->complete || e->age_ms >= settle || now - x->changed_at >= settle) {
+    } else if (x->ready || x->waiting || x->complete || e->age_ms >= settle ||
+               now - x->changed_at >= settle) {
         if (!x->ready) x->order = ++f->order;
         x->ready = true;
         x->waiting = false;
         files_set_state(f, x, FILE_SETTLING, "complete: waiting for its turn");
     } else {
         x->check_at = x->changed_at + settle;
-        files_set_state(f, x, FILE_SETTLING, "changed a moment ago: waiting until it has been left alone for %u ms", settle);
+        files_set_state(f, x, FILE_SETTLING,
+                        "changed a moment ago: waiting until it has been left alone for %u ms", settle);
     }
 }
 
@@ -241,10 +251,14 @@ void files_scan_entry(struct files *f, const struct file_entry *e, uint64_t now)
     x->gone = false;
     bool again = e->written && x->state != FILE_SEEN && x->state != FILE_SETTLING;
     if (again) x->verify = true;
-    if (fresh || again || !model_file_same(&x->identity, &e->identity)) take_change(f, x, e, now);
-    else if (e->complete || e->written) x->complete = true;
-    if (x->state == FILE_SEEN || x->state == FILE_SETTLING) judge(f, x, e, now);
-    else if (x->state == FILE_SERVING) files_set_state(f, x, FILE_SERVING, "%s", "");
+    if (fresh || again || !model_file_same(&x->identity, &e->identity))
+        take_change(f, x, e, now);
+    else if (e->complete || e->written)
+        x->complete = true;
+    if (x->state == FILE_SEEN || x->state == FILE_SETTLING)
+        judge(f, x, e, now);
+    else if (x->state == FILE_SERVING)
+        files_set_state(f, x, FILE_SERVING, "%s", "");
 }
 
 /* --- the end of a scan ------------------------------------------------------------------- */
@@ -261,11 +275,13 @@ static void forget(struct file *x) {
 }
 
 static void miss_file(struct files *f, struct file *x) {
-    if (x->state == FILE_IMPORTING) x->stale = true; /* its end brings it back here */
+    if (x->state == FILE_IMPORTING)
+        x->stale = true; /* its end brings it back here */
     else if (x->state == FILE_SERVING && !model_has_file(f, x->model))
         files_set_state(f, x, FILE_SERVING, "the file is gone: still served, for at most %u s",
                         (f->options.retire_ms + 999) / 1000);
-    else if (x->state != FILE_OFFERED) forget(x);
+    else if (x->state != FILE_OFFERED)
+        forget(x);
 }
 
 static void miss_model(struct files *f, struct model *m, uint64_t now) {
@@ -295,7 +311,8 @@ void files_scan_failed(struct files *f, const char *why, uint64_t now) {
     (void)now;
     f->scanned = true;
     for (size_t i = 0; i < f->n; i++)
-        if (f->list[i]->state == FILE_SERVING) files_set_state(f, f->list[i], FILE_SERVING, "%s: still served", why);
+        if (f->list[i]->state == FILE_SERVING)
+            files_set_state(f, f->list[i], FILE_SERVING, "%s: still served", why);
     for (size_t i = 0; i < f->n_models; i++) f->models[i]->gone_at = 0;
 }
 
@@ -344,7 +361,8 @@ static void rank_model(struct files *f, size_t from, size_t to, uint64_t now) {
     size_t first = best < serving ? best : serving;
     for (size_t i = first + 1; i < to; i++)
         if (!f->list[i]->gone) supersede(f, f->list[i], f->list[first]);
-    if (first < to && first == best && f->list[best]->state == FILE_SUPERSEDED) files_restart(f, f->list[best], now);
+    if (first < to && first == best && f->list[best]->state == FILE_SUPERSEDED)
+        files_restart(f, f->list[best], now);
 }
 
 void files_rank(struct files *f, uint64_t now) {
@@ -352,6 +370,7 @@ void files_rank(struct files *f, uint64_t now) {
         for (to = from + 1; to < f->n && strcmp(f->list[from]->model, f->list[to]->model) == 0;) to++;
         if (f->list[from]->model[0] && to - from > 1) rank_model(f, from, to, now);
         /* The only one left may have been superseded by one that is gone. */
-        else if (f->list[from]->state == FILE_SUPERSEDED && !f->list[from]->gone) files_restart(f, f->list[from], now);
+        else if (f->list[from]->state == FILE_SUPERSEDED && !f->list[from]->gone)
+            files_restart(f, f->list[from], now);
     }
 }

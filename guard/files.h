@@ -13,10 +13,10 @@
 #include "guard/link.h"
 #include "guard/spawn.h"
 
-#define FILES_MAX 4096    /* candidates in one folder; more are not looked at */
-#define FILES_DISCARDS 3  /* imports thrown away in a row because the file had changed meanwhile */
-#define FILES_ATTEMPTS 3  /* imports tried again because the system refused (no memory, no process) */
-#define FILES_NEVER UINT64_MAX
+#define FILES_MAX      4096 /* candidates in one folder; more are not looked at */
+#define FILES_DISCARDS 3    /* imports thrown away in a row because the file had changed meanwhile */
+#define FILES_ATTEMPTS 3    /* imports tried again because the system refused (no memory, no process) */
+#define FILES_NEVER    UINT64_MAX
 
 struct files;
 
@@ -35,10 +35,10 @@ void files_set_trace(struct files *f, files_trace_fn fn, void *arg);
 
 /* --- what a scan sees ------------------------------------------------------------------ */
 
-struct file_entry { /* borrowed during the call */
-    const char *path;    /* relative to the folder; printable */
-    const char *model;   /* its name; "": it can't have one, and `trouble` says why */
-    uint64_t number;     /* of NAME/VERSION/model.onnx; 0: NAME.onnx */
+struct file_entry {    /* borrowed during the call */
+    const char *path;  /* relative to the folder; printable */
+    const char *model; /* its name; "": it can't have one, and `trouble` says why */
+    uint64_t number;   /* of NAME/VERSION/model.onnx; 0: NAME.onnx */
     struct link_identity identity;
     uint64_t age_ms;     /* since the last write, by the files' own times */
     uint64_t closed_ns;  /* CLOCK_REALTIME of the last change */
@@ -76,11 +76,12 @@ bool files_import_is_served(const struct files *f, const struct spawn_digests *d
 
 /* `after`: the identity as it is now, NULL: gone. `intact`: what was read did not
  * change under the reader (it may have been replaced). The image is taken out of `r`. */
-void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after, bool intact,
-                       uint64_t now);
+void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after,
+                       bool intact, uint64_t now);
 void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
                          uint64_t now);
-void files_import_same(struct files *f, const struct link_identity *after, uint64_t now);
+void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
+                       uint64_t now);
 void files_import_stopped(struct files *f, uint64_t now);
 
 /* --- the link -------------------------------------------------------------------------- */

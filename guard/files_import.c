@@ -33,13 +33,18 @@ void files_import_opened(struct files *f, const struct link_identity *identity, 
 }
 
 bool files_import_is_stale(const struct files *f) {
-    return f->importing && f->importing->stale && (f->importing->discards < FILES_DISCARDS || !f->importing->present);
+    return f->importing && f->importing->stale &&
+           (f->importing->discards < FILES_DISCARDS || !f->importing->present);
 }
 
 bool files_import_is_served(const struct files *f, const struct spawn_digests *d) {
+    static const struct link_identity unknown;
     const struct model *m = files_find_model(f, f->importing->model);
-    return m && m->serving && m->has_digests && m->salt == f->importing->salt &&
-           memcmp(&m->digests, d, sizeof *d) == 0;
+    if (!m || !m->serving) return false;
+    if (m->has_digests) return m->salt == f->importing->salt && memcmp(&m->digests, d, sizeof *d) == 0;
+    /* Served since before this guard, and clpd did not know from which file: the digest has to do. */
+    return model_file_same(&m->identity, &unknown) &&
+           memcmp(m->digests.model, d->model, sizeof d->model) == 0;
 }
 
 /* The import is over; has the file changed meanwhile? */
@@ -47,7 +52,8 @@ static struct file *end_import(struct files *f, const struct link_identity *afte
     struct file *x = f->importing;
     f->importing = NULL;
     *changed = x->stale || !x->present || !after || !model_file_same(after, &x->imported);
-    if (after && !model_file_same(after, &x->identity)) { /* newer than the last scan: nothing says that it is complete */
+    if (after && !model_file_same(
+                     after, &x->identity)) { /* newer than the last scan: nothing says that it is complete */
         x->identity = *after;
         x->complete = false;
     }
@@ -60,8 +66,8 @@ static void start_over(struct files *f, struct file *x, uint64_t now) {
     files_rank(f, now);
 }
 
-void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after, bool intact,
-                       uint64_t now) {
+void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after,
+                       bool intact, uint64_t now) {
     bool changed;
     struct file *x = end_import(f, after, &changed);
     /* Someone who replaces a file faster than it can be imported would never get it served. */
@@ -118,7 +124,8 @@ void files_import_failed(struct files *f, const struct spawn_result *r, const st
     files_rank(f, now);
 }
 
-void files_import_same(struct files *f, const struct link_identity *after, uint64_t now) {
+void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
+                       uint64_t now) {
     bool changed;
     struct file *x = end_import(f, after, &changed);
     struct model *m = files_find_model(f, x->model);
@@ -128,6 +135,9 @@ void files_import_same(struct files *f, const struct link_identity *after, uint6
     }
     memcpy(m->path, x->path, sizeof m->path);
     m->identity = x->imported;
+    m->digests = *d;
+    m->has_digests = true;
+    m->salt = x->salt;
     files_adopt(f, x, m);
     files_rank(f, now);
 }
@@ -147,7 +157,9 @@ static bool model_awaits_answer(const struct files *f, const char *model) {
 }
 
 static struct link_message describe(const struct file *x, uint32_t type) {
-    struct link_message m = {.version = LINK_VERSION, .type = type, .state = (uint32_t)x->state,
+    struct link_message m = {.version = LINK_VERSION,
+                             .type = type,
+                             .state = (uint32_t)x->state,
                              .identity = x->state < FILE_IMPORTING ? x->identity : x->imported};
     bool known = x->state >= FILE_SEALED && x->state <= FILE_SERVING;
     memcpy(m.model, x->model, sizeof m.model);
@@ -241,10 +253,13 @@ static void take_into_service(struct files *f, struct file *x) {
 void files_on_answer(struct files *f, const struct link_message *m, uint64_t now) {
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
-        if (x->state != FILE_OFFERED || strcmp(x->model, m->model) != 0 || x->version != m->model_version) continue;
+        if (x->state != FILE_OFFERED || strcmp(x->model, m->model) != 0 || x->version != m->model_version)
+            continue;
         if (m->accepted) take_into_service(f, x);
-        if (m->accepted) files_set_state(f, x, FILE_SERVING, "%s", "");
-        else files_set_state(f, x, FILE_REJECTED, "clpd refused the image: %s", m->reason);
+        if (m->accepted)
+            files_set_state(f, x, FILE_SERVING, "%s", "");
+        else
+            files_set_state(f, x, FILE_REJECTED, "clpd refused the image: %s", m->reason);
         if (x->stale) files_restart(f, x, now);
         files_rank(f, now);
         return;
@@ -269,6 +284,10 @@ void files_on_serving(struct files *f, const struct link_message *m) {
     memcpy(model->path, m->path, sizeof model->path);
     if (!x || x->gone || !model_file_same(&x->identity, &m->identity)) return;
     if (x->state == FILE_IMPORTING) x->stale = true; /* needless: stop, the next scan finds it served */
+    if (x->state == FILE_SEALED) {
+        files_drop_image(x);
+        files_restart(f, x, 0);
+    }
     if (x->state != FILE_SEEN && x->state != FILE_SETTLING) return;
     files_adopt(f, x, model);
 }

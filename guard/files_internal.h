@@ -12,7 +12,7 @@ struct file {
     char reason[LINK_REASON];
     struct link_identity identity; /* as last seen */
     uint64_t closed_ns, changed_at;
-    char external[SPAWN_NAME];     /* what it asked for */
+    char external[SPAWN_NAME]; /* what it asked for */
 
     /* seen, settling */
     bool seen, present; /* by the scan that runs; by the last one that was complete */
@@ -32,7 +32,7 @@ struct file {
     int image; /* sealed: the memfd, ours; else -1 */
     uint64_t bytes, version;
 
-    bool initial; /* found by the first scan, not dealt with yet */
+    bool initial;     /* found by the first scan, not dealt with yet */
     bool dirty, gone; /* for the link: its line has changed; is to be forgotten */
 };
 
@@ -51,7 +51,7 @@ struct model { /* what clpd serves, or has served */
 
 struct files {
     struct files_options options;
-    struct file **list;   /* by model, then rank, then path: see files_compare in files.c */
+    struct file **list; /* by model, then rank, then path: see files_compare in files.c */
     size_t n;
     struct model **models;
     size_t n_models;

@@ -28,9 +28,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SCAN_PAUSE_MS 10        /* between scans, however many events come */
-#define POLL_MS 1000            /* where no event can be relied on */
-#define GREETING_MS 30000
+#define SCAN_PAUSE_MS 10   /* between scans, however many events come */
+#define POLL_MS       1000 /* where no event can be relied on */
+#define GREETING_MS   30000
 
 enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_WORKER };
 
@@ -45,7 +45,9 @@ struct guard {
     struct file_job job;
     struct model_files opened;
 
-    bool greeted;       /* clpd's HELLO has come */
+    bool hello;       /* clpd's has come */
+    bool greeted;     /* and what it serves already is known: the work can begin */
+    uint32_t awaited; /* LINK_SERVING */
     bool want_scan, scan_failed, settled, waits_for_room;
     bool ending;
     int status;
@@ -81,8 +83,8 @@ static uint64_t identity_salt(const struct config *c) {
 }
 
 static struct files_options files_options_of(const struct config *c) {
-    return (struct files_options){.settle_ms = c->guard_settle_ms, .retire_ms = c->guard_retire_s * 1000,
-                                  .salt = threshold_salt(c)};
+    return (struct files_options){
+        .settle_ms = c->guard_settle_ms, .retire_ms = c->guard_retire_s * 1000, .salt = threshold_salt(c)};
 }
 
 static int watch_source(const struct guard *g, int fd, enum source source, uint32_t events, int op) {
@@ -93,7 +95,8 @@ static int watch_source(const struct guard *g, int fd, enum source source, uint3
 static int start_watch(struct guard *g) {
     g->watch = watch_new(g->config.models);
     if (!g->watch) return -ENOMEM;
-    if (watch_fd(g->watch) >= 0 && watch_source(g, watch_fd(g->watch), SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD) < 0)
+    if (watch_fd(g->watch) >= 0 &&
+        watch_source(g, watch_fd(g->watch), SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD) < 0)
         return -errno;
     g->want_scan = true;
     return 0;
@@ -155,24 +158,31 @@ static void talk(struct guard *g) {
 }
 
 static void take_message(struct guard *g, const struct link_message *m) {
-    if (!g->greeted && m->type != LINK_HELLO) {
-        notice(LOG_LEVEL_ERROR, "clpd does not greet; is it of another version?");
+    if (g->hello == (m->type == LINK_HELLO)) {
+        notice(LOG_LEVEL_ERROR, "clpd greets %s; is it of another version?", g->hello ? "twice" : "not");
         end(g, 1);
         return;
     }
     switch (m->type) {
-    case LINK_HELLO: g->greeted = g->want_scan = true; break;
+    case LINK_HELLO:
+        g->hello = true;
+        g->awaited = m->count;
+        break;
     case LINK_ANSWER:
         files_on_answer(g->files, m, now_ms());
         g->want_scan = true;
         break;
-    case LINK_SERVING: files_on_serving(g->files, m); break;
+    case LINK_SERVING:
+        files_on_serving(g->files, m);
+        if (g->awaited) g->awaited--;
+        break;
     case LINK_RELOAD: reload(g); break;
     default:
         notice(LOG_LEVEL_ERROR, "clpd sent a message that is not for a guard (%u)", m->type);
         end(g, 1);
         break;
     }
+    g->greeted = g->hello && g->awaited == 0;
 }
 
 static void on_link(struct guard *g) {
@@ -182,7 +192,8 @@ static void on_link(struct guard *g) {
         if (fd >= 0) (void)close(fd); /* only offers have one, and take_message refuses those */
         take_message(g, &m);
     }
-    if (rc == 0 || rc == -ECONNRESET) end(g, 0); /* clpd is gone: so are we */
+    if (rc == 0 || rc == -ECONNRESET)
+        end(g, 0); /* clpd is gone: so are we */
     else if (rc < 0 && rc != -EAGAIN) {
         notice(LOG_LEVEL_ERROR, "what came from clpd is not its protocol: %s", strerror(-rc));
         end(g, 1);
@@ -205,8 +216,10 @@ static void scan(struct guard *g, uint64_t now) {
     g->last_scan = now;
     g->scan_failed = watch_scan(g->watch, g->files, identity_salt(&g->config), now, &e) < 0;
     if (strcmp(g->last_failure, e.text) != 0) {
-        if (g->scan_failed) notice(LOG_LEVEL_WARNING, "%s; what is served stays", e.text);
-        else notice(LOG_LEVEL_INFO, "the model folder %s is there again", g->config.models);
+        if (g->scan_failed)
+            notice(LOG_LEVEL_WARNING, "%s; what is served stays", e.text);
+        else
+            notice(LOG_LEVEL_INFO, "the model folder %s is there again", g->config.models);
     }
     memcpy(g->last_failure, e.text, sizeof g->last_failure);
     if (!g->worker || !files_import_is_stale(g->files)) return;
@@ -325,10 +338,11 @@ static void on_worker(struct guard *g) {
     const struct spawn_digests *d = spawn_digests(g->worker);
     struct link_identity after;
     if (d && files_import_is_served(g->files, d)) {
+        const struct spawn_digests same = *d;
         bool there = look_again(g, &after);
         notice(LOG_LEVEL_INFO, "%s: the same contents as before; nothing to do", g->job.path);
         stop_import(g);
-        files_import_same(g->files, there ? &after : NULL, now_ms());
+        files_import_same(g->files, &same, there ? &after : NULL, now_ms());
     } else if (over) {
         finish_import(g);
     }
@@ -414,7 +428,11 @@ static int set_up(struct guard *g) {
 int guard_main(const char *config_path, int link_fd) {
     static struct guard g;
     struct err e = {0};
-    g = (struct guard){.config_path = config_path, .link = link_fd, .epoll = -1, .signals = -1, .started = now_ms(),
+    g = (struct guard){.config_path = config_path,
+                       .link = link_fd,
+                       .epoll = -1,
+                       .signals = -1,
+                       .started = now_ms(),
                        .opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1}};
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0); /* the closed link tells it, too */
     if (config_load(&g.config, config_path, &e) < 0) {

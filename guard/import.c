@@ -437,6 +437,14 @@ static int build(struct importer *im, bool want_free, bool *retry, struct err *e
     return 0;
 }
 
+/* Weights that do not lie aligned in the file are copied: about as many bytes as the initializers have. */
+static void reserve_weights(struct importer *im) {
+    size_t bytes = 0;
+    for (int32_t i = 0; i < im->model->n_initializers; i++)
+        bytes += wire_left(&im->model->initializers[i].body);
+    if (bytes) tensor_reserve(&im->tensors, bytes);
+}
+
 static int attempt(struct onnx_model *m, int64_t opset, const struct import_options *o, bool want_free,
                    bool *retry, struct graph **g, struct err *e) {
     struct importer im = {.model = m, .opset = opset};
@@ -445,7 +453,9 @@ static int attempt(struct onnx_model *m, int64_t opset, const struct import_opti
     *retry = false;
     im.g = graph_new();
     if (!im.g) return import_out_of_memory(e);
-    im.tensors = (struct tensor_memory){im.g, EVALUATED_BYTES + 4 * (int64_t)(m->size + o->external_bytes)};
+    im.tensors = (struct tensor_memory){.g = im.g,
+                                        .left = EVALUATED_BYTES + 4 * (int64_t)(m->size + o->external_bytes)};
+    reserve_weights(&im);
     const int r = build(&im, want_free, retry, e);
     bump_free(&im.memory);
     if (r)

@@ -64,8 +64,10 @@ static int take_descriptors(struct msghdr *msg, int *fd) {
         for (size_t i = 0; i < count; i++, n++) {
             int got;
             memcpy(&got, CMSG_DATA(c) + i * sizeof(int), sizeof got);
-            if (n == 0) *fd = got;
-            else (void)close(got);
+            if (n == 0)
+                *fd = got;
+            else
+                (void)close(got);
         }
     }
     return n;

@@ -23,8 +23,9 @@ enum link_type {
     LINK_FILE_GONE, /* guard -> clpd: forget this file's line */
     LINK_RETIRE,    /* guard -> clpd: the operator removed the model; stop serving it */
     LINK_SETTLED,   /* guard -> clpd: everything found at start has been dealt with; detail: watch back end */
-    LINK_ANSWER,    /* clpd -> guard: an offer was taken (serving) or refused */
-    LINK_SERVING,   /* clpd -> guard after HELLO: one for each model served already (the guard was restarted) */
+    LINK_ANSWER,    /* clpd -> guard: an offer (model, model_version) was taken, or refused */
+    LINK_SERVING,   /* clpd -> guard after HELLO: one for each model served already (the guard was restarted),
+                     * with path, version, digest, identity and verdict as they were offered */
     LINK_RELOAD,    /* clpd -> guard: read the configuration again */
     LINK_TYPES
 };
@@ -48,7 +49,7 @@ struct link_message {
     int64_t pruned_channels, total_channels;
     uint64_t closed_ns;     /* OFFER: CLOCK_REALTIME of the file's last change, for "file closed -> first answer" */
     uint32_t accepted;      /* ANSWER */
-    uint32_t reserved;
+    uint32_t count;         /* HELLO of clpd: so many LINK_SERVING follow; before, nothing is imported */
     struct link_identity identity;
     uint8_t sha256[32];     /* of the ONNX file */
     char model[LINK_MODEL];

@@ -40,6 +40,7 @@ int main(int argc, char **argv) {
     }
     if (optind != argc) return complain("too many arguments");
     if (!config) return complain("--config FILE is missing");
-    if (*end || link_fd < 3 || link_fd > 1 << 20) return complain("--link-fd N is missing: this program is started by clpd");
+    if (*end || link_fd < 3 || link_fd > 1 << 20)
+        return complain("--link-fd N is missing: this program is started by clpd");
     return guard_main(config, (int)link_fd);
 }

@@ -38,11 +38,13 @@ void model_file_sidecar_name(const char *name, char out[MODEL_FILE_NAME]) {
 }
 
 bool model_file_same(const struct link_identity *a, const struct link_identity *b) {
-    return a->device == b->device && a->inode == b->inode && a->size == b->size && a->mtime_ns == b->mtime_ns &&
-           a->ctime_ns == b->ctime_ns;
+    return a->device == b->device && a->inode == b->inode && a->size == b->size &&
+           a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
-static int64_t nanoseconds(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
+static int64_t nanoseconds(struct timespec t) {
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 /* FNV-1a over words: not against attackers (who may change the file itself), only against chance. */
 static uint64_t mix(uint64_t h, uint64_t word) {
@@ -62,8 +64,8 @@ static void note_times(struct model_stat *out, const struct stat *st) {
 }
 
 /* NULL members: that companion isn't there. */
-static void identify(const struct stat *model, const struct stat *sidecar, const struct stat *external, uint64_t salt,
-                     struct model_stat *out) {
+static void identify(const struct stat *model, const struct stat *sidecar, const struct stat *external,
+                     uint64_t salt, struct model_stat *out) {
     uint64_t h = mix(UINT64_C(0xcbf29ce484222325), salt);
     const struct stat *const all[] = {model, sidecar, external};
     for (int i = 0; i < 3; i++) {
@@ -71,8 +73,10 @@ static void identify(const struct stat *model, const struct stat *sidecar, const
         if (i > 0 && all[i]) h = mix_companion(h, all[i]);
         if (all[i]) note_times(out, all[i]);
     }
-    out->identity = (struct link_identity){.device = model->st_dev, .inode = model->st_ino,
-                                           .size = (uint64_t)model->st_size, .mtime_ns = nanoseconds(model->st_mtim),
+    out->identity = (struct link_identity){.device = model->st_dev,
+                                           .inode = model->st_ino,
+                                           .size = (uint64_t)model->st_size,
+                                           .mtime_ns = nanoseconds(model->st_mtim),
                                            .ctime_ns = (int64_t)((uint64_t)nanoseconds(model->st_ctim) ^ h)};
 }
 
@@ -92,17 +96,19 @@ static void set_trouble(struct model_stat *out, bool passing, const char *fmt, .
 }
 
 static const char *kind_of(mode_t mode) {
-    return S_ISDIR(mode)                      ? "a directory"
-           : S_ISFIFO(mode)                   ? "a pipe"
-           : S_ISSOCK(mode)                   ? "a socket"
-           : S_ISCHR(mode) || S_ISBLK(mode)   ? "a device"
-           : S_ISLNK(mode)                    ? "a symbolic link"
-                                              : "something else";
+    return S_ISDIR(mode)                    ? "a directory"
+           : S_ISFIFO(mode)                 ? "a pipe"
+           : S_ISSOCK(mode)                 ? "a socket"
+           : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
+           : S_ISLNK(mode)                  ? "a symbolic link"
+                                            : "something else";
 }
 
 static void judge_model(const char *name, const struct stat *st, struct model_stat *out) {
-    if (!S_ISREG(st->st_mode)) set_trouble(out, false, "%s is %s; a model is a regular file", name, kind_of(st->st_mode));
-    else if (st->st_size == 0) set_trouble(out, true, "the file is empty: waiting for its contents");
+    if (!S_ISREG(st->st_mode))
+        set_trouble(out, false, "%s is %s; a model is a regular file", name, kind_of(st->st_mode));
+    else if (st->st_size == 0)
+        set_trouble(out, true, "the file is empty: waiting for its contents");
 }
 
 static void judge_sidecar(const char *name, const struct stat *st, struct model_stat *out) {
@@ -115,18 +121,20 @@ static void judge_sidecar(const char *name, const struct stat *st, struct model_
 static bool judge_external(const char *name, const struct stat *st, bool wanted, struct model_stat *out) {
     if (S_ISREG(st->st_mode) && st->st_nlink == 1) return true;
     if (wanted)
-        set_trouble(out, false, "%s is %s; the data of a model has to be a plain file of its own beside it", name,
-                    S_ISREG(st->st_mode) ? "a hard link" : kind_of(st->st_mode));
+        set_trouble(out, false, "%s is %s; the data of a model has to be a plain file of its own beside it",
+                    name, S_ISREG(st->st_mode) ? "a hard link" : kind_of(st->st_mode));
     return false;
 }
 
 static const char *external_or_guess(const char *name, const char *external, char guess[MODEL_FILE_NAME]) {
     if (external && external[0]) return external;
-    if (snprintf(guess, MODEL_FILE_NAME, "%s.data", name) >= MODEL_FILE_NAME) guess[0] = 0; /* no file has that name */
+    if (snprintf(guess, MODEL_FILE_NAME, "%s.data", name) >= MODEL_FILE_NAME)
+        guess[0] = 0; /* no file has that name */
     return guess;
 }
 
-void model_file_stat(int dirfd, const char *name, const char *external, uint64_t salt, struct model_stat *out) {
+void model_file_stat(int dirfd, const char *name, const char *external, uint64_t salt,
+                     struct model_stat *out) {
     struct stat model, link, sidecar, data;
     char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
     *out = (struct model_stat){0};
@@ -134,8 +142,10 @@ void model_file_stat(int dirfd, const char *name, const char *external, uint64_t
     out->exists = true;
     if (fstatat(dirfd, name, &model, 0) < 0) {
         bool dangling = errno == ENOENT;
-        set_trouble(out, dangling, dangling ? "%s is a symbolic link to something that is not there: waiting for it"
-                                            : "%s: %s", name, strerror(errno));
+        set_trouble(out, dangling,
+                    dangling ? "%s is a symbolic link to something that is not there: waiting for it"
+                             : "%s: %s",
+                    name, strerror(errno));
         identify(&link, NULL, NULL, salt, out);
         return;
     }
@@ -157,7 +167,8 @@ void model_file_stat(int dirfd, const char *name, const char *external, uint64_t
  * is on what was really opened. */
 static int open_regular(int dirfd, const char *name, int flags, struct stat *st, struct err *e) {
     if (fstatat(dirfd, name, st, flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0) goto err;
-    if (!S_ISREG(st->st_mode)) return err_set(e, ERR_UNSUPPORTED, "%s is %s, not a regular file", name, kind_of(st->st_mode));
+    if (!S_ISREG(st->st_mode))
+        return err_set(e, ERR_UNSUPPORTED, "%s is %s, not a regular file", name, kind_of(st->st_mode));
     int fd = openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY | flags);
     if (fd < 0) goto err;
     if (fstat(fd, st) == 0 && S_ISREG(st->st_mode)) return fd;
@@ -179,7 +190,8 @@ void model_file_close(struct model_files *f) {
 /* A companion that isn't there is fine; one that can't be opened is not. */
 static int open_companion(int dirfd, const char *name, int flags, struct stat *st, int *fd, struct err *e) {
     struct stat found;
-    if (fstatat(dirfd, name, &found, flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0 && errno == ENOENT) return 0;
+    if (fstatat(dirfd, name, &found, flags & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) < 0 && errno == ENOENT)
+        return 0;
     *fd = open_regular(dirfd, name, flags, st, e);
     return *fd < 0 ? -1 : 0;
 }
@@ -187,11 +199,13 @@ static int open_companion(int dirfd, const char *name, int flags, struct stat *s
 static int open_external(int dirfd, const char *name, bool wanted, struct model_files *out, struct stat *st,
                          struct err *e) {
     struct stat found;
-    if (fstatat(dirfd, name, &found, AT_SYMLINK_NOFOLLOW) == 0 && !judge_external(name, &found, wanted, &out->stat))
+    if (fstatat(dirfd, name, &found, AT_SYMLINK_NOFOLLOW) == 0 &&
+        !judge_external(name, &found, wanted, &out->stat))
         return out->stat.trouble[0] ? err_set(e, ERR_UNSUPPORTED, "%s", out->stat.trouble) : 0;
     if (open_companion(dirfd, name, O_NOFOLLOW, st, &out->external_fd, e) < 0) return -1;
     if (out->external_fd < 0) return 0;
-    if (!judge_external(name, st, true, &out->stat)) return err_set(e, ERR_UNSUPPORTED, "%s", out->stat.trouble);
+    if (!judge_external(name, st, true, &out->stat))
+        return err_set(e, ERR_UNSUPPORTED, "%s", out->stat.trouble);
     (void)snprintf(out->external_name, sizeof out->external_name, "%s", name);
     return 0;
 }

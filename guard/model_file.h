@@ -33,7 +33,8 @@ struct model_files { /* opened; -1: none */
 /* `external`: bare name of the data file that the model is known to want; or
  * NULL: NAME.onnx.data if that is there. `salt`: the settings that an import
  * depends on. Opens nothing. */
-void model_file_stat(int dirfd, const char *name, const char *external, uint64_t salt, struct model_stat *out);
+void model_file_stat(int dirfd, const char *name, const char *external, uint64_t salt,
+                     struct model_stat *out);
 
 /* 0 and open descriptors, to be closed with model_file_close; or -1 with `e`
  * set. A device, FIFO or directory is never opened for reading. */

@@ -9,7 +9,9 @@
 
 static enum log_level least_level = LOG_LEVEL_INFO;
 
-void notice_set_level(enum log_level least) { least_level = least; }
+void notice_set_level(enum log_level least) {
+    least_level = least;
+}
 
 void notice(enum log_level level, const char *fmt, ...) {
     static const char *const priorities[] = {"<7>", "<6>", "<4>", "<3>"};

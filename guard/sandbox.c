@@ -22,14 +22,16 @@
 #ifndef __has_feature
 #define __has_feature(x) 0
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||             \
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) ||     \
     __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
 #define WIDE true
 #else
 #define WIDE false
 #endif
 
-bool sandbox_is_wide(void) { return WIDE; }
+bool sandbox_is_wide(void) {
+    return WIDE;
+}
 
 static int refused(struct err *e, const char *step) {
     return err_set(e, ERR_SYSTEM, "sandbox: %s: %s; the file was not touched", step, strerror(errno));
@@ -106,7 +108,8 @@ static struct ruleset all_rights(long abi) {
 static int forbid_files(char note[ERR_TEXT], struct err *e) {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 0) { /* ENOSYS: not built in; EOPNOTSUPP: not switched on; EPERM: an outer filter */
-        (void)snprintf(note, ERR_TEXT, "this kernel has no Landlock (%s): the import worker is confined by seccomp alone",
+        (void)snprintf(note, ERR_TEXT,
+                       "this kernel has no Landlock (%s): the import worker is confined by seccomp alone",
                        strerror(errno));
         return 0;
     }
@@ -129,10 +132,13 @@ static int forbid_files(char note[ERR_TEXT], struct err *e) {
 /* What is left: computing in memory, reading and writing the descriptors at
  * hand, and dying in order (abort needs the last row). */
 static const int allowed[] = {
-    SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(write), SCMP_SYS(writev), SCMP_SYS(lseek), SCMP_SYS(close),
-    SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(brk), SCMP_SYS(madvise),
-    SCMP_SYS(clock_gettime), SCMP_SYS(futex), SCMP_SYS(getrandom), SCMP_SYS(exit), SCMP_SYS(exit_group),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(getpid), SCMP_SYS(gettid),
+    SCMP_SYS(read),          SCMP_SYS(pread64),        SCMP_SYS(write),        SCMP_SYS(writev),
+    SCMP_SYS(lseek),         SCMP_SYS(close),          SCMP_SYS(ftruncate),    SCMP_SYS(fallocate),
+    SCMP_SYS(munmap),        SCMP_SYS(mremap),         SCMP_SYS(brk),          SCMP_SYS(madvise),
+    SCMP_SYS(clock_gettime), SCMP_SYS(futex),          SCMP_SYS(getrandom),    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),    SCMP_SYS(sysinfo), /* glibc's qsort asks how much memory there is */
+    SCMP_SYS(rt_sigreturn),  SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
 };
 
 /* Fails with EPERM instead of killing: libraries try these and live without; and
@@ -147,22 +153,26 @@ static int add_rules(scmp_filter_ctx f) {
     for (size_t i = 0; !WIDE && i < sizeof denied / sizeof *denied && rc == 0; i++)
         rc = seccomp_rule_add(f, deny, denied[i], 0);
     /* No memory ever becomes executable: injected bytes stay bytes. */
-    if (rc == 0) rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     if (rc == 0)
-        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        rc =
+            seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    if (rc == 0)
+        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
+                              SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     /* glibc falls back from clone3 on ENOSYS only; clone itself is not allowed either. */
     if (rc == 0) rc = seccomp_rule_add(f, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     /* abort() of ourselves, so that a failed check is not mistaken for an attack. */
     if (rc == 0)
         rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 2,
-                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0), SCMP_A2(SCMP_CMP_EQ, SIGABRT, 0));
+                              SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0),
+                              SCMP_A2(SCMP_CMP_EQ, SIGABRT, 0));
     return rc;
 }
 
 /* In a sanitizer's build everything else fails with EPERM, but for what the sanitizer does itself. */
 static int add_sanitizer_rules(scmp_filter_ctx f) {
     static const int more[] = {SCMP_SYS(sigaltstack), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity),
-                               SCMP_SYS(prctl), SCMP_SYS(getrlimit), SCMP_SYS(prlimit64)};
+                               SCMP_SYS(prctl),       SCMP_SYS(getrlimit),   SCMP_SYS(prlimit64)};
     int rc = 0;
     for (size_t i = 0; i < sizeof more / sizeof *more && rc == 0; i++)
         rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, more[i], 0);

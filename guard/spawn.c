@@ -29,8 +29,8 @@
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U /* Linux 6.3 */
 #endif
-#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-#define READ_CHUNK ((size_t)64 << 10)
+#define SEALS       (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define READ_CHUNK  ((size_t)64 << 10)
 #define READ_CHUNKS 16 /* of one step, so that a chatterbox can't hold up the loop */
 
 /* Descriptors as the worker knows them; worker.c gets the numbers as arguments. */
@@ -40,17 +40,23 @@ struct spawn {
     pid_t pid;
     int pidfd, pipe, memfd, timer, epoll;
     bool killed, over;
-    siginfo_t exit;     /* si_pid 0: how it ended is not known */
-    struct err err;     /* what was wrong with it while it ran */
+    siginfo_t exit; /* si_pid 0: how it ended is not known */
+    struct err err; /* what was wrong with it while it ran */
     struct worker_wire wire;
     uint32_t seconds;
     uint64_t memory, output;
 };
 
 void spawn_defaults(struct spawn_request *r) {
-    *r = (struct spawn_request){.mode = SPAWN_IMAGE, .threshold = 3, .model_fd = -1, .sidecar_fd = -1,
-                                .external_fd = -1, .seconds = 60, .memory = (uint64_t)4 << 30,
-                                .output = (uint64_t)2 << 30, .label = "model"};
+    *r = (struct spawn_request){.mode = SPAWN_IMAGE,
+                                .threshold = 3,
+                                .model_fd = -1,
+                                .sidecar_fd = -1,
+                                .external_fd = -1,
+                                .seconds = 60,
+                                .memory = (uint64_t)4 << 30,
+                                .output = (uint64_t)2 << 30,
+                                .label = "model"};
 }
 
 int spawn_find_guard(char path[PATH_MAX], struct err *e) {
@@ -71,7 +77,8 @@ int spawn_find_guard(char path[PATH_MAX], struct err *e) {
         int len = snprintf(path, PATH_MAX, "%s/%s", self, places[i]);
         if (len < PATH_MAX && access(path, X_OK) == 0) return 0;
     }
-    return err_set(e, ERR_SYSTEM, "clp-guard is neither in %s nor in %s/../libexec/clpd; install it there", self, self);
+    return err_set(e, ERR_SYSTEM, "clp-guard is neither in %s nor in %s/../libexec/clpd; install it there",
+                   self, self);
 }
 
 /* --- starting ------------------------------------------------------------------------- */
@@ -88,7 +95,8 @@ struct arguments {
     size_t n, used;
 };
 
-static void add(struct arguments *a, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void add(struct arguments *a, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static void add(struct arguments *a, const char *name, const char *fmt, ...) {
     va_list ap;
     char *value = a->text + a->used;
@@ -102,7 +110,7 @@ static void add(struct arguments *a, const char *name, const char *fmt, ...) {
 }
 
 static void make_arguments(struct arguments *a, const struct spawn_request *r) {
-    *a = (struct arguments){.list = {(char *)(uintptr_t)"clp-guard", (char *)(uintptr_t)"worker"}, .n = 2};
+    *a = (struct arguments){.list = {(char *)(uintptr_t) "clp-guard", (char *)(uintptr_t) "worker"}, .n = 2};
     add(a, "--mode", "%s", r->mode == SPAWN_PRUNE ? "prune" : "image");
     add(a, "--threshold", "%.9g", (double)r->threshold);
     add(a, "--guard", "%s", r->guard_off ? "off" : "on");
@@ -125,15 +133,16 @@ static bool built_with_sanitizer(void) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return true;
 #elif defined(__has_feature)
-    return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer);
+    return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||
+           __has_feature(memory_sanitizer);
 #else
     return false;
 #endif
 }
 
 /* Sources are moved out of the way of the numbers they shall get. */
-static int place_descriptors(posix_spawn_file_actions_t *fa, const struct spawn_request *r, const struct spawn *s,
-                             int report, int high[AT_END]) {
+static int place_descriptors(posix_spawn_file_actions_t *fa, const struct spawn_request *r,
+                             const struct spawn *s, int report, int high[AT_END]) {
     const int from[AT_END] = {-1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd};
     int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
     if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 1);
@@ -168,7 +177,8 @@ static int execute(struct spawn *s, const struct spawn_request *r, int report) {
     if (rc == 0) rc = posix_spawnattr_setsigdefault(&attr, &all);
     if (rc == 0) rc = place_descriptors(&fa, r, s, report, high);
     if (rc == 0)
-        rc = posix_spawn(&s->pid, r->guard_path, &fa, &attr, args.list, built_with_sanitizer() ? environ : empty);
+        rc = posix_spawn(&s->pid, r->guard_path, &fa, &attr, args.list,
+                         built_with_sanitizer() ? environ : empty);
     for (int i = AT_MODEL; i < AT_END; i++)
         if (high[i] >= 0) (void)close(high[i]);
     (void)posix_spawnattr_destroy(&attr);
@@ -214,8 +224,15 @@ int spawn_start(struct spawn **out, const struct spawn_request *r, struct err *e
     int ends[2] = {-1, -1}, rc;
     struct spawn *s = calloc(1, sizeof *s);
     if (!s) return err_set(e, ERR_SYSTEM, "no memory for an import worker");
-    *s = (struct spawn){.pid = -1, .pidfd = -1, .pipe = -1, .memfd = -1, .timer = -1, .epoll = -1,
-                        .seconds = r->seconds, .memory = r->memory, .output = r->output};
+    *s = (struct spawn){.pid = -1,
+                        .pidfd = -1,
+                        .pipe = -1,
+                        .memfd = -1,
+                        .timer = -1,
+                        .epoll = -1,
+                        .seconds = r->seconds,
+                        .memory = r->memory,
+                        .output = r->output};
     if (pipe2(ends, O_CLOEXEC) < 0) goto err_errno;
     s->pipe = ends[0];
     s->memfd = make_memfd();
@@ -230,7 +247,8 @@ int spawn_start(struct spawn **out, const struct spawn_request *r, struct err *e
         goto err;
     }
     s->pidfd = pidfd_open(s->pid, 0);
-    if (s->pidfd < 0 || watch(s, s->pipe) < 0 || watch(s, s->pidfd) < 0 || watch(s, s->timer) < 0) goto err_child;
+    if (s->pidfd < 0 || watch(s, s->pipe) < 0 || watch(s, s->pidfd) < 0 || watch(s, s->timer) < 0)
+        goto err_child;
     if (r->low_priority) lower_priority(s->pid);
     *out = s;
     return 0;
@@ -249,7 +267,9 @@ err:
 
 /* --- while it runs -------------------------------------------------------------------- */
 
-int spawn_fd(const struct spawn *s) { return s->epoll; }
+int spawn_fd(const struct spawn *s) {
+    return s->epoll;
+}
 
 const struct spawn_digests *spawn_digests(const struct spawn *s) {
     return s->wire.has_digests ? &s->wire.digests : NULL;
@@ -278,8 +298,10 @@ static void read_pipe(struct spawn *s, int chunks) {
 static void check_clock(struct spawn *s) {
     uint64_t times;
     if (s->killed || read(s->timer, &times, sizeof times) != sizeof times) return;
-    (void)err_set(&s->err, ERR_LIMIT, "the import took longer than %u s and was stopped; if the file is to be "
-                  "trusted, raise guard.worker.seconds", s->seconds);
+    (void)err_set(&s->err, ERR_LIMIT,
+                  "the import took longer than %u s and was stopped; if the file is to be "
+                  "trusted, raise guard.worker.seconds",
+                  s->seconds);
     end_by_force(s);
 }
 
@@ -308,20 +330,26 @@ static int judge_signal(const struct spawn *s, struct err *e) {
     case SIGBUS:
         return err_set(e, ERR_SYSTEM, "the file changed while it was read (or memory for the image ran out)");
     case SIGXCPU:
-        return err_set(e, ERR_LIMIT, "the import took more than %u s of CPU time; if the file is to be trusted, "
-                       "raise guard.worker.seconds", s->seconds);
+        return err_set(e, ERR_LIMIT,
+                       "the import took more than %u s of CPU time; if the file is to be trusted, "
+                       "raise guard.worker.seconds",
+                       s->seconds);
     case SIGXFSZ:
         return err_set(e, ERR_LIMIT, "the image is larger than guard.worker.output (%llu bytes)",
                        (unsigned long long)s->output);
     case SIGSYS:
-        return err_set(e, ERR_INTERNAL, "the import worker was stopped at a forbidden system call; a file that takes "
+        return err_set(e, ERR_INTERNAL,
+                       "the import worker was stopped at a forbidden system call; a file that takes "
                        "over its parser would look like this: do not use it");
     case SIGKILL:
-        return err_set(e, ERR_SYSTEM, "the import worker was killed from outside, perhaps by the kernel for want of "
+        return err_set(e, ERR_SYSTEM,
+                       "the import worker was killed from outside, perhaps by the kernel for want of "
                        "memory");
     default:
-        return err_set(e, ERR_INTERNAL, "the import worker crashed (%s); the harm stayed in its sandbox. The file is "
-                       "damaged, or made to attack: do not use it", strsignal(s->exit.si_status));
+        return err_set(e, ERR_INTERNAL,
+                       "the import worker crashed (%s); the harm stayed in its sandbox. The file is "
+                       "damaged, or made to attack: do not use it",
+                       strsignal(s->exit.si_status));
     }
 }
 
@@ -330,11 +358,13 @@ static int judge_exit(const struct spawn *s, struct err *e) {
         *e = s->err;
         return -1;
     }
-    if (s->exit.si_pid == 0) return err_set(e, ERR_SYSTEM, "how the import worker ended is not known; start it again");
+    if (s->exit.si_pid == 0)
+        return err_set(e, ERR_SYSTEM, "how the import worker ended is not known; start it again");
     if (s->killed) return err_set(e, ERR_SYSTEM, "the import was stopped");
     if (s->exit.si_code != CLD_EXITED) return judge_signal(s, e);
     if (s->exit.si_status != 0 || !s->wire.ended)
-        return err_set(e, ERR_INTERNAL, "the import worker ended without a result (status %d)", s->exit.si_status);
+        return err_set(e, ERR_INTERNAL, "the import worker ended without a result (status %d)",
+                       s->exit.si_status);
     return 0;
 }
 
@@ -345,12 +375,14 @@ static int judge_outcome(struct spawn *s, struct spawn_result *out) {
     }
     if (s->wire.outcome == WORKER_NEEDS) {
         memcpy(out->needs, s->wire.needs, sizeof out->needs);
-        return err_set(&out->err, ERR_TRUNCATED, "its weights are in %s, which is not beside it", s->wire.needs);
+        return err_set(&out->err, ERR_TRUNCATED, "its weights are in %s, which is not beside it",
+                       s->wire.needs);
     }
     struct stat st;
     if (fstat(s->memfd, &st) < 0) return err_set(&out->err, ERR_SYSTEM, "image: %s", strerror(errno));
     if (st.st_size <= 0 || (uint64_t)st.st_size != s->wire.image_bytes || s->wire.image_bytes > s->output)
-        return err_set(&out->err, ERR_INTERNAL, "the import worker said that it wrote %llu bytes, but %lld are there; a "
+        return err_set(&out->err, ERR_INTERNAL,
+                       "the import worker said that it wrote %llu bytes, but %lld are there; a "
                        "file that takes over its parser would look like this: do not use it",
                        (unsigned long long)s->wire.image_bytes, (long long)st.st_size);
     /* EBUSY would mean that a writable mapping has outlived the worker. */

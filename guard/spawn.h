@@ -13,7 +13,7 @@
 
 #include <limits.h>
 
-#define SPAWN_NAME 256  /* of an external data file, with the NUL */
+#define SPAWN_NAME  256 /* of an external data file, with the NUL */
 #define SPAWN_NOTES 4
 
 enum spawn_mode {
@@ -21,8 +21,8 @@ enum spawn_mode {
     SPAWN_PRUNE  /* the repaired ONNX file */
 };
 
-struct spawn_request { /* start from spawn_defaults; all borrowed during spawn_start only */
-    const char *guard_path;    /* what to execute: from spawn_find_guard */
+struct spawn_request {      /* start from spawn_defaults; all borrowed during spawn_start only */
+    const char *guard_path; /* what to execute: from spawn_find_guard */
     enum spawn_mode mode;
     float threshold;           /* u; NAME.yaml may have another */
     bool guard_off;            /* compile as it is, for comparisons */
@@ -41,13 +41,13 @@ struct spawn_digests { /* all zero where there is no such file */
 };
 
 struct spawn_result { /* to be freed with spawn_result_free */
-    struct err err;               /* code ERR_NONE: it worked */
-    int fd;                       /* sealed memfd, or -1; yours: set it to -1 when you take it */
+    struct err err;   /* code ERR_NONE: it worked */
+    int fd;           /* sealed memfd, or -1; yours: set it to -1 when you take it */
     uint64_t bytes;
-    bool has_digests;             /* also where it failed later: what was read */
+    bool has_digests; /* also where it failed later: what was read */
     struct spawn_digests digests;
-    struct report report;         /* where it worked */
-    char needs[SPAWN_NAME];       /* err is set, and the model wants this file beside it; a bare name, checked */
+    struct report report;   /* where it worked */
+    char needs[SPAWN_NAME]; /* err is set, and the model wants this file beside it; a bare name, checked */
     char notes[SPAWN_NOTES][ERR_TEXT]; /* what the worker had to say besides; empty ones at the end */
 };
 

@@ -1,12 +1,14 @@
 /* A byte range rewritten without being copied first. */
 #include "guard/splice.h"
 
+#include "infer/sort.h"
+
 #include <stdlib.h>
 
 struct splice {
     size_t at, drop, n;
     const void *put;
-    size_t order; /* of adding: qsort is not stable */
+    size_t order; /* of adding: the sort need not be stable */
 };
 
 int splice_add(struct splices *s, size_t at, size_t drop, const void *put, size_t n) {
@@ -47,7 +49,7 @@ static int write_zeros(size_t n, splice_write_fn write, void *ctx, struct err *e
 int splice_write(struct splices *s, const uint8_t *bytes, size_t size, splice_write_fn write, void *ctx,
                  struct err *e) {
     size_t done = 0;
-    if (s->n) qsort(s->items, s->n, sizeof *s->items, compare);
+    sort_records(s->items, s->n, sizeof *s->items, compare);
     for (size_t i = 0; i < s->n; i++) {
         const struct splice *p = &s->items[i];
         if (p->at < done || p->at > size || p->drop > size - p->at)

@@ -62,6 +62,11 @@ int64_t tensor_find_bad(const float *p, int64_t n) {
     return rest < 0 ? -1 : at + rest;
 }
 
+int64_t tensor_first_bad(struct tensor *t) {
+    if (t->origin->bad == TENSOR_UNCHECKED) t->origin->bad = tensor_find_bad(t->f, t->count);
+    return t->origin->bad;
+}
+
 static int64_t copy_and_find_bad(float *to, const uint8_t *from, int64_t n) {
     int64_t bad = -1;
     for (int64_t at = 0; at < n; at += BLOCK) {
@@ -104,12 +109,29 @@ static struct tensor *new_empty(struct tensor_memory *m, int32_t type, const str
                              .count = count,
                              .source = -1,
                              .value = -1,
-                             .bad = TENSOR_UNCHECKED};
+                             .bad = TENSOR_UNCHECKED,
+                             .origin = t};
     return t;
 }
 
 static float *take_floats(struct tensor_memory *m, struct tensor *t, struct err *e) {
     float *f = take_memory(m, t->count * (int64_t)sizeof *f, e);
+    t->f = f;
+    return f;
+}
+
+void tensor_reserve(struct tensor_memory *m, size_t bytes) {
+    m->weights = graph_alloc(m->g, bytes);
+    m->weights_left = m->weights ? bytes : 0;
+}
+
+/* For a copy of float32 from the file: no more than it has, so outside the limit. */
+static float *take_weights(struct tensor_memory *m, struct tensor *t, struct err *e) {
+    const size_t bytes = ((size_t)t->count * sizeof(float) + 63) / 64 * 64;
+    if (bytes == 0 || bytes > m->weights_left) return take_floats(m, t, e);
+    float *f = (float *)(void *)m->weights;
+    m->weights += bytes;
+    m->weights_left -= bytes;
     t->f = f;
     return f;
 }
@@ -330,7 +352,7 @@ static int load_floats(struct tensor_memory *m, struct tensor *t, struct wire da
         t->f = (const float *)(const void *)data.at;
         return 0;
     }
-    float *to = take_floats(m, t, e);
+    float *to = t->type == ONNX_FLOAT ? take_weights(m, t, e) : take_floats(m, t, e);
     if (!to) return -1;
     if (half) return load_halves(t, data, packed, to, e);
     if (t->type == ONNX_DOUBLE) return load_doubles(t, data.at, to, e);

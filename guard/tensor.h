@@ -14,20 +14,23 @@
 #define TENSOR_UNCHECKED (-2)
 
 struct tensor {
-    struct text name;   /* of the initializer or value that it came from, for messages */
-    struct shape shape; /* dimensions may be 0 */
-    int32_t type;       /* enum onnx_type, as declared */
-    int64_t count;      /* elements */
-    const float *f;     /* floats; else NULL */
-    const int64_t *i;   /* integers and bool; else NULL. Both NULL: a value known by its shape only */
-    int32_t source;     /* the initializer that it is a view of, or -1 */
-    int32_t value;      /* its graph value, or -1 as long as it has none */
-    int64_t bad;        /* first element that is not finite; -1: none; TENSOR_UNCHECKED */
+    struct text name;      /* of the initializer or value that it came from, for messages */
+    struct shape shape;    /* dimensions may be 0 */
+    int32_t type;          /* enum onnx_type, as declared */
+    int64_t count;         /* elements */
+    const float *f;        /* floats; else NULL */
+    const int64_t *i;      /* integers and bool; else NULL. Both NULL: a value known by its shape only */
+    int32_t source;        /* the initializer that it is a view of, or -1 */
+    int32_t value;         /* its graph value, or -1 as long as it has none */
+    int64_t bad;           /* first element that is not finite; -1: none; TENSOR_UNCHECKED */
+    struct tensor *origin; /* the tensor that it is a view of, itself where it is none: `bad` counts there */
 };
 
 struct tensor_memory { /* where tensors are made */
     struct graph *g;
-    int64_t left; /* bytes that may still be used */
+    int64_t left;     /* bytes that may still be used */
+    uint8_t *weights; /* room for copies of the file's own float32, in one piece: see tensor_reserve */
+    size_t weights_left;
 };
 
 struct tensor_external { /* the file beside the model; all zero: there is none */
@@ -40,6 +43,10 @@ bool tensor_type_is_float(int32_t type);
 bool tensor_type_is_integer(int32_t type); /* bool too */
 bool tensor_integer_fits(int32_t type, int64_t v);
 
+/* Makes room for copies of `bytes` of float32 from the file, which may also come
+ * in any other way once it is used up. One large piece of memory is several
+ * times cheaper than many; what is not used of it is never touched. */
+void tensor_reserve(struct tensor_memory *m, size_t bytes);
 /* A tensor with room for its elements, to be filled through *f or *i. NULL: `e` is set. */
 struct tensor *tensor_new(struct tensor_memory *m, int32_t type, const struct shape *s, float **f,
                           int64_t **i, struct err *e);
@@ -54,6 +61,8 @@ bool tensor_equal(const struct tensor *a, const struct tensor *b);
 
 /* Index of the first NaN or infinity, or -1. */
 int64_t tensor_find_bad(const float *p, int64_t n);
+/* The same for a tensor of floats; looked for once, however many views there are. */
+int64_t tensor_first_bad(struct tensor *t);
 
 float tensor_widen_half(uint16_t half);
 

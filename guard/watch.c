@@ -13,13 +13,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_HINTS 256   /* of one round; what is beyond them has to be quiet for a while instead */
+#define MAX_HINTS   256 /* of one round; what is beyond them has to be quiet for a while instead */
 #define MAX_FOLDERS 1024
-#define HINT_PATH (2 * LINK_PATH)
+#define HINT_PATH   (2 * LINK_PATH)
 /* IN_MODIFY is missed on purpose: a copy of a gigabyte would send a million. */
-#define FOLDER_EVENTS                                                                                                  \
-    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
-#define PARENT_EVENTS (IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
+#define FOLDER_EVENTS                                                                                        \
+    (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF |     \
+     IN_MOVE_SELF)
+#define PARENT_EVENTS                                                                                        \
+    (IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF)
 
 struct hint { /* something was said about this name since the last scan */
     char path[HINT_PATH];
@@ -63,8 +65,11 @@ struct watch *watch_new(const char *folder) {
     for (size_t n = strlen(w->root); n > 1 && w->root[n - 1] == '/'; n--) w->root[n - 1] = 0;
     char *slash = strrchr(w->root, '/');
     w->base = slash ? slash + 1 : w->root;
-    if (slash) (void)snprintf(w->parent, sizeof w->parent, "%.*s", slash == w->root ? 1 : (int)(slash - w->root), w->root);
-    else strcpy(w->parent, ".");
+    if (slash)
+        (void)snprintf(w->parent, sizeof w->parent, "%.*s", slash == w->root ? 1 : (int)(slash - w->root),
+                       w->root);
+    else
+        strcpy(w->parent, ".");
     w->parent_wd = -1;
     w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
     (void)snprintf(w->backend, sizeof w->backend, "inotify");
@@ -80,14 +85,21 @@ void watch_free(struct watch *w) {
     free(w);
 }
 
-int watch_fd(const struct watch *w) { return w->inotify; }
-const char *watch_backend(const struct watch *w) { return w->backend; }
-bool watch_is_limited(const struct watch *w) { return w->limited; }
+int watch_fd(const struct watch *w) {
+    return w->inotify;
+}
+const char *watch_backend(const struct watch *w) {
+    return w->backend;
+}
+bool watch_is_limited(const struct watch *w) {
+    return w->limited;
+}
 
 /* --- events ------------------------------------------------------------------------------ */
 
 static void add_hint(struct watch *w, const char *folder, const char *name, bool written) {
-    if (strncmp(name, "..", 2) == 0) w->all_complete = true; /* Kubernetes: the files are links through ..data */
+    if (strncmp(name, "..", 2) == 0)
+        w->all_complete = true; /* Kubernetes: the files are links through ..data */
     if (w->n_hints == MAX_HINTS) return;
     struct hint *h = &w->hints[w->n_hints];
     int n = snprintf(h->path, sizeof h->path, "%s%s%s", folder, *folder ? "/" : "", name);
@@ -165,7 +177,8 @@ static void arm_folder(struct watch *w, const char *path, int fd) {
     (void)snprintf(magic, sizeof magic, "/proc/self/fd/%d", fd);
     int wd = inotify_add_watch(w->inotify, magic, FOLDER_EVENTS | IN_MASK_ADD);
     if (wd < 0) limit(w, "inotify");
-    if (x->wd >= 0 && x->wd != wd) (void)inotify_rm_watch(w->inotify, x->wd); /* another folder of that name */
+    if (x->wd >= 0 && x->wd != wd)
+        (void)inotify_rm_watch(w->inotify, x->wd); /* another folder of that name */
     x->wd = wd;
     x->seen = true;
 }
@@ -180,8 +193,10 @@ static void arm_parent(struct watch *w) {
 static void disarm_unseen(struct watch *w) {
     size_t kept = 0;
     for (size_t i = 0; i < w->n_folders; i++) {
-        if (w->folders[i].seen) w->folders[kept++] = w->folders[i];
-        else if (w->folders[i].wd >= 0) (void)inotify_rm_watch(w->inotify, w->folders[i].wd);
+        if (w->folders[i].seen)
+            w->folders[kept++] = w->folders[i];
+        else if (w->folders[i].wd >= 0)
+            (void)inotify_rm_watch(w->inotify, w->folders[i].wd);
     }
     w->n_folders = kept;
 }
@@ -191,10 +206,14 @@ static void disarm_unseen(struct watch *w) {
 /* What is not printable ASCII as \xNN: the name goes to logs, terminals and JSON. */
 static void clean_name(const char *from, char to[LINK_PATH]) {
     size_t used = 0;
-    for (; *from && used + 5 < LINK_PATH; from++) {
+    for (; *from; from++) {
         unsigned char c = (unsigned char)*from;
-        if (c >= 0x20 && c < 0x7f) to[used++] = (char)c;
-        else used += (size_t)snprintf(to + used, LINK_PATH - used, "\\x%02x", c);
+        bool printable = c >= 0x20 && c < 0x7f;
+        if (used + (printable ? 1 : 4) >= LINK_PATH) break;
+        if (printable)
+            to[used++] = (char)c;
+        else
+            used += (size_t)snprintf(to + used, LINK_PATH - used, "\\x%02x", c);
     }
     to[used] = 0;
 }
@@ -217,8 +236,10 @@ static void apply_hints(const struct watch *w, const char *folder, const char *n
     model_file_sidecar_name(name, sidecar);
     (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, name), apply_hint(w, path, true, e);
     (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, sidecar), apply_hint(w, path, true, e);
-    if (external) (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, external);
-    else (void)snprintf(path, sizeof path, "%s%s%s.data", folder, slash, name);
+    if (external)
+        (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, external);
+    else
+        (void)snprintf(path, sizeof path, "%s%s%s.data", folder, slash, name);
     apply_hint(w, path, true, e);
     (void)snprintf(path, sizeof path, "%s", folder);
     for (char *end = path + strlen(path); end; *end = 0) {
@@ -240,12 +261,19 @@ static void see_file(struct scan *s, int dirfd, const char *folder, const char *
     if (!st.exists) return;
     s->found++;
     int64_t age = (s->clock_ns - st.newest_mtime_ns) / 1000000;
-    struct file_entry e = {.path = path, .model = model, .number = number, .identity = st.identity,
-                           .age_ms = age > 0 ? (uint64_t)age : 0, .closed_ns = st.closed_ns,
-                           .trouble = st.trouble[0] ? st.trouble : NULL, .passing = st.passing};
+    struct file_entry e = {.path = path,
+                           .model = model,
+                           .number = number,
+                           .identity = st.identity,
+                           .age_ms = age > 0 ? (uint64_t)age : 0,
+                           .closed_ns = st.closed_ns,
+                           .trouble = st.trouble[0] ? st.trouble : NULL,
+                           .passing = st.passing};
     if (!model_file_name_is_valid(model)) {
-        (void)snprintf(bad, sizeof bad, "a model's name is 1 to %d letters, digits, '.', '_' or '-', and starts with none "
-                       "of the dots: rename the file", LINK_MODEL - 1);
+        (void)snprintf(bad, sizeof bad,
+                       "a model's name is 1 to %d letters, digits, '.', '_' or '-', and starts with none "
+                       "of the dots: rename the file",
+                       LINK_MODEL - 1);
         e.model = "";
         e.trouble = bad;
         e.passing = false;
@@ -305,7 +333,9 @@ static void see_name(struct scan *s, int dirfd, const char *folder, const struct
         return;
     }
     int fd = open_below(dirfd, d);
-    if (fd >= 0) (void)read_folder(s, fd, d->d_name, see_version); /* a folder that goes away is found gone next time */
+    if (fd >= 0)
+        (void)read_folder(s, fd, d->d_name,
+                          see_version); /* a folder that goes away is found gone next time */
 }
 
 static int fail(struct scan *s, struct err *e, const char *what, int error) {
@@ -337,8 +367,8 @@ static int scan_root(struct scan *s, struct err *e) {
 int watch_scan(struct watch *w, struct files *f, uint64_t salt, uint64_t now, struct err *e) {
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
-    struct scan s = {.w = w, .f = f, .salt = salt, .now = now,
-                     .clock_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec};
+    struct scan s = {
+        .w = w, .f = f, .salt = salt, .now = now, .clock_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec};
     if (w->inotify >= 0) {
         w->limited = false;
         (void)snprintf(w->backend, sizeof w->backend, "inotify");
@@ -346,7 +376,8 @@ int watch_scan(struct watch *w, struct files *f, uint64_t salt, uint64_t now, st
     for (size_t i = 0; i < w->n_folders; i++) w->folders[i].seen = false;
     int rc = scan_root(&s, e);
     if (rc == 0 && s.found >= FILES_MAX) {
-        (void)snprintf(w->backend, sizeof w->backend, "more than %d models: the rest is not looked at", FILES_MAX);
+        (void)snprintf(w->backend, sizeof w->backend, "more than %d models: the rest is not looked at",
+                       FILES_MAX);
         w->limited = true;
     }
     disarm_unseen(w);

@@ -76,8 +76,21 @@ static bool parse_fd(const char *text, int *fd) {
     return true;
 }
 
-enum { OPT_MODE = 1, OPT_THRESHOLD, OPT_GUARD, OPT_MODEL, OPT_OUTPUT, OPT_REPORT, OPT_SIDECAR, OPT_EXTERNAL,
-       OPT_EXTERNAL_NAME, OPT_SECONDS, OPT_MEMORY, OPT_BYTES, OPT_NAME };
+enum {
+    OPT_MODE = 1,
+    OPT_THRESHOLD,
+    OPT_GUARD,
+    OPT_MODEL,
+    OPT_OUTPUT,
+    OPT_REPORT,
+    OPT_SIDECAR,
+    OPT_EXTERNAL,
+    OPT_EXTERNAL_NAME,
+    OPT_SECONDS,
+    OPT_MEMORY,
+    OPT_BYTES,
+    OPT_NAME
+};
 
 static bool take_option(struct work *w, int option, const char *value) {
     uint64_t n;
@@ -104,20 +117,33 @@ static bool take_option(struct work *w, int option, const char *value) {
 }
 
 static bool parse_arguments(struct work *w, int argc, char **argv) {
-    static const struct option options[] = {
-        {"mode", 1, NULL, OPT_MODE}, {"threshold", 1, NULL, OPT_THRESHOLD}, {"guard", 1, NULL, OPT_GUARD},
-        {"model-fd", 1, NULL, OPT_MODEL}, {"output-fd", 1, NULL, OPT_OUTPUT}, {"report-fd", 1, NULL, OPT_REPORT},
-        {"sidecar-fd", 1, NULL, OPT_SIDECAR}, {"external-fd", 1, NULL, OPT_EXTERNAL},
-        {"external-name", 1, NULL, OPT_EXTERNAL_NAME}, {"seconds", 1, NULL, OPT_SECONDS},
-        {"memory", 1, NULL, OPT_MEMORY}, {"output", 1, NULL, OPT_BYTES}, {"name", 1, NULL, OPT_NAME}, {0}};
+    static const struct option options[] = {{"mode", 1, NULL, OPT_MODE},
+                                            {"threshold", 1, NULL, OPT_THRESHOLD},
+                                            {"guard", 1, NULL, OPT_GUARD},
+                                            {"model-fd", 1, NULL, OPT_MODEL},
+                                            {"output-fd", 1, NULL, OPT_OUTPUT},
+                                            {"report-fd", 1, NULL, OPT_REPORT},
+                                            {"sidecar-fd", 1, NULL, OPT_SIDECAR},
+                                            {"external-fd", 1, NULL, OPT_EXTERNAL},
+                                            {"external-name", 1, NULL, OPT_EXTERNAL_NAME},
+                                            {"seconds", 1, NULL, OPT_SECONDS},
+                                            {"memory", 1, NULL, OPT_MEMORY},
+                                            {"output", 1, NULL, OPT_BYTES},
+                                            {"name", 1, NULL, OPT_NAME},
+                                            {0}};
     int option;
-    *w = (struct work){.model.fd = -1, .sidecar_file.fd = -1, .external.fd = -1, .output = -1, .report_fd = -1,
-                       .label = "model.onnx", .threshold = 3};
+    *w = (struct work){.model.fd = -1,
+                       .sidecar_file.fd = -1,
+                       .external.fd = -1,
+                       .output = -1,
+                       .report_fd = -1,
+                       .label = "model.onnx",
+                       .threshold = 3};
     opterr = 0;
     while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0)
         if (!take_option(w, option, optarg)) return false;
-    return optind == argc && w->model.fd >= 0 && w->output >= 0 && w->report_fd >= 0 && w->seconds && w->memory &&
-           w->max_output && (w->external.fd >= 0) == (w->external_name != NULL);
+    return optind == argc && w->model.fd >= 0 && w->output >= 0 && w->report_fd >= 0 && w->seconds &&
+           w->memory && w->max_output && (w->external.fd >= 0) == (w->external_name != NULL);
 }
 
 /* --- files ----------------------------------------------------------------------------- */
@@ -186,10 +212,13 @@ static int check_sidecar_fits(const struct work *w, struct err *e) {
     uint32_t given = s->n_mean > 1 ? s->n_mean : s->n_std;
     int64_t classes = count_classes(w->graph);
     if (s->n_labels && s->n_labels != classes)
-        return err_set(e, ERR_VALUE, "the .yaml file has %u labels, but the network has %lld classes; give one label for "
-                       "each", s->n_labels, (long long)classes);
+        return err_set(e, ERR_VALUE,
+                       "the .yaml file has %u labels, but the network has %lld classes; give one label for "
+                       "each",
+                       s->n_labels, (long long)classes);
     if (given > 1 && (in->rank != 4 || in->dim[1] != given))
-        return err_set(e, ERR_VALUE, "the .yaml file has mean or std for %u channels, but the network takes %lld", given,
+        return err_set(e, ERR_VALUE,
+                       "the .yaml file has mean or std for %u channels, but the network takes %lld", given,
                        in->rank == 4 ? (long long)in->dim[1] : 0LL);
     return 0;
 }
@@ -216,8 +245,8 @@ static bool find_needed_file(const struct work *w, char name[SPAWN_NAME]) {
 
 static int import(struct work *w, struct err *e) {
     uint64_t start = now_ns();
-    const struct import_options o = {.external = w->external.bytes, .external_bytes = w->external.size,
-                                     .external_name = w->external_name};
+    const struct import_options o = {
+        .external = w->external.bytes, .external_bytes = w->external.size, .external_name = w->external_name};
     if (w->model.size == 0) return err_set(e, ERR_TRUNCATED, "the file is empty");
     if (import_onnx(w->model.bytes, w->model.size, &o, &w->onnx, &w->graph, e) < 0) return -1;
     w->report.import_ns = now_ns() - start;
@@ -226,7 +255,8 @@ static int import(struct work *w, struct err *e) {
 
 static int repair(struct work *w, struct err *e) {
     uint64_t start = now_ns();
-    const struct clp_options o = {.threshold = w->sidecar.has_threshold ? w->sidecar.threshold : w->threshold};
+    const struct clp_options o = {.threshold =
+                                      w->sidecar.has_threshold ? w->sidecar.threshold : w->threshold};
     if (w->guard_off) {
         w->report.threshold = o.threshold;
         w->report.verdict = VERDICT_GUARD_OFF;
@@ -240,14 +270,15 @@ static int repair(struct work *w, struct err *e) {
 /* Room in the output, there for certain: running out later would be a SIGBUS. */
 static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
     if (bytes == 0 || bytes > w->max_output) {
-        (void)err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)", bytes,
-                      (unsigned long long)w->max_output);
+        (void)err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)",
+                      bytes, (unsigned long long)w->max_output);
         return NULL;
     }
     int rc = fallocate(w->output, 0, 0, (off_t)bytes);
     void *p = rc < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, w->output, 0);
     if (p != MAP_FAILED) return p;
-    (void)err_set(e, ERR_LIMIT, "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
+    (void)err_set(e, ERR_LIMIT,
+                  "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
                   strerror(errno));
     return NULL;
 }
@@ -255,8 +286,10 @@ static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
 static int compile(struct work *w, struct err *e) {
     const struct sidecar *s = &w->sidecar;
     const struct plan_options options = {.isa = image_host_isa()};
-    struct plan_metadata meta = {.labels = (const char *const *)s->labels, .n_labels = s->n_labels,
-                                 .preprocess = {.scale = s->scale, .channel_order = s->bgr ? ORDER_BGR : ORDER_RGB}};
+    struct plan_metadata meta = {
+        .labels = (const char *const *)s->labels,
+        .n_labels = s->n_labels,
+        .preprocess = {.scale = s->scale, .channel_order = s->bgr ? ORDER_BGR : ORDER_RGB}};
     memcpy(meta.preprocess.mean, s->mean, sizeof s->mean);
     memcpy(meta.preprocess.std, s->std, sizeof s->std);
     memcpy(meta.source_sha256, w->digests.model, sizeof meta.source_sha256);
@@ -301,8 +334,10 @@ static int write_repaired(struct work *w, struct err *e) {
     struct prune_edit *edits = calloc((size_t)w->clp.n_edits + 1, sizeof *edits);
     if (!edits) return err_set(e, ERR_LIMIT, "out of memory; raise guard.worker.memory");
     for (int32_t i = 0; i < w->clp.n_edits; i++)
-        edits[i] = (struct prune_edit){.conv = w->clp.edits[i].conv, .norm = w->clp.edits[i].norm,
-                                       .channels = w->clp.edits[i].channels, .n = w->clp.edits[i].n};
+        edits[i] = (struct prune_edit){.conv = w->clp.edits[i].conv,
+                                       .norm = w->clp.edits[i].norm,
+                                       .channels = w->clp.edits[i].channels,
+                                       .n = w->clp.edits[i].n};
     memcpy(notes.source_sha256, w->digests.model, sizeof notes.source_sha256);
     return onnx_prune(w->onnx, w->graph, edits, w->clp.n_edits, &notes, write_piece, w, e);
 }
@@ -336,10 +371,14 @@ int worker_main(int argc, char **argv) {
     }
     (void)signal(SIGPIPE, SIG_DFL); /* nobody listens: stop */
     if (measure(&w.model, "the model", &e) < 0 || measure(&w.sidecar_file, "its .yaml file", &e) < 0 ||
-        measure(&w.external, "its data file", &e) < 0 || enter_sandbox(&w, note, &e) < 0 || open_files(&w, &e) < 0)
+        measure(&w.external, "its data file", &e) < 0 || enter_sandbox(&w, note, &e) < 0 ||
+        open_files(&w, &e) < 0)
         end(worker_send_error(w.report_fd, &e));
-    if (worker_send_digests(w.report_fd, &w.digests) < 0 || (note[0] && worker_send_note(w.report_fd, note) < 0)) end(-1);
+    if (worker_send_digests(w.report_fd, &w.digests) < 0 ||
+        (note[0] && worker_send_note(w.report_fd, note) < 0))
+        end(-1);
     if (do_work(&w, &e) == 0) end(worker_send_done(w.report_fd, w.written, &w.report));
-    if (e.code != ERR_TRUNCATED && !w.graph && find_needed_file(&w, needed)) end(worker_send_needs(w.report_fd, needed));
+    if (e.code != ERR_TRUNCATED && !w.graph && find_needed_file(&w, needed))
+        end(worker_send_needs(w.report_fd, needed));
     end(worker_send_error(w.report_fd, &e));
 }

@@ -76,8 +76,10 @@ int worker_send_done(int fd, uint64_t image_bytes, const struct report *r) {
 /* --- the spawner's side -------------------------------------------------------------- */
 
 static int broken(struct err *e, const char *what) {
-    return err_set(e, ERR_INTERNAL, "the import worker broke its protocol (%s); a file that takes over its "
-                   "parser would look like this: do not use it", what);
+    return err_set(e, ERR_INTERNAL,
+                   "the import worker broke its protocol (%s); a file that takes over its "
+                   "parser would look like this: do not use it",
+                   what);
 }
 
 bool worker_wire_name_is_bare(const char *name) {

@@ -35,14 +35,14 @@ struct worker_wire { /* zero it to begin; then read its fields */
     uint8_t *buffer; /* the frame that is coming in */
     size_t used, capacity;
     uint32_t n_notes;
-    bool has_digests, ended;     /* ended: DONE, ERROR or NEEDS has come */
-    enum worker_frame outcome;   /* which of them */
+    bool has_digests, ended;   /* ended: DONE, ERROR or NEEDS has come */
+    enum worker_frame outcome; /* which of them */
     struct spawn_digests digests;
     char notes[SPAWN_NOTES][ERR_TEXT];
-    struct err error;            /* ERROR */
-    char needs[SPAWN_NAME];      /* NEEDS: a bare file name */
-    uint64_t image_bytes;        /* DONE */
-    struct report report;        /* DONE: decoded, counts agree with each other and with the digest */
+    struct err error;       /* ERROR */
+    char needs[SPAWN_NAME]; /* NEEDS: a bare file name */
+    uint64_t image_bytes;   /* DONE */
+    struct report report;   /* DONE: decoded, counts agree with each other and with the digest */
 };
 
 /* Takes the next bytes of the pipe. 0, or -1 with `e` set: the worker broke the

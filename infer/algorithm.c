@@ -17,9 +17,9 @@ static int64_t filter_size(const struct shape *weight) {
     return shape_product(weight, 1, weight->rank);
 }
 
-static const char *const names[ALG_COUNT] = {"default", "reference", "im2col",
-                                           "pointwise", "depthwise", "direct",    "first",
-                                           "channelwise", "winograd 2x2", "winograd 4x4", "reorder"};
+static const char *const names[ALG_COUNT] = {"default",      "reference",    "im2col", "pointwise",
+                                             "depthwise",    "direct",       "first",  "channelwise",
+                                             "winograd 2x2", "winograd 4x4", "reorder"};
 
 const char *algorithm_name(uint32_t algorithm) {
     return algorithm < ALG_COUNT ? names[algorithm] : "unknown";
@@ -97,24 +97,42 @@ size_t algorithm_weight_bytes(uint32_t algorithm, enum op op, const union op_par
     return (size_t)shape_elements(weight) * sizeof(float);
 }
 
-/* The products are rounded once, from double: folding then costs half an ulp per weight. */
+/* Rounded once, from double: folding then costs half an ulp per weight. The inner
+ * loops have a fixed count because GCC vectorises only such at -O2, and restrict
+ * for the same reason: 4 ms instead of 14 for ResNet-18's 11 million. */
+static void scale_row(const float *restrict from, double scale, float *restrict to, int64_t n) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) to[i + j] = (float)(from[i + j] * scale);
+    for (; i < n; i++) to[i] = (float)(from[i] * scale);
+}
+
+static void scale_columns(const float *restrict from, const double *restrict scale, float *restrict to,
+                          int64_t n) {
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int j = 0; j < 8; j++) to[i + j] = (float)(from[i + j] * scale[i + j]);
+    for (; i < n; i++) to[i] = (float)(from[i] * scale[i]);
+}
+
 void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
                            const struct shape *weight, const double *scale, const float *from, void *to) {
     if (op == OP_CONV && is_blocked(algorithm)) {
         conv_blocked_pack(algorithm, weight, scale, from, to);
         return;
     }
-    const size_t bytes = (size_t)shape_elements(weight) * sizeof(float);
+    const int64_t rows = weight->dim[0], columns = shape_product(weight, 1, weight->rank);
+    const bool output_is_last = op == OP_GEMM && !p->gemm.trans_b; /* B [K,N]; else rows are outputs */
+    float *packed = to;
     if (!scale) {
-        memcpy(to, from, bytes);
+        memcpy(to, from, (size_t)shape_elements(weight) * sizeof *packed);
         return;
     }
-    float *packed = to;
-    const bool output_is_last = op == OP_GEMM && !p->gemm.trans_b; /* B [K,N]; else rows are outputs */
-    const int64_t rows = weight->dim[0], columns = shape_product(weight, 1, weight->rank);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < columns; c++)
-            packed[r * columns + c] = (float)(from[r * columns + c] * scale[output_is_last ? c : r]);
+    for (int64_t r = 0; r < rows; r++, from += columns, packed += columns)
+        if (output_is_last)
+            scale_columns(from, scale, packed, columns);
+        else
+            scale_row(from, scale[r], packed, columns);
 }
 
 /* --- for the planner, the validator and people ------------------------------------- */

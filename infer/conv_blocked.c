@@ -4,16 +4,16 @@
 #define LANES LAYOUT_LANES
 /* Input of a band: a quarter of a second-level cache of 1 MiB. Large weights are read from
  * memory once per band, so there the bands are larger. */
-#define BAND_FLOATS       (64 * 1024)
-#define BAND_FLOATS_LARGE (256 * 1024)
-#define LARGE_WEIGHTS     (192 * 1024)
-#define BAND_PIXELS       56 /* a flat band has a multiple of this: four tiles of 14 */
-#define BAND_MAX_FLOATS   (16 * 1024 * 1024)
+#define BAND_FLOATS        (64 * 1024)
+#define BAND_FLOATS_LARGE  (256 * 1024)
+#define LARGE_WEIGHTS      (192 * 1024)
+#define BAND_PIXELS        56 /* a flat band has a multiple of this: four tiles of 14 */
+#define BAND_MAX_FLOATS    (16 * 1024 * 1024)
 #define FIRST_MAX_CHANNELS 8
 /* Transformed tiles of a chunk and their products; see chunk_of. */
-#define CHUNK_FLOATS      (160 * 1024)
-#define CHUNK_MAX_FLOATS  (2 * 1024 * 1024)
-#define CHUNK_TILES       14
+#define CHUNK_FLOATS     (160 * 1024)
+#define CHUNK_MAX_FLOATS (2 * 1024 * 1024)
+#define CHUNK_TILES      14
 
 static int64_t ceil_div(int64_t a, int64_t b) {
     return (a + b - 1) / b;
@@ -59,9 +59,8 @@ static void flat_band(const struct conv *c, struct conv_bands *b, int64_t channe
 
 void conv_bands_of(uint32_t algorithm, const struct conv *c, struct conv_bands *b) {
     const bool channelwise = algorithm == ALG_CONV_CHANNELWISE;
-    *b = (struct conv_bands){.plane = algorithm == ALG_CONV_FIRST ? 1 : LANES,
-                             .out_rows = c->out[1],
-                             .out_width = c->out[2]};
+    *b = (struct conv_bands){
+        .plane = algorithm == ALG_CONV_FIRST ? 1 : LANES, .out_rows = c->out[1], .out_width = c->out[2]};
     b->group_planes = algorithm == ALG_CONV_FIRST ? c->channels
                       : channelwise               ? 1
                                                   : layout_blocks(c->group_channels);
@@ -94,7 +93,8 @@ static bool bands_fit(uint32_t algorithm, const struct conv *c) {
 
 /* --- Winograd --------------------------------------------------------------------------------- */
 
-/* A step between points that is a multiple of 4096 bytes would put all points of a tile into one set of lines. */
+/* A step between points that is a multiple of 4096 bytes would put all points of a tile into one set of
+ * lines. */
 static int64_t step_of(int64_t blocks, int64_t tiles) {
     const int64_t vectors = blocks * tiles;
     return (vectors % 2 ? vectors : vectors + 1) * LANES;

@@ -67,12 +67,8 @@ static void pack_direct(const struct source *s, int64_t block, float *to) {
 #define NA (2 * A2 * (A2 - B2)) /* of +-5/8 */
 #define NB (2 * B2 * (B2 - A2)) /* of +-3/2 */
 static const double transform_4[6][3] = {
-    {1 / (A2 * B2), 0, 0},
-    {1 / NA, 0.625 / NA, A2 / NA},
-    {1 / NA, -0.625 / NA, A2 / NA},
-    {1 / NB, 1.5 / NB, B2 / NB},
-    {1 / NB, -1.5 / NB, B2 / NB},
-    {0, 0, 1},
+    {1 / (A2 * B2), 0, 0},       {1 / NA, 0.625 / NA, A2 / NA}, {1 / NA, -0.625 / NA, A2 / NA},
+    {1 / NB, 1.5 / NB, B2 / NB}, {1 / NB, -1.5 / NB, B2 / NB},  {0, 0, 1},
 };
 /* Points 0, 1, -1 and infinity. */
 static const double transform_2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
@@ -103,8 +99,8 @@ static void pack_winograd(const struct source *s, uint32_t algorithm, float *to)
 }
 
 /* Groups are whole blocks, so filters of all groups lie one behind the other. */
-void conv_blocked_pack(uint32_t algorithm, const struct shape *weight,
-                       const double *scale, const float *from, float *to) {
+void conv_blocked_pack(uint32_t algorithm, const struct shape *weight, const double *scale, const float *from,
+                       float *to) {
     const struct source s = {from, scale, weight->dim[0], weight->dim[1],
                              shape_product(weight, 2, weight->rank)};
     if (is_winograd(algorithm))

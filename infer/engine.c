@@ -109,9 +109,10 @@ int engine_reserve(struct engine *en, const struct image *img, uint32_t items, s
     if (items == 0 || __builtin_mul_overflow((size_t)image_header(img)->slab_bytes, (size_t)items, &arena))
         return err_set(e, ERR_LIMIT, "batches of %u items are not possible", items);
     const uint8_t *before = en->arena.at;
-    if (room_grow(en, items, e) || block_grow(&en->arena, arena, "arena", e)) return -1;
+    if (block_grow(&en->arena, arena, "arena", e)) return -1;
     if (en->arena.at != before) en->n_items = 0; /* the outputs went with the old one */
-    return block_grow(&en->scratch, image_scratch_bytes(img), "scratch memory", e);
+    if (block_grow(&en->scratch, image_scratch_bytes(img), "scratch memory", e)) return -1;
+    return room_grow(en, items, e);
 }
 
 void engine_free(struct engine *en) {

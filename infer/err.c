@@ -5,11 +5,29 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Bytes of the printable UTF-8 character at `s`; 0: it is none (RFC 3629, no C0 or C1 controls).
+ * The terminating NUL ends a sequence that was cut. */
+static int character(const unsigned char *s) {
+    if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7f;
+    if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
+    const int n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    for (int i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if (s[0] == 0xc2 && s[1] < 0xa0) return 0;                                    /* C1 controls */
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) return 0; /* longer than need be */
+    if ((s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0; /* surrogates, past the end */
+    return n;
+}
+
 /* Names in messages come from files that anyone may have written: escape
- * sequences must not reach a terminal or a log. UTF-8 passes. */
+ * sequences must not reach a terminal or a log, nor half a character JSON. */
 static void clean(char *s) {
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
+    while (*s) {
+        const int n = character((const unsigned char *)s);
+        if (n == 0) *s = '?';
+        s += n ? n : 1;
+    }
 }
 
 int err_set(struct err *e, enum err_code code, const char *fmt, ...) {

@@ -45,8 +45,8 @@ enum image_place {
 };
 /* Several tensors may be names of one range of the slab: a reshape has no step,
  * and the inputs of a concatenation are computed where they belong in its
- * output. The concat kernel skips an input that lies in its slice already; no
- * other step's output overlaps one of its inputs. */
+ * output. The concat kernel skips an input that lies in its slice already. What
+ * a step writes (of a concatenation: the other slices) overlaps none of its inputs. */
 
 enum image_layout { /* layout.h has the rules */
     LAYOUT_PLAIN,   /* row-major */

@@ -202,7 +202,8 @@ static int check_tensor(const struct image_view *v, const struct image_tensor *t
                        constant ? "constants" : "slab", (unsigned long long)room);
     /* What a constant has to occupy depends on the step that reads it; see there. */
     if (!constant && t->bytes != layout_bytes(t->layout, &t->shape))
-        return err_set(e, ERR_FORMAT, "%llu bytes are not those of its shape and layout", (unsigned long long)t->bytes);
+        return err_set(e, ERR_FORMAT, "%llu bytes are not those of its shape and layout",
+                       (unsigned long long)t->bytes);
     /* In the slab, plain tensors may be slices of a concatenation, at any float; blocks are whole. */
     if (t->offset % (t->place == PLACE_ARENA && t->layout == LAYOUT_PLAIN ? sizeof(float) : IMAGE_ALIGN) != 0)
         return err_set(e, ERR_FORMAT, "offset %llu is not aligned", (unsigned long long)t->offset);

@@ -155,35 +155,39 @@ static bool overlap(const struct image_tensor *a, const struct image_tensor *b) 
     return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
 }
 
+/* What a step writes: its output, but of a concatenation only the slices whose inputs
+ * were not computed there already. The others may even be copied from. */
+static bool writes_into(const struct step_check *c, const struct image_tensor *t) {
+    if (!overlap(t, c->out)) return false;
+    if (c->s->op != OP_CONCAT || shape_product(&c->out->shape, 0, c->s->params.axis.axis) != 1) return true;
+    uint64_t slice = c->out->offset;
+    for (uint32_t i = 0; i < c->s->n_inputs; slice += c->in[i++]->bytes) {
+        const bool in_place = c->in[i]->place == PLACE_ARENA && c->in[i]->offset == slice;
+        if (!in_place && t->offset < slice + c->in[i]->bytes && slice < t->offset + t->bytes) return true;
+    }
+    return false;
+}
+
 /* Kernels take their operands as not overlapping (`restrict`). An image that
  * breaks this could only get wrong numbers out of it, but has no business to. */
 static int check_operand(const struct step_check *c, const struct written *w, const struct image_tensor *t,
-                         const char *what, uint32_t slot, bool in_slice, struct err *e) {
+                         const char *what, uint32_t slot, struct err *e) {
     if (t->place == PLACE_CONSTANT) return 0;
     if (t->place == PLACE_ARENA && !is_written(w, t->offset, t->offset + t->bytes))
         return err_set(e, ERR_FORMAT, "%s %u is read before it is computed", what, slot);
-    if (overlap(t, c->out) && !in_slice)
-        return err_set(e, ERR_FORMAT, "%s %u overlaps its output", what, slot);
+    if (writes_into(c, t)) return err_set(e, ERR_FORMAT, "%s %u overlaps its output", what, slot);
     return 0;
 }
 
-/* Concatenations along the outermost axis that is not 1 put each input into a
- * slice of the output, and one that was computed there already may stay. */
 static int check_flow(const struct step_check *c, struct written *w, struct err *e) {
-    const bool sliced =
-        c->s->op == OP_CONCAT && shape_product(&c->out->shape, 0, c->s->params.axis.axis) == 1;
-    uint64_t slice = c->out->offset;
-    for (uint32_t i = 0; i < c->s->n_inputs; i++) {
-        const struct image_tensor *t = c->in[i];
-        if (!t) continue;
-        const bool in_slice = sliced && t->place == PLACE_ARENA && t->offset == slice;
-        if (check_bytes(c, t, i, e) || check_operand(c, w, t, "input", i, in_slice, e)) return -1;
-        slice += t->bytes;
-    }
+    for (uint32_t i = 0; i < c->s->n_inputs; i++)
+        if (c->in[i] && check_bytes(c, c->in[i], i, e)) return -1;
+    for (uint32_t i = 0; i < c->s->n_inputs; i++)
+        if (c->in[i] && check_operand(c, w, c->in[i], "input", i, e)) return -1;
     if (c->residual) {
         if (c->residual->bytes != c->out->bytes)
             return err_set(e, ERR_FORMAT, "its residual has other bytes than its output");
-        if (check_operand(c, w, c->residual, "residual", 0, false, e)) return -1;
+        if (check_operand(c, w, c->residual, "residual", 0, e)) return -1;
     }
     add_written(w, c->out->offset, c->out->offset + c->out->bytes);
     return 0;

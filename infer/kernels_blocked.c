@@ -49,7 +49,7 @@ void kernel_reorder(const struct kernel_call *c) {
 
 /* --- pools ------------------------------------------------------------------------------------ */
 
-struct window { /* the taps of one output pixel that lie on the plane */
+struct window {                  /* the taps of one output pixel that lie on the plane */
     int64_t y, x, rows, columns; /* first, and how many */
     float divisor;
 };
@@ -63,33 +63,40 @@ static void taps_inside(const struct conv *c, int a, int64_t start, int64_t *fir
 }
 
 /* What a mean divides by along an axis: see kernels_pool.c. */
-static int64_t taps_counted(const struct op_window *w, const struct conv *c, int a, int64_t start, int64_t inside) {
+static int64_t taps_counted(const struct op_window *w, const struct conv *c, int a, int64_t start,
+                            int64_t inside) {
     if (!w->count_include_pad) return inside;
     const int64_t room = c->in[a] + w->pad_end[a] - start, d = c->dilation[a];
     const int64_t end = room <= 0 ? 0 : (room + d - 1) / d;
     return end < c->kernel[a] ? end : c->kernel[a];
 }
 
-SIMD_INLINE void max_window(const struct conv *c, const struct window *w, const float *plane, simd_f *sum) {
-    *sum = (simd_f){0} - INFINITY;
+SIMD_INLINE void max_window(const struct conv *c, const struct window *w, const float *plane, float *out) {
+    float most[LANES];
+    SIMD_EACH(j) most[j] = -INFINITY;
     for (int64_t i = 0; i < w->rows; i++)
-        for (int64_t j = 0; j < w->columns; j++)
-            simd_max(sum, plane + ((w->y + i * c->dilation[1]) * c->in[2] + w->x + j * c->dilation[2]) * LANES);
+        for (int64_t j = 0; j < w->columns; j++) {
+            const float *x =
+                plane + ((w->y + i * c->dilation[1]) * c->in[2] + w->x + j * c->dilation[2]) * LANES;
+            SIMD_EACH(l) most[l] = x[l] > most[l] ? x[l] : most[l]; /* passes a NaN over */
+        }
+    memcpy(out, most, sizeof most);
 }
 
-SIMD_INLINE void mean_window(const struct conv *c, const struct window *w, const float *plane, simd_f *sum) {
-    *sum = (simd_f){0};
+SIMD_INLINE void mean_window(const struct conv *c, const struct window *w, const float *plane, float *out) {
+    simd_f sum = {0};
     for (int64_t i = 0; i < w->rows; i++)
         for (int64_t j = 0; j < w->columns; j++)
-            *sum += *(const simd_f_at *)(plane + ((w->y + i * c->dilation[1]) * c->in[2] + w->x +
-                                                  j * c->dilation[2]) * LANES);
-    *sum /= w->divisor;
+            sum += *(const simd_f_at *)(plane +
+                                        ((w->y + i * c->dilation[1]) * c->in[2] + w->x + j * c->dilation[2]) *
+                                            LANES);
+    sum /= w->divisor;
+    *(simd_f_at *)out = sum;
 }
 
-SIMD_CLONES static void pool_block(bool mean, const struct op_window *p, const struct conv *c, const float *plane,
-                                   float *out) {
+SIMD_CLONES static void pool_block(bool mean, const struct op_window *p, const struct conv *c,
+                                   const float *plane, float *out) {
     struct window w;
-    simd_f sum;
     for (int64_t oy = 0; oy < c->out[1]; oy++) {
         const int64_t y = oy * c->stride[1] - c->pad[1];
         taps_inside(c, 1, y, &w.y, &w.rows);
@@ -99,10 +106,9 @@ SIMD_CLONES static void pool_block(bool mean, const struct op_window *p, const s
             taps_inside(c, 2, x, &w.x, &w.columns);
             w.divisor = (float)(high * taps_counted(p, c, 2, x, w.columns));
             if (mean)
-                mean_window(c, &w, plane, &sum);
+                mean_window(c, &w, plane, out);
             else
-                max_window(c, &w, plane, &sum);
-            *(simd_f_at *)out = sum;
+                max_window(c, &w, plane, out);
         }
     }
 }
@@ -113,7 +119,8 @@ void kernel_blocked_pool(const struct kernel_call *call, bool mean) {
     const int64_t blocks = c.images * layout_blocks(c.channels);
     for (uint32_t i = 0; i < call->n_items; i++)
         for (int64_t b = 0; b < blocks; b++)
-            pool_block(mean, &call->step->params.window, &c, view_item(&call->in[0], i) + b * c.in_plane * LANES,
+            pool_block(mean, &call->step->params.window, &c,
+                       view_item(&call->in[0], i) + b * c.in_plane * LANES,
                        view_item(&call->out, i) + b * c.out_plane * LANES);
 }
 
@@ -140,10 +147,10 @@ void kernel_blocked_mean(const struct kernel_call *c) {
 /* --- elementwise ------------------------------------------------------------------------------- */
 
 /* out[p] = bounded(x[p] * scale + shift), channel by channel. */
-SIMD_CLONES static void scale_block(const float *x, float *out, int64_t plane, const float *scale, const float *shift,
-                                    const struct bounds *b) {
+SIMD_CLONES static void scale_block(const float *x, float *out, int64_t plane, const float *scale,
+                                    const float *shift, const struct bounds *b) {
     for (int64_t p = 0; p < plane * LANES; p += LANES)
-        for (int j = 0; j < LANES; j++) out[p + j] = simd_clip(x[p + j] * scale[j] + shift[j], b->lo, b->hi);
+        SIMD_EACH(j) out[p + j] = simd_clip(x[p + j] * scale[j] + shift[j], b->lo, b->hi);
 }
 
 static void load_lanes(const float *from, int64_t left, float lanes[LANES]) {
@@ -161,8 +168,8 @@ void kernel_blocked_batch_norm(const struct kernel_call *c) {
             const int64_t channel = b % blocks * LANES, left = s->dim[1] - channel;
             load_lanes(view_item(&c->in[1], i) + channel, left, scale);
             load_lanes(view_item(&c->in[2], i) + channel, left, shift);
-            scale_block(view_item(&c->in[0], i) + b * plane * LANES, view_item(&c->out, i) + b * plane * LANES,
-                        plane, scale, shift, &bounds);
+            scale_block(view_item(&c->in[0], i) + b * plane * LANES,
+                        view_item(&c->out, i) + b * plane * LANES, plane, scale, shift, &bounds);
         }
 }
 
@@ -176,7 +183,8 @@ void kernel_blocked_per_channel(const struct kernel_call *c, bool product) {
     for (uint32_t i = 0; i < c->n_items; i++)
         for (int64_t b = 0; b < blocks; b++) {
             const float *number = view_item(&c->in[1 - wide], i) + b * LANES;
-            scale_block(view_item(&c->in[wide], i) + b * plane * LANES, view_item(&c->out, i) + b * plane * LANES,
-                        plane, product ? number : one, product ? zero : number, &bounds);
+            scale_block(view_item(&c->in[wide], i) + b * plane * LANES,
+                        view_item(&c->out, i) + b * plane * LANES, plane, product ? number : one,
+                        product ? zero : number, &bounds);
         }
 }

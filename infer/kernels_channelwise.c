@@ -111,7 +111,8 @@ static void run_block(const struct depthwise *d, uint32_t item, int64_t image, i
     const struct conv *c = &d->c;
     const struct view *bias = kernel_input(d->call, 2);
     const struct bounds b = bounds_of(d->call->step);
-    const int64_t index = image * layout_blocks(c->channels) + block, left = c->channels - block * LAYOUT_LANES;
+    const int64_t index = image * layout_blocks(c->channels) + block,
+                  left = c->channels - block * LAYOUT_LANES;
     const int64_t at = index * c->out_plane * LAYOUT_LANES;
     const float *x = view_item(&d->call->in[0], item) + index * c->in_plane * LAYOUT_LANES;
     float lanes[LAYOUT_LANES] = {0};

@@ -3,9 +3,10 @@
 #include "infer/kernels_level_body.h"
 
 /* `pixels` outputs; `width` and `stride` are constants where they are not 0. */
-LEVEL_INLINE void LEVEL(strip)(const struct channelwise *r, const int pixels, const int width, const int stride,
-                               int64_t at, int64_t lane) {
-    const int64_t taps = width ? width : r->width, s = stride ? stride : r->stride, d = stride ? 1 : r->dilation;
+LEVEL_INLINE void LEVEL(strip)(const struct channelwise *r, const int pixels, const int width,
+                               const int stride, int64_t at, int64_t lane) {
+    const int64_t taps = width ? width : r->width, s = stride ? stride : r->stride,
+                  d = stride ? 1 : r->dilation;
     VEC sums[CHANNELWISE_PIXELS];
 #pragma GCC unroll 8
     for (int p = 0; p < pixels; p++) sums[p] = *(const AT *)(r->bias + lane);
@@ -16,7 +17,8 @@ LEVEL_INLINE void LEVEL(strip)(const struct channelwise *r, const int pixels, co
         for (int64_t kx = 0; kx < taps; kx++)
 #pragma GCC unroll 8
             for (int p = 0; p < pixels; p++)
-                sums[p] += *(const AT *)(x + (p * s + kx * d) * LAYOUT_LANES) * *(const AT *)(w + kx * LAYOUT_LANES);
+                sums[p] +=
+                    *(const AT *)(x + (p * s + kx * d) * LAYOUT_LANES) * *(const AT *)(w + kx * LAYOUT_LANES);
     }
 #pragma GCC unroll 8
     for (int p = 0; p < pixels; p++) {

@@ -25,7 +25,7 @@ struct direct { /* one call */
     struct tile_limits limits;
     struct tile_leg legs[2]; /* whole blocks of channels; a last one that is not full */
     int n_legs;
-    int64_t s; /* floats from pixel to pixel along a row */
+    int64_t s;                                   /* floats from pixel to pixel along a row */
     int64_t in_planes, out_blocks, group_blocks; /* of one image; of one image; of one group */
 };
 
@@ -86,7 +86,8 @@ static void copy_band(const struct direct *d, const float *x, const struct band 
 static struct band start_band(struct direct *d, const float *x, int64_t first, int64_t rows) {
     const struct conv *c = &d->c;
     const int64_t lanes = d->bands.plane;
-    struct band b = {.row_step = c->in[2] * lanes, .plane_step = c->in_plane * lanes, .first = first, .rows = rows};
+    struct band b = {
+        .row_step = c->in[2] * lanes, .plane_step = c->in_plane * lanes, .first = first, .rows = rows};
     if (d->bands.copied) {
         b.row_step = d->bands.in_width * lanes;
         b.plane_step = d->bands.in_rows * b.row_step;
@@ -115,8 +116,8 @@ static void run_row(const struct direct *d, struct tile *t, int blocks, const fl
 }
 
 /* Blocks [block, block + blocks) of filters, counted over all groups, of one band. */
-static void run_blocks(const struct direct *d, const struct band *b, uint32_t item, int64_t image, int64_t block,
-                       int blocks) {
+static void run_blocks(const struct direct *d, const struct band *b, uint32_t item, int64_t image,
+                       int64_t block, int blocks) {
     const struct conv *c = &d->c;
     const struct view *bias = kernel_input(d->call, 2);
     const int64_t w_step = c->depth * LANES, step = c->out_plane * LANES;
@@ -141,8 +142,8 @@ static void run_blocks(const struct direct *d, const struct band *b, uint32_t it
         return;
     }
     for (int64_t y = 0; y < b->rows; y++)
-        run_row(d, &t, blocks, b->x + y * c->stride[1] * b->row_step, (b->first + y) * c->out[2], 0, c->out[2],
-                residual, out);
+        run_row(d, &t, blocks, b->x + y * c->stride[1] * b->row_step, (b->first + y) * c->out[2], 0,
+                c->out[2], residual, out);
 }
 
 static void run_group(struct direct *d, uint32_t item, int64_t image, int64_t group) {

@@ -51,7 +51,7 @@ SIMD_INLINE void operate_runs(enum operation o, const float *a, const float *b, 
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = operate(o, a[i + j], b[i + j], bd);
+        SIMD_EACH(j) strip[j] = operate(o, a[i + j], b[i + j], bd);
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = operate(o, a[i], b[i], bd);
@@ -62,7 +62,7 @@ SIMD_INLINE void operate_one(enum operation o, const float *a, float b, float *o
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = operate(o, a[i + j], b, bd);
+        SIMD_EACH(j) strip[j] = operate(o, a[i + j], b, bd);
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = operate(o, a[i], b, bd);
@@ -155,7 +155,7 @@ SIMD_CLONES static void scale_shift(const float *x, float *out, int64_t n, float
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = simd_clip(x[i + j] * scale + shift, bd->lo, bd->hi);
+        SIMD_EACH(j) strip[j] = simd_clip(x[i + j] * scale + shift, bd->lo, bd->hi);
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = simd_clip(x[i] * scale + shift, bd->lo, bd->hi);

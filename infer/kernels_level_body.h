@@ -8,7 +8,7 @@
 #undef AT
 #undef LEVEL_INLINE
 #define LEVEL_LANES (LEVEL_BYTES / 4)
-#define PARTS (LAYOUT_LANES / LEVEL_LANES) /* vectors of one block */
+#define PARTS       (LAYOUT_LANES / LEVEL_LANES) /* vectors of one block */
 
 typedef float LEVEL(vec) __attribute__((vector_size(LEVEL_BYTES)));
 typedef int LEVEL(mask) __attribute__((vector_size(LEVEL_BYTES)));

@@ -37,7 +37,7 @@ SIMD_INLINE void join_row(enum kind k, float *line, const float *row, int64_t n)
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = join(k, line[i + j], row[i + j]);
+        SIMD_EACH(j) strip[j] = join(k, line[i + j], row[i + j]);
         memcpy(line + i, strip, sizeof strip);
     }
     for (; i < n; i++) line[i] = join(k, line[i], row[i]);
@@ -73,11 +73,9 @@ SIMD_INLINE void load_taps(const float *from, int64_t stride, float *to) {
     if (stride == 1) {
         memcpy(to, from, SIMD_LANES * sizeof *to);
     } else if (stride == 2) {
-        const simd_f a = *(const simd_f_at *)from, b = *(const simd_f_at *)(from + SIMD_LANES);
-        *(simd_f_at *)to =
-            __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        simd_evens(from, to);
     } else {
-        for (int j = 0; j < SIMD_LANES; j++) to[j] = from[j * stride];
+        SIMD_EACH(j) to[j] = from[j * stride];
     }
 }
 
@@ -91,7 +89,7 @@ SIMD_INLINE void reduce_columns(enum kind k, const struct conv *c, const float *
         load_taps(line + i * s, s, sum);
         for (int64_t kx = 1; kx < c->kernel[2]; kx++) {
             load_taps(line + i * s + kx * c->dilation[2], s, taps);
-            for (int j = 0; j < SIMD_LANES; j++) sum[j] = join(k, sum[j], taps[j]);
+            SIMD_EACH(j) sum[j] = join(k, sum[j], taps[j]);
         }
         memcpy(out + i, sum, (size_t)(n - i < SIMD_LANES ? n - i : SIMD_LANES) * sizeof *out);
     }
@@ -159,8 +157,7 @@ static int64_t taps_counted(const struct pool *p, int a, int64_t start) {
 
 SIMD_CLONES static void divide(float *out, int64_t n, float by) {
     int64_t i = 0;
-    for (; i + SIMD_LANES <= n; i += SIMD_LANES)
-        for (int j = 0; j < SIMD_LANES; j++) out[i + j] /= by;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES) SIMD_EACH(j) out[i + j] /= by;
     for (; i < n; i++) out[i] /= by;
 }
 

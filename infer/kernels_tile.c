@@ -10,8 +10,8 @@
 
 enum { TILE_STEPS = 5 };
 
-#define LIST_3(F, b, s)  F(b, 1, s) F(b, 2, s) F(b, 3, s)
-#define LIST_6(F, b, s)  LIST_3(F, b, s) F(b, 4, s) F(b, 5, s) F(b, 6, s)
+#define LIST_3(F, b, s) F(b, 1, s) F(b, 2, s) F(b, 3, s)
+#define LIST_6(F, b, s) LIST_3(F, b, s) F(b, 4, s) F(b, 5, s) F(b, 6, s)
 #define LIST_14(F, b, s)                                                                                     \
     LIST_6(F, b, s)                                                                                          \
     F(b, 7, s) F(b, 8, s) F(b, 9, s) F(b, 10, s) F(b, 11, s) F(b, 12, s) F(b, 13, s) F(b, 14, s)
@@ -21,13 +21,13 @@ enum { TILE_STEPS = 5 };
 #define LEVEL_BYTES 16
 #define TILE_BLOCKS 1
 #if defined(__aarch64__)
-#define TILE_PIXELS   6
-#define TILE_LIST     LIST_6
-#define BASE_PIXELS   6
+#define TILE_PIXELS 6
+#define TILE_LIST   LIST_6
+#define BASE_PIXELS 6
 #else
-#define TILE_PIXELS   3
-#define TILE_LIST     LIST_3
-#define BASE_PIXELS   3
+#define TILE_PIXELS 3
+#define TILE_LIST   LIST_3
+#define BASE_PIXELS 3
 #endif
 #include "infer/kernels_tile_body.h"
 #undef LEVEL

@@ -29,11 +29,11 @@ struct tile {
     const struct tile_leg *legs;
     int n_legs;
     const float *w;
-    int64_t w_step;         /* floats from one block's weights to the next one's */
-    const float *bias;      /* 16 per block; or NULL */
-    const float *residual;  /* where out lies in its own tensor; or NULL; may be out */
-    float *out;             /* pixels 16 floats apart */
-    int64_t out_step;       /* floats from block to block, of the residual too */
+    int64_t w_step;        /* floats from one block's weights to the next one's */
+    const float *bias;     /* 16 per block; or NULL */
+    const float *residual; /* where out lies in its own tensor; or NULL; may be out */
+    float *out;            /* pixels 16 floats apart */
+    int64_t out_step;      /* floats from block to block, of the residual too */
     bool bounded;
     float lo, hi;
 };

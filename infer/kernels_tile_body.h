@@ -2,7 +2,8 @@
  * this once per level, with TILE_BLOCKS and TILE_PIXELS, what its registers hold. */
 #include "infer/kernels_level_body.h"
 
-/* Every loop over blocks, parts and pixels has constant bounds once this is inlined, so sums are registers. */
+/* Every loop over blocks, parts and pixels has constant bounds once this is inlined, so sums are registers.
+ */
 LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int pixels, const int s,
                              VEC sums[TILE_BLOCKS * PARTS][TILE_PIXELS]) {
     const float *w = t->w;
@@ -43,8 +44,7 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
         const int64_t at = v / PARTS * t->out_step + v % PARTS * LEVEL_LANES;
         if (t->residual)
 #pragma GCC unroll 14
-            for (int p = 0; p < pixels; p++)
-                sums[v][p] += *(const AT *)(t->residual + at + p * LAYOUT_LANES);
+            for (int p = 0; p < pixels; p++) sums[v][p] += *(const AT *)(t->residual + at + p * LAYOUT_LANES);
         if (t->bounded)
 #pragma GCC unroll 14
             for (int p = 0; p < pixels; p++) LEVEL(clip)(&sums[v][p], t->lo, t->hi);
@@ -54,11 +54,11 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
 }
 
 #define TILE(b, p, s)                                                                                        \
-    LEVEL_TARGET static void LEVEL(tile_##b##_##p##_##s)(const struct tile *t) {                                    \
+    LEVEL_TARGET static void LEVEL(tile_##b##_##p##_##s)(const struct tile *t) {                             \
         LEVEL(run)(t, b, p, s);                                                                              \
     }
 #define TILES_OF(b, s) TILE_LIST(TILE, b, s)
-#define NAME(b, p, s) LEVEL(tile_##b##_##p##_##s),
+#define NAME(b, p, s)  LEVEL(tile_##b##_##p##_##s),
 #define NAMES_OF(b, s)                                                                                       \
     { TILE_LIST(NAME, b, s) }
 
@@ -72,10 +72,11 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
     { NAMES_OF(1, s) }
 #endif
 
-ALL_TILES(1) ALL_TILES(2) ALL_TILES(4) ALL_TILES(16) ALL_TILES(32)
+ALL_TILES(1)
+ALL_TILES(2) ALL_TILES(4) ALL_TILES(16) ALL_TILES(32)
 
-static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4),
-                                                                            ALL_NAMES(16), ALL_NAMES(32)};
+    static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {
+        ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32)};
 
 #undef TILE
 #undef TILES_OF

@@ -22,7 +22,7 @@ struct winograd_out { /* one tile of one block */
     const float *bias;
     const float *residual; /* or NULL; may be out */
     float *out;
-    int64_t row; /* floats from row to row */
+    int64_t row;           /* floats from row to row */
     int64_t rows, columns; /* that exist */
     bool bounded;
     float lo, hi;
@@ -110,7 +110,8 @@ static void patch_load(const struct conv *c, const float *plane, int64_t y, int6
 static void transform_tile(const struct winograd *g, const struct place *p, float *to) {
     const struct conv *c = &g->c;
     const int64_t n = g->w.m + 2, y = p->y - c->pad[1], x = p->x - c->pad[2], step = g->w.in_step;
-    const float *plane = view_item(&g->call->in[0], p->item) + p->image * g->w.in_blocks * c->in_plane * LANES;
+    const float *plane =
+        view_item(&g->call->in[0], p->item) + p->image * g->w.in_blocks * c->in_plane * LANES;
     const bool inside = y >= 0 && x >= 0 && y + n <= c->in[1] && x + n <= c->in[2];
     float patch[6 * 6 * LANES] __attribute__((aligned(64)));
     for (int64_t k = 0; k < g->w.in_blocks; k++, plane += c->in_plane * LANES, to += g->w.chunk * LANES) {
@@ -130,7 +131,9 @@ static void multiply(const struct winograd *g, int64_t point, int64_t tiles) {
     const int64_t w_step = c->channels * LANES, most = g->limits.pixels, n = (tiles + most - 1) / most;
     const struct tile_leg legs[2] = {{.n = {full, 1, 1}, .step = {plane}, .run = LANES},
                                      {.at = full * plane, .n = {1, 1, 1}, .run = rest}};
-    struct tile t = {.legs = full ? legs : legs + 1, .n_legs = (full > 0) + (rest > 0), .w_step = w_step,
+    struct tile t = {.legs = full ? legs : legs + 1,
+                     .n_legs = (full > 0) + (rest > 0),
+                     .w_step = w_step,
                      .out_step = plane};
     const float *x = g->tiles + point * g->w.in_step;
     float *out = g->products + point * g->w.out_step;
@@ -167,7 +170,8 @@ static void transform_back(const struct winograd *g, const struct place *p, cons
     for (int64_t k = 0; k < g->w.out_blocks; k++, at += plane, from += g->w.chunk * LANES) {
         const int64_t left = c->filters - k * LANES;
         float lanes[LANES] = {0};
-        if (numbers) memcpy(lanes, numbers + k * LANES, (size_t)(left < LANES ? left : LANES) * sizeof *lanes);
+        if (numbers)
+            memcpy(lanes, numbers + k * LANES, (size_t)(left < LANES ? left : LANES) * sizeof *lanes);
         o.bias = lanes;
         o.out = out + at;
         o.residual = residual ? residual + at : NULL;

@@ -5,11 +5,11 @@
  *   Concat of what lies in a row already (DenseNet: each block's layer reads a
  *                          prefix of the block's last concatenation): a view
  *
- * A tensor of another's storage has that tensor and a shift in bytes; storages
- * nest at most as deep as concatenations do, and plan_storage follows them. */
+ * A tensor in another's storage has that tensor and a shift in bytes. What is
+ * referred to is always the outermost storage of that moment, so chains of them
+ * stay short however long those of reshapes are. */
 #include "infer/plan_internal.h"
-
-#include <stdlib.h>
+#include "infer/sort.h"
 
 /* --- reshapes and identities -------------------------------------------------------------- */
 
@@ -26,7 +26,7 @@ static void alias_unary(struct plan *p, struct plan_step *s) {
     if (input)
         p->tensors[s->output].same_as = s->inputs[0];
     else
-        p->tensors[s->output].storage = s->inputs[0];
+        p->tensors[s->output].storage = plan_storage(p, s->inputs[0], &p->tensors[s->output].shift);
     s->gone = true;
 }
 
@@ -78,8 +78,10 @@ static bool alias_row(struct plan *p, const struct plan_step *s) {
     return true;
 }
 
-/* Puts `tensor` to `shift` in the storage of `output`; false where it cannot lie there. */
+/* Puts `tensor` to `shift` in the storage of `output`; false where it cannot lie
+ * there: one that lies in another slice or storage already is copied. */
 static bool put_in_slice(struct plan *p, int32_t tensor, int32_t output, uint64_t shift) {
+    if (!is_in_arena(p, tensor)) return false;
     uint64_t own_shift, base;
     const int32_t own = plan_storage(p, tensor, &own_shift), target = plan_storage(p, output, &base);
     if (own == target) return own_shift == base + shift;
@@ -90,27 +92,16 @@ static bool put_in_slice(struct plan *p, int32_t tensor, int32_t output, uint64_
     return true;
 }
 
-/* One storage cannot lie in two slices, so what comes twice is copied each time:
- * if one lay there already, the kernel would have to copy within its output. */
-static bool comes_twice(const struct plan *p, const struct plan_step *s, int32_t slot) {
-    uint64_t shift;
-    const int32_t mine = plan_storage(p, s->inputs[slot], &shift);
-    for (int32_t i = 0; i < s->n_inputs; i++)
-        if (i != slot && plan_storage(p, s->inputs[i], &shift) == mine) return true;
-    return false;
-}
-
 static void alias_concat(struct plan *p, struct plan_step *s) {
     if (!is_sliced(p, s)) return;
     if (alias_row(p, s)) {
         s->gone = true;
         return;
     }
-    bool may[OP_MAX_INPUTS], all = true;
-    for (int32_t i = 0; i < s->n_inputs; i++) may[i] = is_in_arena(p, s->inputs[i]) && !comes_twice(p, s, i);
     uint64_t shift = 0;
+    bool all = true;
     for (int32_t i = 0; i < s->n_inputs; i++) {
-        all &= may[i] && put_in_slice(p, s->inputs[i], s->output, shift);
+        all &= put_in_slice(p, s->inputs[i], s->output, shift);
         shift += p->tensors[s->inputs[i]].bytes;
     }
     s->gone = all; /* else the kernel copies what does not lie in its slice */
@@ -136,7 +127,7 @@ static int alias_concats(struct plan *p, struct err *e) {
     for (int32_t i = 0; i < p->n_steps; i++)
         if (!p->steps[i].gone && p->steps[i].op == OP_CONCAT)
             c[n++] = (struct candidate){i, p->tensors[p->steps[i].output].bytes};
-    qsort(c, n, sizeof *c, larger_then_later_first);
+    sort_records(c, n, sizeof *c, larger_then_later_first);
     for (size_t i = 0; i < n; i++) alias_concat(p, &p->steps[c[i].step]);
     return 0;
 }

@@ -42,7 +42,11 @@ static int32_t reorder(struct pass *a, int32_t tensor, struct err *e) {
     if (fresh < 0) return -1;
     p->tensors[fresh].layout = layout;
     p->tensors[fresh].bytes = layout_bytes(layout, &t->shape);
-    struct plan_step s = {.name = t->name, .op = OP_IDENTITY, .n_inputs = 1, .residual = -1, .output = fresh,
+    struct plan_step s = {.name = t->name,
+                          .op = OP_IDENTITY,
+                          .n_inputs = 1,
+                          .residual = -1,
+                          .output = fresh,
                           .algorithm = ALG_REORDER};
     s.inputs = bump_array(&p->bump, 1, sizeof *s.inputs);
     if (!s.inputs) return plan_out_of_memory(e);
@@ -64,7 +68,8 @@ static bool fits(const struct plan *p, const struct plan_step *s, uint32_t input
     struct shape in[OP_MAX_INPUTS];
     uint32_t layouts[OP_MAX_INPUTS];
     plan_input_shapes(p, s, in);
-    for (int32_t k = 0; k < s->n_inputs; k++) layouts[k] = is_computed(p, s->inputs[k]) ? input : LAYOUT_PLAIN;
+    for (int32_t k = 0; k < s->n_inputs; k++)
+        layouts[k] = is_computed(p, s->inputs[k]) ? input : LAYOUT_PLAIN;
     return layout_fits(s->algorithm, s->op, &s->params, in, &p->tensors[s->output].shape,
                        &(struct layouts){layouts, s->n_inputs, output});
 }

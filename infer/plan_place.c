@@ -7,18 +7,17 @@
  * in is always the best, so a few are tried and the smallest slab is taken. */
 #include "infer/image_internal.h"
 #include "infer/plan_internal.h"
-
-#include <stdlib.h>
+#include "infer/sort.h"
 
 /* --- liveness ------------------------------------------------------------------------------ */
 
+/* In the order of time. */
 static void touch(struct plan *p, int32_t tensor, int32_t time) {
     uint64_t shift;
     if (tensor < 0 || p->tensors[tensor].data) return;
     struct plan_tensor *t = &p->tensors[plan_storage(p, tensor, &shift)];
     if (t->last < 0) t->first = time;
-    if (time < t->first) t->first = time;
-    if (time > t->last) t->last = time;
+    t->last = time;
 }
 
 /* Time 0 is before the first step, 1 + i step i. */
@@ -109,14 +108,14 @@ static uint64_t place_best(struct plan *p, struct candidate *todo, int32_t n, st
     uint64_t best_end = UINT64_MAX, end = 0;
     size_t best = 0;
     for (size_t i = n > MANY ? n_orders - 1 : 0; i < n_orders; i++) {
-        qsort(todo, (size_t)n, sizeof *todo, orders[i]);
+        sort_records(todo, (size_t)n, sizeof *todo, orders[i]);
         end = place_all(p, todo, n, placed);
         if (end > best_end) continue;
         best_end = end;
         best = i;
     }
     if (end == best_end) return end; /* the last one was the best: it is in place */
-    qsort(todo, (size_t)n, sizeof *todo, orders[best]);
+    sort_records(todo, (size_t)n, sizeof *todo, orders[best]);
     return place_all(p, todo, n, placed);
 }
 

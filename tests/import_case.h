@@ -16,21 +16,21 @@ struct import_case {
 };
 
 /* Ends the model and imports it. */
-struct import_case case_import(struct onnx_build *m);
-struct import_case case_import_with(struct onnx_build *m, const struct import_options *o);
-void case_free(struct import_case *c);
+struct import_case import_case_make(struct onnx_build *m);
+struct import_case import_case_make_with(struct onnx_build *m, const struct import_options *o);
+void import_case_free(struct import_case *c);
 
 /* Ends the model, which must be refused with this code and a message that holds `words`, or be accepted. */
-bool case_refused(struct onnx_build *m, enum err_code code, const char *words);
-bool case_accepted(struct onnx_build *m);
+bool import_case_refused(struct onnx_build *m, enum err_code code, const char *words);
+bool import_case_accepted(struct onnx_build *m);
 
 /* A model with input x of `dims`, output y, opset `opset`. */
-struct onnx_build case_begin(int opset, const char *dims);
+struct onnx_build import_case_begin(int opset, const char *dims);
 
 /* The node that makes the graph's first output, and a constant input of it. */
-const struct node *case_last(const struct import_case *c);
-const struct value *case_input(const struct import_case *c, const struct node *n, int32_t slot);
+const struct node *import_case_last(const struct import_case *c);
+const struct value *import_case_input(const struct import_case *c, const struct node *n, int32_t slot);
 /* The shape of the first output is this text, such as "[1,3,8,8]". */
-bool case_gives(const struct import_case *c, const char *shape);
+bool import_case_gives(const struct import_case *c, const char *shape);
 
 #endif

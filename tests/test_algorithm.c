@@ -118,7 +118,21 @@ static void packing_scales_output_channels(void) {
     algorithm_pack_weight(ALG_DEFAULT, OP_GEMM, &gemm, &SHAPE(2, 3), scale, w, to); /* columns are outputs */
     CU_ASSERT_EQUAL(memcmp(to, ((float[]){10, 0, -3, 40, 0, -6}), sizeof to), 0);
     CU_ASSERT_EQUAL(algorithm_weight_bytes(ALG_CONV_IM2COL, OP_CONV, &conv, &SHAPE(3, 2, 1, 1)), sizeof w);
-    /* Rounded once: 1/3 in double times 3 is 1 in float, where 1/3 in float would not be. */
+    /* Blocks and what is left over of them: every length of a row, both ways round. */
+    float many[3 * 40], packed[3 * 40 + 1];
+    double factors[40];
+    for (int i = 0; i < 120; i++) many[i] = (float)i + 0.5f;
+    for (int i = 0; i < 40; i++) factors[i] = 1.0 / (i + 3);
+    for (int64_t n = 1; n <= 40; n++)
+        for (int last = 0; last < 2; last++) {
+            packed[3 * n] = 77;
+            algorithm_pack_weight(ALG_DEFAULT, OP_GEMM, last ? &gemm : &gemm_t, &SHAPE(3, n), factors, many,
+                                  packed);
+            for (int64_t i = 0; i < 3 * n; i++)
+                CU_ASSERT_EQUAL(packed[i], (float)(many[i] * factors[last ? i % n : i / n]));
+            CU_ASSERT_EQUAL(packed[3 * n], 77);
+        }
+    /* Rounded once: 49 / 49 is 1 through double; through float it would not be. */
     algorithm_pack_weight(ALG_CONV_IM2COL, OP_CONV, &conv, &SHAPE(1, 1, 1, 1), &(double){1.0 / 49},
                           &(float){49}, to);
     CU_ASSERT_EQUAL(to[0], 1);

@@ -25,6 +25,25 @@ static void pieces_are_aligned_zeroed_and_apart(void) {
     bump_free(&b); /* empty is fine */
 }
 
+/* Megabytes come from the kernel as they are: zero without being written. */
+static void large_pieces_too(void) {
+    struct bump b = {0};
+    const size_t bytes = ((size_t)3 << 20) + 100;
+    unsigned char *first = bump_alloc(&b, bytes), *small = bump_alloc(&b, 10),
+                  *second = bump_alloc(&b, bytes);
+    CU_ASSERT_FATAL(first && small && second);
+    for (int i = 0; i < 2; i++) {
+        unsigned char *p = i ? second : first;
+        CU_ASSERT_EQUAL((uintptr_t)p % 64, 0);
+        size_t not_zero = 0;
+        for (size_t k = 0; k < bytes; k++) not_zero += p[k] != 0;
+        CU_ASSERT_EQUAL(not_zero, 0);
+        memset(p, 0xff, bytes);
+    }
+    CU_ASSERT_EQUAL(small[0], 0);
+    bump_free(&b);
+}
+
 static void impossible_sizes_are_refused(void) {
     struct bump b = {0};
     CU_ASSERT_PTR_NULL(bump_alloc(&b, SIZE_MAX));
@@ -35,4 +54,4 @@ static void impossible_sizes_are_refused(void) {
 }
 
 SUITE(bump, {"pieces are aligned, zeroed and apart", pieces_are_aligned_zeroed_and_apart},
-      {"impossible sizes are refused", impossible_sizes_are_refused});
+      {"large pieces too", large_pieces_too}, {"impossible sizes are refused", impossible_sizes_are_refused});

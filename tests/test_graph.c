@@ -134,6 +134,19 @@ static void editing_a_shared_constant_leaves_the_others(void) {
     graph_free(g);
 }
 
+/* A constant that was edited, and is then used by a second node, is not that of one node any more. */
+static void an_edited_constant_can_be_shared_again(void) {
+    struct graph *g = fixture_graph();
+    const int32_t x = fixture_input(g, SHAPE(1)), k = fixture_constant(g, SHAPE(1), (float[]){1});
+    (void)fixture_mul(g, x, k);
+    *graph_edit_input(g, 0, 1) = 2;
+    (void)fixture_add(g, x, k);
+    *graph_edit_input(g, 0, 1) = 3;
+    CU_ASSERT_EQUAL(g->values[g->nodes[0].inputs[1]].data[0], 3);
+    CU_ASSERT_EQUAL(g->values[g->nodes[1].inputs[1]].data[0], 2);
+    graph_free(g);
+}
+
 static void only_consumers(void) {
     struct graph *g = fixture_graph();
     const int32_t x = fixture_input(g, SHAPE(4));
@@ -160,4 +173,5 @@ SUITE(graph, {"nodes get shapes, names and uses", nodes_get_shapes_names_and_use
       {"limits hold, and arrays grow", limits_hold_and_arrays_grow},
       {"editing makes a private copy, once", editing_makes_a_private_copy_once},
       {"editing a shared constant leaves the others", editing_a_shared_constant_leaves_the_others},
+      {"an edited constant can be shared again", an_edited_constant_can_be_shared_again},
       {"only consumers", only_consumers});

@@ -206,6 +206,29 @@ static void strings_end_in_their_section(void) {
     graph_free(g);
 }
 
+/* Who prints a name may rely on IMAGE_NAME; labels may be longer. */
+static void names_are_short(void) {
+    char label[100];
+    memset(label, 'x', 99);
+    label[99] = 0;
+    const char *const labels[] = {label};
+    struct graph *g = fixture_resnet();
+    struct compiled c =
+        fixture_compile_with(g, false, &(struct plan_metadata){.labels = labels, .n_labels = 1});
+    const uint32_t at = image_header(c.img)->labels;
+    fixture_tensor(c.bytes, 0)->name = at + 36; /* 63 bytes and NUL */
+    CU_ASSERT_FALSE(refused(c.bytes, c.size, "-"));
+    fixture_tensor(c.bytes, 0)->name = at + 35;
+    CU_ASSERT_TRUE(refused(c.bytes, c.size, "name of tensor 0"));
+    fixture_tensor(c.bytes, 0)->name = at;
+    CU_ASSERT_TRUE(refused(c.bytes, c.size, "name of tensor 0"));
+    fixture_tensor(c.bytes, 0)->name = 0;
+    fixture_step(c.bytes, 1)->name = at;
+    CU_ASSERT_TRUE(refused(c.bytes, c.size, "name of step 1"));
+    fixture_discard(&c);
+    graph_free(g);
+}
+
 static void cut_files_are_refused(void) {
     struct graph *g = fixture_graph();
     fixture_output(g,
@@ -358,6 +381,6 @@ static void spoilt_images_are_refused_or_harmless(void) {
 SUITE(image_check, {"every header field is checked", every_header_field_is_checked},
       {"every tensor field is checked", every_tensor_field_is_checked},
       {"damage is told from another format", damage_is_told_from_another_format},
-      {"strings end in their section", strings_end_in_their_section},
+      {"strings end in their section", strings_end_in_their_section}, {"names are short", names_are_short},
       {"cut files are refused", cut_files_are_refused},
       {"spoilt images are refused or harmless", spoilt_images_are_refused_or_harmless});

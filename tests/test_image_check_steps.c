@@ -125,6 +125,7 @@ static void parameters_and_shapes(void) {
     REFUSED(*input(0, 0) = *input(0, 1), "step 0");
     REFUSED(*input(0, 1) = IMAGE_NO_TENSOR, "input 1 is missing");
     REFUSED(*input(0, 1) = IMAGE_NO_TENSOR - 1, "input 1");
+    REFUSED(*input(0, 1) = image_header(c.img)->n_tensors, "input 1 is tensor");
     REFUSED(*input(0, 2) = *input(0, 1), "bias");
     tear_down();
 }
@@ -184,6 +185,42 @@ static void every_output_is_computed(void) {
     tear_down();
 }
 
+/* A gap between two results belongs to neither. */
+static void gaps_are_not_written(void) {
+    struct graph *g = fixture_graph();
+    const int32_t x = fixture_input(g, SHAPE(1, 2, 4, 4)); /* 128 bytes each */
+    for (int i = 0; i < 3; i++) fixture_output(g, fixture_relu(g, x));
+    set_up_with(g);
+    for (uint64_t gap = 0; gap <= 64; gap += 4) {
+        struct image *img;
+        const uint64_t base = image_header(c.img)->slab_bytes;
+        const uint32_t across = step(2)->output;
+        fixture_header(copy)->slab_bytes = base + 1024;
+        output(0)->offset = base + gap;
+        output(1)->offset = base + gap + 128 + gap;
+        fixture_tensor(copy, across)->offset = base + gap + 64;
+        step(2)->output = step(0)->output; /* nobody computes what lies across */
+        fixture_reseal(copy, c.size);
+        CU_ASSERT_EQUAL(image_check(copy, c.size, &img, NULL), gap == 0 ? 0 : -1);
+        image_unmap(img);
+        memcpy(copy, c.bytes, c.size);
+    }
+    tear_down();
+}
+
+static void residuals_have_the_shape_of_the_result(void) {
+    struct graph *g = fixture_graph();
+    const int32_t a = fixture_relu(g, fixture_input(g, SHAPE(1, 2, 4, 4)));
+    fixture_output(g,
+                   fixture_relu(g, fixture_reshape(g, a, SHAPE(1, 32)))); /* the same bytes by another name */
+    fixture_output(g, fixture_add(g, fixture_conv(g, a, 2, fixture_window(1, 1, 0, 1), true), a));
+    set_up_with(g);
+    const uint32_t conv = fixture_find_step(c.img, OP_CONV, 0), relu = fixture_find_step(c.img, OP_RELU, 1);
+    CU_ASSERT_EQUAL(step(conv)->residual, step(0)->output);
+    REFUSED(step(conv)->residual = *input(relu, 0), "residual has another shape");
+    tear_down();
+}
+
 static void operands_do_not_overlap_results(void) {
     set_up();
     REFUSED(output(0)->offset = fixture_tensor(copy, fixture_header(copy)->inputs[0])->offset, "overlaps");
@@ -204,7 +241,8 @@ static void slices_of_concatenations(void) {
     CU_ASSERT_EQUAL(output(0)->offset, output(2)->offset);
     CU_ASSERT_EQUAL(output(1)->offset, output(2)->offset + 2 * 128);
     REFUSED(output(1)->offset -= 4, "overlaps");
-    REFUSED(output(1)->offset = output(0)->offset, "overlaps");
+    REFUSED(output(1)->offset += 4, "overlaps");
+    REFUSED(output(1)->offset = output(0)->offset + 128, "overlaps");          /* where x is copied to */
     REFUSED((output(0)->offset += 256, output(1)->offset -= 256), "overlaps"); /* swapped */
     tear_down();
 }
@@ -229,7 +267,8 @@ static void endless_work_is_counted(void) {
 SUITE(image_check_steps, {"fields of steps", fields_of_steps}, {"activations", activations},
       {"parameters and shapes", parameters_and_shapes}, {"weights are constants", weights_are_constants},
       {"nothing is read before it is written", nothing_is_read_before_it_is_written},
-      {"every output is computed", every_output_is_computed},
+      {"every output is computed", every_output_is_computed}, {"gaps are not written", gaps_are_not_written},
+      {"residuals have the shape of the result", residuals_have_the_shape_of_the_result},
       {"operands do not overlap results", operands_do_not_overlap_results},
       {"slices of concatenations", slices_of_concatenations}, {"leftovers and sums", leftovers_and_sums},
       {"endless work is counted", endless_work_is_counted});

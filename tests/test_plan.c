@@ -23,8 +23,8 @@ static void a_residual_network_keeps_its_results(void) {
 }
 
 static void random_networks_keep_their_results(void) {
-    for (uint64_t seed = 0; seed < 150; seed++) {
-        struct graph *g = fixture_random_graph(seed, 5 + (int32_t)seed / 2);
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        struct graph *g = fixture_random_graph(seed, 5 + (int32_t)(seed % 120));
         const double d = fixture_difference(g);
         if (!(d < 1e-4)) fprintf(stderr, "\nseed %llu: %g\n", (unsigned long long)seed, d);
         CU_ASSERT_FATAL(d < 1e-4);

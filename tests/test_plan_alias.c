@@ -76,7 +76,7 @@ static void a_concatenation_of_results_needs_no_step(void) {
     finish(&c, g);
 }
 
-/* The model's input cannot lie in the slab, what comes twice cannot lie in two slices. */
+/* The model's input cannot lie in the slab, and what comes twice lies in one of its slices. */
 static void the_rest_is_copied(void) {
     struct graph *g = fixture_graph();
     const int32_t x = fixture_input(g, SHAPE(1, 2, 3, 3)), y = conv(g, x, 3), z = conv(g, x, 2);
@@ -141,6 +141,29 @@ static void a_result_in_two_nested_ones_is_copied_once(void) {
     finish(&c, g);
 }
 
+/* inner lies in middle; that a and b also lie in a row in outer must not tempt it away. */
+static void what_lies_somewhere_stays_there(void) {
+    struct graph *g = fixture_graph();
+    const int32_t x = fixture_input(g, SHAPE(1, 2, 7, 7)), a = conv(g, x, 2), b = conv(g, a, 3);
+    const int32_t inner = fixture_concat(g, 1, 2, (int32_t[]){a, b});
+    fixture_output(g, fixture_concat(g, 1, 2, (int32_t[]){conv(g, x, 1), inner}));
+    fixture_output(g, fixture_concat(g, 1, 3, (int32_t[]){a, b, conv(g, x, 9)}));
+    struct compiled c = compile(g);
+    CU_ASSERT_EQUAL(fixture_count_steps(c.img, OP_CONCAT), 1);
+    finish(&c, g);
+}
+
+/* y lies in the inner one, and with that in the outer one, which reads it twice more. */
+static void a_slice_may_be_copied_to_another(void) {
+    struct graph *g = fixture_graph();
+    const int32_t x = fixture_input(g, SHAPE(1, 2, 7, 7)), y = conv(g, x, 2);
+    const int32_t inner = fixture_concat(g, 1, 2, (int32_t[]){conv(g, x, 1), y});
+    fixture_output(g, fixture_concat(g, 1, 4, (int32_t[]){y, inner, y, conv(g, x, 3)}));
+    struct compiled c = compile(g);
+    CU_ASSERT_EQUAL(fixture_count_steps(c.img, OP_CONCAT), 2);
+    finish(&c, g);
+}
+
 SUITE(plan_alias, {"reshapes cost nothing", reshapes_cost_nothing},
       {"inputs are reshaped by copying", inputs_are_reshaped_by_copying},
       {"names of constants are constants", names_of_constants_are_constants},
@@ -149,4 +172,6 @@ SUITE(plan_alias, {"reshapes cost nothing", reshapes_cost_nothing},
       {"slices that repeat are copied", slices_that_repeat_are_copied},
       {"dense blocks need no copies", dense_blocks_need_no_copies},
       {"concatenations nest", concatenations_nest},
-      {"a result in two nested ones is copied once", a_result_in_two_nested_ones_is_copied_once});
+      {"a result in two nested ones is copied once", a_result_in_two_nested_ones_is_copied_once},
+      {"what lies somewhere stays there", what_lies_somewhere_stays_there},
+      {"a slice may be copied to another", a_slice_may_be_copied_to_another});

@@ -120,14 +120,16 @@ enum obstacle {
     ACTIVATION_BETWEEN,
     DYNAMIC_WEIGHT,
     DYNAMIC_BIAS,
-    SCALE_PER_COLUMN,
+    SCALE_PER_COLUMN, /* 3 columns, 2 channels */
+    SCALE_PER_ROW,    /* 2 rows, 2 channels: as many numbers, along another axis */
+    SCALE_PER_ROW_AND_ONES,
     SCALE_WIDENS,
     OBSTACLES
 };
 
 static int32_t build_obstacle(struct graph *g, enum obstacle o) {
     union op_params p = fixture_window(1, 1, 0, 1);
-    const int32_t x = fixture_input(g, SHAPE(1, 2, 1, 3)),
+    const int32_t x = fixture_input(g, SHAPE(1, 2, 2, 3)),
                   two = o == DYNAMIC_WEIGHT ? fixture_input(g, SHAPE(2, 2, 1, 1)) : NONE;
     const int32_t w = two >= 0 ? two : fixture_constant(g, SHAPE(2, 2, 1, 1), NULL);
     const int32_t b = o == DYNAMIC_BIAS ? fixture_input(g, SHAPE(2)) : fixture_constant(g, SHAPE(2), NULL);
@@ -136,6 +138,8 @@ static int32_t build_obstacle(struct graph *g, enum obstacle o) {
     if (o == AN_OUTPUT) fixture_output(g, y);
     if (o == ACTIVATION_BETWEEN) y = fixture_relu(g, y);
     if (o == SCALE_PER_COLUMN) return fixture_mul(g, y, fixture_constant(g, SHAPE(3), NULL));
+    if (o == SCALE_PER_ROW) return fixture_mul(g, y, fixture_constant(g, SHAPE(2, 1), NULL));
+    if (o == SCALE_PER_ROW_AND_ONES) return fixture_mul(g, y, fixture_constant(g, SHAPE(1, 1, 2, 1), NULL));
     if (o == SCALE_WIDENS) return fixture_mul(g, y, fixture_constant(g, SHAPE(2, 2, 1, 1), NULL));
     return fixture_batch_norm(g, y);
 }
@@ -147,6 +151,24 @@ static void what_stands_in_the_way(void) {
         CU_ASSERT(fixture_difference(g) < 1e-5);
         struct compiled c = fixture_compile(g, false);
         CU_ASSERT_EQUAL(fixture_count_steps(c.img, OP_BATCH_NORM) + fixture_count_steps(c.img, OP_MUL), 1);
+        fixture_discard(&c);
+        graph_free(g);
+    }
+}
+
+/* C of Gemm may have a number per row, or per element: no number per channel then. */
+static void rows_of_gemm_are_not_channels(void) {
+    const struct shape biases[] = {SHAPE(2, 1), SHAPE(2, 2), SHAPE(2), SHAPE(1, 2), SHAPE(1), {.rank = 0}};
+    for (size_t i = 0; i < COUNT_OF(biases); i++) {
+        struct graph *g = fixture_graph();
+        const int32_t x = fixture_input(g, SHAPE(2, 3)), b = fixture_constant(g, SHAPE(3, 2), NULL);
+        const int32_t k = fixture_constant(g, biases[i], NULL);
+        const int32_t y =
+            fixture_node(g, OP_GEMM, &(union op_params){.gemm = {1, 0.5f, 0, 0}}, 3, (int32_t[]){x, b, k});
+        fixture_output(g, fixture_batch_norm(g, y));
+        CU_ASSERT(fixture_difference(g) < 1e-5);
+        struct compiled c = fixture_compile(g, false);
+        CU_ASSERT_EQUAL(fixture_count_steps(c.img, OP_BATCH_NORM), i < 2);
         fixture_discard(&c);
         graph_free(g);
     }
@@ -205,6 +227,7 @@ SUITE(plan_fold, {"a convolution by hand", convolution_by_hand},
       {"a lone normalisation becomes scale and shift", a_lone_normalisation_becomes_scale_and_shift},
       {"folding is done in double", folding_is_done_in_double},
       {"what stands in the way", what_stands_in_the_way},
+      {"rows of Gemm are not channels", rows_of_gemm_are_not_channels},
       {"a shared weight is scaled per layer", a_shared_weight_is_scaled_per_layer},
       {"what cannot be divided by is refused", what_cannot_be_divided_by_is_refused},
       {"parameters from run time are refused", parameters_from_run_time_are_refused});

@@ -124,9 +124,12 @@ static void lies(void) {
     expect_failure("echo hello, I am fine >&5", ERR_INTERNAL, "broke its protocol");
     expect_failure("exec cat /dev/zero >&5", ERR_INTERNAL, "not a frame");
     expect_failure("cat $F/done >&5", ERR_INTERNAL, "no digest");
-    expect_failure("cat $F/digest $F/done >&5", ERR_INTERNAL, "said that it wrote 4096 bytes, but 0 are there");
-    expect_failure("head -c 4097 /dev/zero >&4; cat $F/digest $F/done >&5", ERR_INTERNAL, "but 4097 are there");
-    expect_failure("head -c 4096 /dev/zero >&4; cat $F/digest $F/done >&5; kill -SEGV $$", ERR_INTERNAL, "crashed");
+    expect_failure("cat $F/digest $F/done >&5", ERR_INTERNAL,
+                   "said that it wrote 4096 bytes, but 0 are there");
+    expect_failure("head -c 4097 /dev/zero >&4; cat $F/digest $F/done >&5", ERR_INTERNAL,
+                   "but 4097 are there");
+    expect_failure("head -c 4096 /dev/zero >&4; cat $F/digest $F/done >&5; kill -SEGV $$", ERR_INTERNAL,
+                   "crashed");
     tear_down();
 }
 
@@ -211,7 +214,7 @@ static void gets_nothing_but_its_descriptors(void) {
 static void low_priority(void) {
     set_up();
     char text[64] = "";
-    struct spawn_request r = script("for i in 1 2 3 4 5 6 7 8 9 10; do nice > $F/out; [ $(nice) = 10 ] && exit; sleep 0.1; done");
+    struct spawn_request r = script("while n=$(nice); echo $n > $F/out; [ $n != 10 ]; do sleep 0.05; done");
     r.low_priority = true;
     (void)spawn_run(&r, &result);
     spawn_result_free(&result);
@@ -268,5 +271,5 @@ SUITE(spawn, {"an image comes back sealed", a_good_one}, {"every ending has its 
       {"the digest comes early, and stopping is possible", digest_comes_early},
       {"names the file that it needs", names_what_it_needs},
       {"the worker gets nothing but its descriptors", gets_nothing_but_its_descriptors},
-      {"low priority", low_priority}, {"can't start", cannot_start}, {"keeps no descriptor", keeps_no_descriptor},
-      {"finds the guard", finds_the_guard});
+      {"low priority", low_priority}, {"can't start", cannot_start},
+      {"keeps no descriptor", keeps_no_descriptor}, {"finds the guard", finds_the_guard});

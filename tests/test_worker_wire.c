@@ -140,7 +140,8 @@ static void refuses_a_wrong_order(void) {
     struct err sent = {ERR_FORMAT, "x"};
     begin(), (void)worker_send_note(out_pipe[1], "x"), expect_broken("note first", "no digest");
     begin(), (void)worker_send_done(out_pipe[1], 1, &r), expect_broken("done first", "no digest");
-    begin(), (void)worker_send_digests(out_pipe[1], &digests), (void)worker_send_digests(out_pipe[1], &digests);
+    begin(), (void)worker_send_digests(out_pipe[1], &digests),
+        (void)worker_send_digests(out_pipe[1], &digests);
     expect_broken("digest twice", "second digest");
     begin(), (void)worker_send_error(out_pipe[1], &sent), (void)worker_send_digests(out_pipe[1], &digests);
     expect_broken("after the end", "after its last word");

@@ -81,7 +81,7 @@ def main(args):
         clean, attacked = (argmax_rows(*read_npy(a)) for a in args[1:])
         accuracy, success = rates(clean, labels, attacked, target)
         print(f"{100 * accuracy:.1f} % of {len(labels)} signs read rightly; "
-              f"the sticker turns {100 * success:.1f} % of them into another sign")
+              f"with the sticker, {100 * success:.1f} % become the attacker's")
     else:
         print(__doc__, file=sys.stderr)
         return 2

@@ -302,8 +302,7 @@ class Hammer(threading.Thread):
             self.failures.append((reply.status, reply.text))
             return
         self.answered += 1
-        self.seen.setdefault((reply.version, reply.sha256), bytes(reply.scores))
-        if self.seen[(reply.version, reply.sha256)] != bytes(reply.scores) and self.exact:
-            self.failures.append("one version gave two answers to one picture")
-
-    exact = False
+        first = self.seen.setdefault((reply.version, reply.sha256), reply.scores)
+        # Matrix products of another batch size round otherwise; another network is far off.
+        if worst_difference(reply.scores, first) > 1e-5:
+            self.failures.append(f"version {reply.version} gave two answers to one picture")

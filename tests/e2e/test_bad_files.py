@@ -148,7 +148,7 @@ class BadFiles(unittest.TestCase):
     def test_temporary_names_are_ignored(self):
         for name in (".hidden.onnx", "x.onnx~", "x.onnx.tmp", "x.onnx.part"):
             (self.daemon.models / name).write_bytes(b"junk")
-        self.put("marker", b"junk junk junk")
+        self.put("marker", b"not a model\n" * 100)
         self.daemon.wait_file("marker.onnx", "rejected")
         names = {f["path"] for f in self.daemon.tables()["files"]}
         self.assertFalse({n for n in names if n.startswith(".") or "~" in n or n.endswith(("tmp", "part"))}, names)

@@ -3,7 +3,7 @@ import array
 import hashlib
 import unittest
 
-from harness import F32, SIGNS, Daemon, Hammer, wait_for
+from harness import F32, SIGNS, Daemon, Hammer, wait_for, worst_difference
 
 SWAPS = 50
 CLIENTS = 8
@@ -35,7 +35,6 @@ class Swap(unittest.TestCase):
             replace(1)
             clients = [Hammer(d.socket, "signs", dims, tensor, F32) for _ in range(CLIENTS)]
             for c in clients:
-                c.exact = True
                 c.start()
             for k in range(2, 12):  # both networks, every worker, the pools: all warm
                 replace(k)
@@ -59,7 +58,8 @@ class Swap(unittest.TestCase):
             answers = {}
             for c in clients:  # one network gives one answer, whoever asked
                 for (_, digest), scores in c.seen.items():
-                    self.assertEqual(answers.setdefault(offered[digest] % 2, scores), scores)
+                    self.assertLess(worst_difference(scores, answers.setdefault(offered[digest] % 2, scores)), 1e-5)
+            self.assertGreater(worst_difference(answers[0], answers[1]), 1e-2, "the networks can't be told apart")
             self.assertEqual(last["version"], 12 + SWAPS)
             self.assertGreater(len(seen), SWAPS / 2, "the clients hardly saw the swaps")
             self.assertLess(grown, 8 * 1024, f"resident memory grew by {grown} KiB over {SWAPS} swaps")

@@ -1,0 +1,442 @@
+/* The life of a frame:
+ *
+ *   1 chunk arrives            on_received -> consume
+ *   2 header, clpd_infer       take_head -> begin_request: model, shape, slot, or a refusal
+ *   3 tensor                   the rest of the chunk is copied into the slot (at most LOOP_CHUNK bytes);
+ *                              what is still to come is received where the engine reads it
+ *   4 whole                    staged; submitted at the turn's end
+ *   5 computed                 a post brings the slot back: connection_answer
+ *   6 sent                     gathered with others: on_sent; the slot is free
+ */
+#include "daemon/connection.h"
+
+#include "daemon/log.h"
+#include "daemon/reply.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { OUT_SLOT, OUT_REFUSAL, OUT_JSON };
+
+struct json_out {
+    struct frame_out out;
+    uint8_t bytes[];
+};
+
+static const char *state_name(enum connection_state s) {
+    static const char *const names[] = {"open", "ending", "closing"};
+    return names[s];
+}
+
+static void set_state(struct connection *c, enum connection_state to) {
+    assert(to > c->state);
+    log_debug("connection of pid %d: %s -> %s", (int)c->peer.pid, state_name(c->state), state_name(to));
+    c->state = to;
+}
+
+/* --- answers ------------------------------------------------------------------------- */
+
+static void put_out(struct connection *c, struct frame_out *o, uint8_t kind, const uint8_t *bytes, size_t n) {
+    *o = (struct frame_out){.bytes = bytes, .n = n, .kind = kind};
+    if (!c->out) c->write_ns = loop_now(c->server->loop);
+    *c->out_end = o;
+    c->out_end = &o->next;
+    server_mark_dirty(c->server, c);
+}
+
+/* An answer that needs no slot. There is room: reading stops before it runs out. */
+static void refuse(struct connection *c, uint8_t type, uint32_t status, const char *text) {
+    struct refusal *r = c->refusals;
+    while (r->used) r++;
+    assert(r < c->refusals + CONNECTION_REFUSALS);
+    r->used = true;
+    c->n_refusals++;
+    server_count(c->server, status);
+    put_out(c, &r->out, OUT_REFUSAL, r->bytes,
+            frame_write_refusal(r->bytes, type, c->header.id, status, text));
+}
+
+static void answer_json(struct connection *c) {
+    struct server *s = c->server;
+    size_t n = 0;
+    char *text = s->describe ? s->describe(s->describe_owner, c->header.type, &n) : NULL;
+    struct json_out *j = text ? malloc(sizeof *j + FRAME_HEADER + n) : NULL;
+    if (!j) {
+        free(text);
+        refuse(c, CLPD_ERROR, CLPD_INTERNAL, "out of memory");
+        return;
+    }
+    memcpy(j->bytes + frame_write_header(j->bytes, CLPD_JSON_REPLY, c->header.id, n), text, n);
+    free(text);
+    c->n_json++;
+    put_out(c, &j->out, OUT_JSON, j->bytes, FRAME_HEADER + n);
+}
+
+static void give_slot(struct connection *c, struct slot *slot) {
+    if (slot->request.version) version_put(slot->request.version);
+    slot->request.version = NULL;
+    slots_give(&c->server->slots, slot, loop_now(c->server->loop));
+    c->n_inflight--;
+}
+
+/* A frame has been sent, or never will be. */
+static void release_out(struct connection *c, struct frame_out *o) {
+    if (o->kind == OUT_SLOT) {
+        give_slot(c, (struct slot *)(void *)((uint8_t *)o - offsetof(struct slot, out)));
+    } else if (o->kind == OUT_REFUSAL) {
+        ((struct refusal *)(void *)o)->used = false;
+        c->n_refusals--;
+    } else {
+        c->n_json--;
+        free(o); /* the first member of its json_out */
+    }
+}
+
+static const char *text_of(uint32_t status) {
+    switch (status) {
+    case CLPD_BUSY: return "the queue is full (limits.queue): try again later";
+    case CLPD_DEADLINE: return "the time was up before it could run";
+    case CLPD_SHUTTING_DOWN: return "the daemon is stopping";
+    default: return "the computation failed";
+    }
+}
+
+void connection_answer(struct connection *c, struct slot *slot) {
+    struct request *r = &slot->request;
+    if (c->state == CONNECTION_CLOSING) { /* nobody reads it */
+        give_slot(c, slot);
+        server_mark_dirty(c->server, c);
+        return;
+    }
+    server_count(c->server, r->status);
+    version_put(r->version); /* an old one need not wait for a slow reader */
+    r->version = NULL;
+    size_t n;
+    if (r->status == CLPD_OK)
+        n = frame_write_header(slot->frame, CLPD_INFER_REPLY, slot->id, r->reply_bytes) + r->reply_bytes;
+    else n = frame_write_refusal(slot->frame, CLPD_INFER_REPLY, slot->id, r->status, text_of(r->status));
+    put_out(c, &slot->out, OUT_SLOT, slot->frame, n);
+}
+
+/* --- requests -------------------------------------------------------------------------- */
+
+static void on_back(struct loop_post *p) {
+    struct slot *slot = (struct slot *)(void *)((uint8_t *)p - offsetof(struct slot, post));
+    connection_answer(slot->owner, slot);
+}
+
+/* On a worker's thread, or ours. */
+static void complete(struct request *r) {
+    struct slot *slot = (struct slot *)r; /* its first member */
+    const struct connection *c = slot->owner;
+    slot->post.run = on_back;
+    loop_post(c->server->loop, &slot->post);
+}
+
+static void refuse_request(struct connection *c, uint32_t status, const char *text) {
+    refuse(c, CLPD_INFER_REPLY, status, text);
+    c->skip = c->header.bytes - FRAME_INFER;
+}
+
+static void refuse_model(struct connection *c, const char *name) {
+    char text[FRAME_TEXT], clean[CLPD_MODEL_NAME];
+    size_t n = 0;
+    for (; name[n]; n++) clean[n] = (unsigned char)name[n] < 0x20 || name[n] == 0x7f ? '?' : name[n];
+    clean[n] = 0;
+    const uint32_t served = models_count(c->server->models);
+    if (n) (void)snprintf(text, sizeof text, "no model \"%s\" is served", clean);
+    else (void)snprintf(text, sizeof text, "%u models are served: the request has to name one", served);
+    refuse_request(c, CLPD_NO_MODEL, text);
+}
+
+static void fill_slot(struct connection *c, struct slot *slot, const struct clpd_infer *q, struct version *v,
+                      uint32_t items) {
+    struct request *r = &slot->request;
+    slot->owner = c;
+    slot->id = c->header.id;
+    slot->tensor_bytes = c->header.bytes - FRAME_INFER;
+    version_get(v);
+    r->version = v;
+    r->queue = &v->model->queue;
+    r->client = &c->client;
+    r->key = v->signature;
+    r->items = items;
+    r->format = q->format;
+    r->top_k = q->top_k < v->classes ? q->top_k : v->classes;
+    r->want_scores = q->flags & CLPD_WANT_SCORES;
+    r->deadline_ns = q->timeout_us ? c->header_ns + (uint64_t)q->timeout_us * 1000 : 0;
+    r->complete = complete;
+    c->filling = slot;
+    c->n_inflight++;
+}
+
+/* The head of a request is here: what is wrong with it is said now, and its tensor dropped as it comes. */
+static void begin_request(struct connection *c) {
+    struct server *s = c->server;
+    struct clpd_infer q;
+    struct frame_verdict verdict;
+    char text[FRAME_TEXT];
+    uint32_t items = 0;
+    const uint64_t bytes = c->header.bytes - FRAME_INFER;
+    frame_read_infer(c->head + FRAME_HEADER, &q, &verdict);
+    if (verdict.fate != FRAME_TAKE) {
+        refuse_request(c, verdict.status, verdict.text);
+        return;
+    }
+    if (bytes > s->limits.request_bytes) {
+        (void)snprintf(text, sizeof text, "a tensor of %" PRIu64 " bytes; limits.request_bytes is %" PRIu64, bytes,
+                       s->limits.request_bytes);
+        refuse_request(c, CLPD_TOO_LARGE, text);
+        return;
+    }
+    struct version *v = models_find(s->models, q.model);
+    if (!v) {
+        refuse_model(c, q.model);
+        return;
+    }
+    frame_match(&q, bytes, &v->input, &items, &verdict);
+    if (verdict.fate != FRAME_TAKE) {
+        refuse_request(c, verdict.status, verdict.text);
+        return;
+    }
+    const uint32_t k = q.top_k < v->classes ? q.top_k : v->classes;
+    if (reply_bytes(v, items, k, q.flags & CLPD_WANT_SCORES) > s->slots.frame_room - FRAME_HEADER) {
+        refuse_request(c, CLPD_TOO_LARGE, "its answer would be larger than a request may be "
+                                          "(limits.request_bytes): ask for fewer pictures at once");
+        return;
+    }
+    struct slot *slot = s->draining ? NULL : slots_take(&s->slots);
+    if (slot) fill_slot(c, slot, &q, v, items);
+    else refuse_request(c, s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY,
+                        text_of(s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY));
+}
+
+static void tensor_is_whole(struct connection *c) {
+    struct slot *slot = c->filling;
+    c->filling = NULL;
+    slot->request.arrived_ns = loop_now(c->server->loop);
+    server_stage(c->server, &slot->request);
+}
+
+/* --- frames ------------------------------------------------------------------------------ */
+
+/* Whether another frame may be begun: each takes at most one slot, refusal or JSON text. */
+static bool may_begin(const struct connection *c) {
+    return c->n_inflight < c->server->limits.inflight && c->n_refusals < CONNECTION_REFUSALS &&
+           c->n_json < CONNECTION_JSON;
+}
+
+/* The first 32 bytes are here. */
+static void take_header(struct connection *c) {
+    struct frame_verdict v;
+    frame_read_header(c->head, &c->header, &v);
+    c->header_ns = loop_now(c->server->loop);
+    if (v.fate == FRAME_TAKE && c->header.type == CLPD_INFER) return; /* its 96 bytes come next */
+    c->head_have = 0;
+    if (v.fate == FRAME_TAKE) {
+        answer_json(c);
+        return;
+    }
+    refuse(c, c->header.type == CLPD_INFER && v.fate == FRAME_SKIPS ? CLPD_INFER_REPLY : CLPD_ERROR, v.status,
+           v.text);
+    if (v.fate == FRAME_SKIPS) c->skip = c->header.bytes;
+    else set_state(c, CONNECTION_ENDING);
+}
+
+static size_t take_head(struct connection *c, const uint8_t *bytes, size_t n) {
+    const size_t want = c->head_have < FRAME_HEADER ? FRAME_HEADER : sizeof c->head;
+    const size_t take = n < want - c->head_have ? n : want - c->head_have;
+    memcpy(c->head + c->head_have, bytes, take);
+    c->head_have += take;
+    if (c->head_have == FRAME_HEADER && want == FRAME_HEADER) {
+        take_header(c);
+    } else if (c->head_have == sizeof c->head) {
+        c->head_have = 0;
+        begin_request(c);
+    }
+    return take;
+}
+
+/* Takes bytes until there are none, or no frame may be begun. Returns how many. */
+static size_t consume(struct connection *c, const uint8_t *bytes, size_t n) {
+    size_t at = 0;
+    while (at < n && c->state == CONNECTION_OPEN) {
+        const size_t left = n - at;
+        if (c->skip) {
+            const size_t take = left < c->skip ? left : (size_t)c->skip;
+            c->skip -= take;
+            at += take;
+        } else if (c->filling) {
+            struct slot *slot = c->filling;
+            const size_t rest = slot->tensor_bytes - slot->received, take = left < rest ? left : rest;
+            memcpy(slot->tensor + slot->received, bytes + at, take);
+            slot->received += take;
+            at += take;
+            if (slot->received == slot->tensor_bytes) tensor_is_whole(c);
+        } else if (c->head_have || may_begin(c)) {
+            at += take_head(c, bytes + at, left);
+        } else {
+            break;
+        }
+    }
+    return at;
+}
+
+/* --- reading ------------------------------------------------------------------------------- */
+
+/* The peer sends no more. Closed altogether, nobody reads what we would compute. */
+static void on_end(struct connection *c) {
+    struct pollfd p = {.fd = loop_stream_fd(c->stream)};
+    if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR))) {
+        connection_close(c);
+        return;
+    }
+    if (c->filling) { /* half a request */
+        give_slot(c, c->filling);
+        c->filling = NULL;
+    }
+    set_state(c, CONNECTION_ENDING);
+    server_mark_dirty(c->server, c);
+}
+
+static void on_received(void *owner, const uint8_t *bytes, ssize_t n) {
+    struct connection *c = owner;
+    c->receiving = false;
+    c->read_ns = loop_now(c->server->loop);
+    if (c->state != CONNECTION_OPEN) return;
+    server_mark_dirty(c->server, c);
+    if (n < 0) {
+        connection_close(c);
+    } else if (n == 0) {
+        on_end(c);
+    } else if (bytes) {
+        const size_t taken = consume(c, bytes, (size_t)n);
+        c->stash_at = 0;
+        c->stash_n = (size_t)n - taken;
+        memcpy(c->stash, bytes + taken, c->stash_n);
+    } else {
+        c->filling->received += (size_t)n;
+        if ((size_t)n < c->asked) on_end(c);
+        else if (c->filling->received == c->filling->tensor_bytes) tensor_is_whole(c);
+    }
+}
+
+static void read_on(struct connection *c) {
+    if (c->receiving) return;
+    if (c->stash_n) {
+        const size_t taken = consume(c, c->stash + c->stash_at, c->stash_n);
+        c->stash_at += taken;
+        c->stash_n -= taken;
+    }
+    if (c->stash_n || c->state != CONNECTION_OPEN) return;
+    const struct slot *slot = c->filling;
+    if (!slot && !c->head_have && !c->skip && !may_begin(c)) return;
+    c->receiving = true;
+    c->asked = slot ? slot->tensor_bytes - slot->received : 0;
+    if (c->asked > CONNECTION_PIECE) c->asked = CONNECTION_PIECE;
+    if (c->asked > CONNECTION_DIRECT) loop_receive_into(c->stream, slot->tensor + slot->received, c->asked);
+    else loop_receive(c->stream);
+}
+
+/* --- sending -------------------------------------------------------------------------------- */
+
+static void send_out(struct connection *c) {
+    unsigned n = 0;
+    size_t skip = c->out_sent;
+    if (c->sending || !c->out) return;
+    for (struct frame_out *o = c->out; o && n < LOOP_MAX_IOV; o = o->next, n++) {
+        c->iov[n] = (struct iovec){(uint8_t *)(uintptr_t)o->bytes + skip, o->n - skip};
+        skip = 0;
+    }
+    c->sending = true;
+    loop_send(c->stream, c->iov, n);
+}
+
+static void on_sent(void *owner, ssize_t n) {
+    struct connection *c = owner;
+    c->sending = false;
+    c->write_ns = loop_now(c->server->loop);
+    if (n < 0) { /* EPIPE: it is gone */
+        connection_close(c);
+        return;
+    }
+    size_t left = c->out_sent + (size_t)n;
+    while (c->out && left >= c->out->n) {
+        struct frame_out *o = c->out;
+        left -= o->n;
+        c->out = o->next;
+        if (!c->out) c->out_end = &c->out;
+        release_out(c, o);
+    }
+    c->out_sent = left;
+    server_mark_dirty(c->server, c);
+}
+
+/* --- beginning and end ------------------------------------------------------------------------ */
+
+static void on_closed(void *owner) {
+    struct connection *c = owner;
+    c->stream = NULL;
+    if (c->filling) give_slot(c, c->filling);
+    c->filling = NULL;
+    while (c->out) {
+        struct frame_out *o = c->out;
+        c->out = o->next;
+        release_out(c, o);
+    }
+    server_mark_dirty(c->server, c);
+}
+
+static const struct loop_stream_calls stream_calls = {on_received, on_sent, on_closed};
+
+struct connection *connection_open(struct server *s, int fd) {
+    struct connection *c = calloc(1, sizeof *c);
+    socklen_t n = sizeof c->peer;
+    if (!c) {
+        (void)close(fd);
+        return NULL;
+    }
+    c->server = s;
+    c->out_end = &c->out;
+    c->read_ns = c->write_ns = loop_now(s->loop);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->peer, &n))
+        c->peer = (struct ucred){.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    if (loop_stream_open(s->loop, fd, &stream_calls, c, &c->stream)) {
+        free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void connection_close(struct connection *c) {
+    if (c->state == CONNECTION_CLOSING) return;
+    set_state(c, CONNECTION_CLOSING);
+    loop_stream_close(c->stream);
+    workers_cancel(c->server->workers, &c->client);
+}
+
+bool connection_is_quiet(const struct connection *c) {
+    return c->n_inflight == 0 && !c->out;
+}
+
+void connection_proceed(struct connection *c) {
+    if (c->state == CONNECTION_OPEN) read_on(c);
+    if (c->state != CONNECTION_CLOSING) send_out(c);
+    if (c->state == CONNECTION_ENDING && connection_is_quiet(c)) connection_close(c);
+    if (c->state == CONNECTION_CLOSING && !c->stream && c->n_inflight == 0) {
+        server_forget(c->server, c);
+        free(c);
+    }
+}
+
+bool connection_is_stalled(const struct connection *c, uint64_t now) {
+    if (c->state == CONNECTION_CLOSING) return false;
+    const bool in_frame = c->receiving && (c->head_have || c->filling || c->skip);
+    return (in_frame && now - c->read_ns > SERVER_STALL) || (c->out && now - c->write_ns > SERVER_STALL);
+}

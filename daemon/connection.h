@@ -1,0 +1,76 @@
+/* One client of the stream socket: frames in, replies out.
+ *
+ *   OPEN     frames are read
+ *   ENDING   no more is read (the peer said so, or its framing is broken); what is in flight is answered
+ *   CLOSING  the loop is closing the stream; requests that run come back to nobody
+ *
+ * Nothing a client does can cost more than its limits: it is not read from while
+ * `inflight` of its requests are unanswered or unread, so it can't make us queue
+ * without bound. The loop's thread only. */
+#ifndef DAEMON_CONNECTION_H
+#define DAEMON_CONNECTION_H
+
+#include "daemon/server.h"
+
+#include <sys/socket.h>
+
+#define CONNECTION_REFUSALS 16 /* answers that need no slot; that many may be unsent */
+#define CONNECTION_JSON     4
+#define CONNECTION_DIRECT   4096      /* a tensor with more than this to come is received in place, */
+#define CONNECTION_PIECE    (1u << 20) /* in pieces, so that a stalled client can be told from a slow one */
+
+enum connection_state { CONNECTION_OPEN, CONNECTION_ENDING, CONNECTION_CLOSING };
+
+struct refusal {
+    struct frame_out out;
+    bool used;
+    uint8_t bytes[FRAME_REFUSAL];
+};
+
+struct connection {
+    struct server *server;
+    struct loop_stream *stream; /* NULL: closed */
+    enum connection_state state;
+    struct ucred peer; /* who it was when it connected */
+    struct batcher_client client;
+
+    /* reading */
+    bool receiving;
+    uint8_t head[FRAME_HEADER + FRAME_INFER];
+    size_t head_have;
+    struct clpd_header header;
+    uint64_t header_ns;
+    struct slot *filling; /* its tensor is arriving */
+    size_t asked;         /* of it, by loop_receive_into */
+    uint64_t skip;        /* bytes of a refused body that are still to come */
+    uint8_t stash[LOOP_CHUNK]; /* what came behind the point where reading had to stop */
+    size_t stash_at, stash_n;
+    uint64_t read_ns;
+
+    /* answering */
+    uint32_t n_inflight; /* slots that are ours: filling, waiting, running, unsent */
+    uint32_t n_refusals, n_json;
+    struct refusal refusals[CONNECTION_REFUSALS];
+    struct frame_out *out, **out_end;
+    size_t out_sent; /* bytes of the first */
+    bool sending;
+    struct iovec iov[LOOP_MAX_IOV];
+    uint64_t write_ns;
+
+    bool dirty;
+    struct connection *next_dirty;
+    struct connection *next, *previous;
+};
+
+/* Takes fd. NULL: no memory or no place; fd is closed. */
+struct connection *connection_open(struct server *s, int fd);
+/* Ends it now: what waits is cancelled. */
+void connection_close(struct connection *c);
+/* Does what can be done at the turn's end: sends, reads on, ends. */
+void connection_proceed(struct connection *c);
+/* A request comes back, from a worker by way of the loop, or refused by the batcher. */
+void connection_answer(struct connection *c, struct slot *slot);
+bool connection_is_quiet(const struct connection *c); /* nothing in flight, nothing unsent */
+bool connection_is_stalled(const struct connection *c, uint64_t now);
+
+#endif

@@ -1,0 +1,398 @@
+/* Start, signals, reload, the guard's messages, stop.
+ *
+ *   STARTING  the socket answers already (NO_MODEL, until there is one); READY=1 comes once the guard
+ *             has settled, or after five seconds: a slow import must not keep the unit from starting
+ *   SERVING
+ *   DRAINING  socket closed and removed; what waits is told, what runs is finished: 5 s at most
+ *   CLOSING   connections end; then threads, memory, the guard
+ */
+#include "daemon/daemon.h"
+
+#include "daemon/file_table.h"
+#include "daemon/guard_child.h"
+#include "daemon/log.h"
+#include "daemon/models.h"
+#include "daemon/notify.h"
+#include "daemon/server.h"
+#include "daemon/socket_file.h"
+#include "daemon/status.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define READY_AFTER    5000000000u
+#define DRAIN_LIMIT    5000000000u
+#define CLOSE_LIMIT    2000000000u
+#define DRAIN_LOOK     5000000u
+#define STATUS_TEXT    256
+#define SPARE_FILES    64 /* descriptors besides the connections' */
+
+enum state { STARTING, SERVING, DRAINING, CLOSING };
+
+struct daemon {
+    const char *config_path;
+    struct config config;
+    enum state state;
+    struct loop *loop;
+    struct workers *workers;
+    struct models *models;
+    struct server server;
+    struct guard_child *guard;
+    char *guard_path;
+    struct file_table files;
+    struct socket_file socket;
+    int listen_fd, signals;
+    struct loop_watch *signal_watch;
+    struct loop_timer ready, watchdog, drain;
+    uint64_t started_ns, watchdog_period, stop_at;
+    bool stuck;
+};
+
+static void set_state(struct daemon *d, enum state to) {
+    static const char *const names[] = {"starting", "serving", "draining", "closing"};
+    assert(to > d->state);
+    log_debug("daemon: %s -> %s", names[d->state], names[to]);
+    d->state = to;
+}
+
+/* --- what systemd and people are told ------------------------------------------------------ */
+
+static const char *status_line(const struct daemon *d, char *buf, size_t room) {
+    const uint32_t n = models_count(d->models);
+    (void)snprintf(buf, room, "Serving %u model%s over %s; guard %s", n, n == 1 ? "" : "s", loop_backend(d->loop),
+                   d->guard ? guard_child_state(d->guard) : "starting");
+    return buf;
+}
+
+static void tell_status(const struct daemon *d) {
+    char line[STATUS_TEXT];
+    if (d->state == SERVING) notify_status(status_line(d, line, sizeof line));
+}
+
+static void become_ready(void *owner) {
+    struct daemon *d = owner;
+    char line[STATUS_TEXT];
+    if (d->state != STARTING) return;
+    set_state(d, SERVING);
+    loop_timer_stop(d->loop, &d->ready);
+    notify_ready(status_line(d, line, sizeof line));
+    log_info("ready after %" PRIu64 " ms: %u models, %u workers, %s", (loop_clock() - d->started_ns) / 1000000u,
+             models_count(d->models), workers_count(d->workers), loop_backend(d->loop));
+}
+
+static void feed_watchdog(void *owner) {
+    struct daemon *d = owner;
+    const uint64_t now = loop_now(d->loop);
+    const bool stuck = !workers_make_progress(d->workers, now);
+    if (stuck && !d->stuck) log_error("a worker makes no progress any more: the watchdog is no longer fed");
+    d->stuck = stuck;
+    if (!stuck) notify_alive();
+    loop_timer_set(d->loop, &d->watchdog, now + d->watchdog_period, feed_watchdog, d);
+}
+
+static char *describe(void *owner, uint8_t type, size_t *bytes) {
+    const struct daemon *d = owner;
+    const struct status_facts f = {.server = &d->server,
+                                   .models = d->models,
+                                   .workers = d->workers,
+                                   .files = &d->files,
+                                   .io_backend = loop_backend(d->loop),
+                                   .guard_state = d->guard ? guard_child_state(d->guard) : "down",
+                                   .guard_restarts = d->guard ? guard_child_restarts(d->guard) : 0,
+                                   .started_ns = d->started_ns,
+                                   .max_batch = d->config.engine_max_batch};
+    return type == CLPD_STATUS ? status_text(&f, bytes) : status_models_text(&f, bytes);
+}
+
+/* --- the guard --------------------------------------------------------------------------------- */
+
+static void tell_served(const struct daemon *d, const struct model *model) {
+    struct link_message m = {.type = LINK_SERVING,
+                             .verdict = model->current->verdict,
+                             .model_version = model->current->number,
+                             .image_bytes = model->current->image_bytes,
+                             .pruned_channels = model->current->pruned_channels,
+                             .total_channels = model->current->total_channels};
+    memcpy(m.sha256, model->current->sha256, sizeof m.sha256);
+    memcpy(m.model, model->name, sizeof m.model);
+    guard_child_send(d->guard, &m);
+}
+
+/* A new guard: it is told what is served, and tells about every file anew. */
+static void on_greeted(void *owner) {
+    struct daemon *d = owner;
+    const struct model *model;
+    file_table_clear(&d->files);
+    for (uint32_t i = 0; (model = models_at(d->models, i)); i++)
+        if (model->current) tell_served(d, model);
+    tell_status(d);
+}
+
+static void answer_offer(const struct daemon *d, const struct link_message *offer, uint64_t ticket, bool accepted,
+                         const char *why) {
+    if (ticket != guard_child_ticket(d->guard)) return; /* of a guard that is gone */
+    struct link_message m = *offer;
+    m.type = LINK_ANSWER;
+    m.accepted = accepted;
+    (void)snprintf(m.reason, sizeof m.reason, "%s", why);
+    guard_child_send(d->guard, &m);
+}
+
+static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket, const struct version *v,
+                        const char *why) {
+    struct daemon *d = owner;
+    if (d->guard && ticket == guard_child_ticket(d->guard)) answer_offer(d, offer, ticket, v != NULL, why);
+    else if (d->guard && v) tell_served(d, v->model);
+    tell_status(d);
+    if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
+}
+
+static bool can_take(void *owner) {
+    const struct daemon *d = owner;
+    return models_can_take_offer(d->models);
+}
+
+static void take_offer(struct daemon *d, const struct link_message *m, int fd) {
+    const uint64_t ticket = guard_child_ticket(d->guard);
+    if (!m->model[0]) {
+        (void)close(fd);
+        answer_offer(d, m, ticket, false, "a model needs a name");
+    } else if (d->state >= DRAINING) {
+        (void)close(fd);
+        answer_offer(d, m, ticket, false, "clpd is stopping");
+    } else if (!models_offer(d->models, m, fd, ticket)) {
+        answer_offer(d, m, ticket, false, "clpd is out of memory");
+    }
+}
+
+static void on_guard_message(void *owner, const struct link_message *m, int fd) {
+    struct daemon *d = owner;
+    switch (m->type) {
+    case LINK_OFFER: take_offer(d, m, fd); return; /* fd is taken */
+    case LINK_FILE: file_table_put(&d->files, m); break;
+    case LINK_FILE_GONE: file_table_drop(&d->files, m->path); break;
+    case LINK_RETIRE:
+        if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
+        break;
+    case LINK_SETTLED:
+        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "", m->reason);
+        become_ready(d);
+        break;
+    default: log_debug("the guard sends message type %u, which is not for clpd", m->type);
+    }
+    if (fd >= 0) (void)close(fd);
+}
+
+/* --- signals --------------------------------------------------------------------------------------- */
+
+/* What a running daemon can't change is said, so that nobody waits for it. */
+static void say_what_needs_restart(const struct config *a, const struct config *b) {
+    const struct {
+        const char *key;
+        bool changed;
+    } keys[] = {
+        {"models", strcmp(a->models, b->models) != 0},
+        {"state", strcmp(a->state, b->state) != 0},
+        {"socket.path", strcmp(a->socket_path, b->socket_path) != 0},
+        {"socket.mode", a->socket_mode != b->socket_mode},
+        {"socket.group", strcmp(a->socket_group, b->socket_group) != 0},
+        {"engine.threads", a->engine_threads != b->engine_threads},
+        {"engine.pin", a->engine_pin != b->engine_pin},
+        {"engine.max_batch", a->engine_max_batch != b->engine_max_batch},
+        {"limits.queue", a->limit_queue != b->limit_queue},
+        {"limits.request_bytes", a->limit_request_bytes != b->limit_request_bytes},
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (keys[i].changed) log_warning("%s has changed: that needs a restart", keys[i].key);
+}
+
+/* Taken at once: log.level, limits.inflight, limits.connections (up to what there
+ * was room for at the start); guard.* by the guard. */
+static void reload(struct daemon *d) {
+    struct config fresh;
+    struct err e = {0};
+    char line[STATUS_TEXT];
+    notify_reloading();
+    if (config_load(&fresh, d->config_path, &e)) {
+        log_error("the configuration stays as it was: %s", e.text);
+    } else {
+        say_what_needs_restart(&d->config, &fresh);
+        if (fresh.limit_connections > d->config.limit_connections)
+            log_warning("limits.connections has grown: that needs a restart");
+        else d->server.limits.connections = fresh.limit_connections;
+        d->server.limits.inflight = fresh.limit_inflight;
+        log_set_level(fresh.log_level);
+        const struct link_message m = {.type = LINK_RELOAD};
+        guard_child_send(d->guard, &m);
+        log_info("configuration read again");
+    }
+    notify_ready(status_line(d, line, sizeof line));
+}
+
+static void look_if_drained(void *owner) {
+    struct daemon *d = owner;
+    const uint64_t now = loop_now(d->loop);
+    if (server_is_drained(&d->server) || now >= d->stop_at) loop_stop(d->loop);
+    else loop_timer_set(d->loop, &d->drain, now + DRAIN_LOOK, look_if_drained, d);
+}
+
+static void begin_stop(struct daemon *d) {
+    if (d->state >= DRAINING) { /* a second signal: someone is in a hurry */
+        d->stop_at = 0;
+        return;
+    }
+    set_state(d, DRAINING);
+    notify_stopping();
+    log_info("stopping: %u requests are finished first", workers_queued(d->workers));
+    socket_file_remove(&d->socket);
+    server_drain(&d->server);
+    guard_child_stop(d->guard);
+    loop_timer_stop(d->loop, &d->ready);
+    d->stop_at = loop_now(d->loop) + DRAIN_LIMIT;
+    look_if_drained(d);
+}
+
+static void on_signal(void *owner) {
+    struct daemon *d = owner;
+    struct signalfd_siginfo s;
+    while (read(d->signals, &s, sizeof s) == (ssize_t)sizeof s) {
+        if (s.ssi_signo == SIGHUP) reload(d);
+        else begin_stop(d);
+    }
+}
+
+/* --- start -------------------------------------------------------------------------------------------- */
+
+/* Before any thread exists: all inherit the mask. */
+static int open_signals(struct daemon *d, struct err *e) {
+    sigset_t set;
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL)) return err_set(e, ERR_SYSTEM, "sigprocmask: %s", strerror(errno));
+    d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return d->signals < 0 ? err_set(e, ERR_SYSTEM, "signalfd: %s", strerror(errno)) : 0;
+}
+
+static void make_room_for_files(uint32_t connections) {
+    struct rlimit r;
+    const rlim_t want = (rlim_t)connections + SPARE_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return;
+    r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
+    if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < want)
+        log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): fewer than limits.connections (%u) "
+                    "can be open",
+                    (uint64_t)r.rlim_cur, connections);
+}
+
+static int open_socket(struct daemon *d, struct err *e) {
+    const struct config *c = &d->config;
+    d->listen_fd = notify_passed_socket(e);
+    if (d->listen_fd == -2) return -1;
+    if (d->listen_fd >= 0) {
+        log_info("serving on the socket that systemd passed; socket.path is not used");
+        return 0;
+    }
+    d->listen_fd = socket_file_make(&d->socket, c->socket_path, c->socket_mode, c->socket_group, e);
+    return d->listen_fd < 0 ? -1 : 0;
+}
+
+static int open_parts(struct daemon *d, struct err *e) {
+    const struct config *c = &d->config;
+    const struct workers_options o = {.threads = c->engine_threads,
+                                      .pin = c->engine_pin,
+                                      .max_batch = c->engine_max_batch,
+                                      .limit = c->limit_queue};
+    const struct models_calls calls = {.answered = on_answered, .owner = d};
+    const struct server_limits limits = {.connections = c->limit_connections,
+                                         .inflight = c->limit_inflight,
+                                         .request_bytes = c->limit_request_bytes};
+    d->loop = loop_new(LOOP_ANY, c->limit_connections, e);
+    if (!d->loop) return -1;
+    if (loop_refusal(d->loop)[0]) log_warning("serving over epoll: %s", loop_refusal(d->loop));
+    d->workers = workers_start(&o, models_current, e);
+    if (!d->workers) return -1;
+    d->models = models_open(d->loop, d->workers, c->engine_max_batch, c->limit_request_bytes, &calls, e);
+    if (!d->models) return -1;
+    if (server_open(&d->server, d->loop, d->workers, d->models, c->limit_queue, &limits, e)) return -1;
+    d->server.describe = describe;
+    d->server.describe_owner = d;
+    if (server_listen(&d->server, d->listen_fd, e)) return -1;
+    int rc = loop_watch(d->loop, d->signals, on_signal, d, &d->signal_watch);
+    return rc ? err_set(e, ERR_SYSTEM, "watching signals: %s", strerror(-rc)) : 0;
+}
+
+static int start(struct daemon *d, struct err *e) {
+    const struct guard_child_calls calls = {
+        .greeted = on_greeted, .received = on_guard_message, .can_take = can_take, .owner = d};
+    make_room_for_files(d->config.limit_connections);
+    d->guard_path = guard_child_find(e);
+    if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e)) return -1;
+    d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
+    if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
+    loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, become_ready, d);
+    d->watchdog_period = notify_watchdog_period();
+    if (d->watchdog_period) feed_watchdog(d);
+    return 0;
+}
+
+/* --- stop ---------------------------------------------------------------------------------------------- */
+
+/* Threads first, then what they used. Requests that were still in a worker's hands come back as posts. */
+static void close_all(struct daemon *d) {
+    const uint64_t limit = loop_clock() + CLOSE_LIMIT;
+    if (d->loop) {
+        loop_timer_stop(d->loop, &d->ready);
+        loop_timer_stop(d->loop, &d->watchdog);
+        loop_timer_stop(d->loop, &d->drain);
+    }
+    if (d->guard) guard_child_stop(d->guard);
+    if (d->server.loop && !d->server.draining) server_drain(&d->server);
+    models_stop(d->models);
+    if (d->server.loop)
+        while (!server_close_connections(&d->server) && loop_clock() < limit)
+            if (loop_turn(d->loop, DRAIN_LOOK)) break;
+    workers_stop(d->workers); /* waits for the runs that are under way */
+    while (d->server.loop && !server_close_connections(&d->server) && loop_turn(d->loop, DRAIN_LOOK) == 0) {}
+    while (d->guard && !guard_child_is_stopped(d->guard) && loop_clock() < limit)
+        if (loop_turn(d->loop, DRAIN_LOOK)) break;
+    if (d->loop) (void)loop_turn(d->loop, 0); /* the last posts */
+    guard_child_free(d->guard);
+    server_close(&d->server);
+    models_close(d->models);
+    loop_free(d->loop);
+    socket_file_remove(&d->socket);
+    if (d->listen_fd >= 0) (void)close(d->listen_fd);
+    if (d->signals >= 0) (void)close(d->signals);
+    file_table_clear(&d->files);
+    free(d->guard_path);
+}
+
+int daemon_run(const char *config_path, const struct config *config, struct err *e) {
+    struct daemon *d = calloc(1, sizeof *d);
+    if (!d) return err_set(e, ERR_SYSTEM, "out of memory");
+    d->config_path = config_path;
+    d->config = *config;
+    d->listen_fd = d->signals = -1;
+    d->started_ns = loop_clock();
+    log_set_level(config->log_level);
+    int rc = start(d, e);
+    if (rc == 0) {
+        rc = loop_run(d->loop);
+        if (rc) (void)err_set(e, ERR_SYSTEM, "the event loop (%s): %s", loop_backend(d->loop), strerror(-rc));
+        if (d->state < CLOSING) set_state(d, CLOSING);
+    }
+    close_all(d);
+    free(d);
+    return rc ? -1 : 0;
+}

@@ -1,0 +1,351 @@
+/* The table is the loop's; jobs wander to the loader and back as posts. A version
+ * that nobody refers to any more is put on the loader's list by whoever let it go. */
+#include "daemon/models.h"
+
+#include "daemon/log.h"
+#include "infer/digest.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct offer { /* a job; also a retirement, which must not overtake the offers before it */
+    struct loop_post post; /* first */
+    struct models *models;
+    struct link_message message;
+    bool is_retirement;
+    int fd;
+    uint64_t ticket;
+    uint64_t load_ns;
+    struct version *version; /* the result */
+    struct err e;
+    struct offer *next;
+};
+
+struct models {
+    struct loop *loop;
+    struct workers *workers;
+    struct models_calls calls;
+    uint32_t max_batch;
+    uint64_t request_bytes;
+    struct model table[MODELS_MAX];
+    uint32_t n_places; /* ever used: all beyond are free */
+    uint64_t signatures, swaps;
+    uint32_t n_offers; /* that are with the loader */
+
+    pthread_t loader;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    /* under the lock */
+    struct offer *first, **last;
+    struct version *retired;
+    bool stopping;
+};
+
+/* --- the loader's thread ------------------------------------------------------------------ */
+
+/* The last reference is gone: any thread. */
+static void retire_version(struct version *v) {
+    struct models *m = v->home;
+    pthread_mutex_lock(&m->lock);
+    v->next = m->retired;
+    m->retired = v;
+    pthread_cond_signal(&m->wake);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void load(struct models *m, struct offer *o) {
+    const uint64_t start = loop_clock();
+    struct image *img;
+    int rc = image_map(o->fd, true, &img, &o->e);
+    (void)close(o->fd);
+    o->fd = -1;
+    if (rc) return;
+    struct version *v = version_new(img, &o->message, m->max_batch, m->request_bytes, &o->e);
+    if (!v) return;
+    v->retire = retire_version;
+    v->home = m;
+    if (workers_warm(m->workers, v, &o->e)) {
+        version_free(v);
+        return;
+    }
+    o->load_ns = loop_clock() - start;
+    o->version = v;
+}
+
+static void on_loaded(struct loop_post *p);
+static void on_unmapped(struct loop_post *p);
+
+/* Off the hot path: the page tables of a large image take a while. The rest of the version goes on the loop. */
+static void unmap_all(struct models *m, struct version *chain) {
+    while (chain) {
+        struct version *v = chain;
+        chain = v->next;
+        image_unmap(v->image);
+        v->image = NULL;
+        v->post.run = on_unmapped;
+        loop_post(m->loop, &v->post);
+    }
+}
+
+static void *loader(void *arg) {
+    struct models *m = arg;
+    pthread_mutex_lock(&m->lock);
+    for (;;) {
+        struct version *retired = m->retired;
+        struct offer *o = retired ? NULL : m->first;
+        m->retired = NULL;
+        if (o) {
+            m->first = o->next;
+            if (!m->first) m->last = &m->first;
+        }
+        if (!o && !retired && m->stopping) break;
+        if (!o && !retired) {
+            pthread_cond_wait(&m->wake, &m->lock);
+            continue;
+        }
+        const bool stopping = m->stopping;
+        pthread_mutex_unlock(&m->lock);
+        unmap_all(m, retired);
+        if (o && stopping) (void)err_set(&o->e, ERR_SYSTEM, "clpd is stopping");
+        else if (o && !o->is_retirement) load(m, o);
+        if (o) loop_post(m->loop, &o->post);
+        pthread_mutex_lock(&m->lock);
+    }
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+/* --- publishing: the loop's thread ---------------------------------------------------------- */
+
+static struct model *find_place(struct models *m, const char *name) {
+    struct model *empty = NULL;
+    for (uint32_t i = 0; i < MODELS_MAX; i++) {
+        struct model *model = &m->table[i];
+        if (model->used && strcmp(model->name, name) == 0) return model;
+        if (!model->used && !empty) empty = model;
+    }
+    return empty;
+}
+
+/* A place whose last version is gone is used anew; its queue keeps its virtual time, which clients remember. */
+static void take_place(struct models *m, struct model *model, const char *name) {
+    if (model->used) return;
+    const uint32_t index = (uint32_t)(model - m->table);
+    if (index >= m->n_places) m->n_places = index + 1;
+    model->used = true;
+    model->requests_before = 0;
+    (void)snprintf(model->name, sizeof model->name, "%s", name);
+}
+
+static void publish(struct models *m, struct model *model, struct version *v) {
+    struct version *old = model->current;
+    v->model = model;
+    v->signature = old && version_same_signature(old, v) ? old->signature : ++m->signatures;
+    model->n_versions++;
+    workers_lock(m->workers);
+    model->current = v;
+    model->queue.max_items = v->max_items;
+    workers_unlock(m->workers);
+    if (!old) return;
+    m->swaps++;
+    version_put(old);
+}
+
+static void withdraw(struct models *m, const char *name) {
+    struct model *model = find_place(m, name);
+    if (!model || !model->used || !model->current) return;
+    struct version *old = model->current;
+    workers_lock(m->workers);
+    model->current = NULL;
+    workers_unlock(m->workers);
+    log_info("model %s: version %" PRIu64 " is no longer served", model->name, old->number);
+    version_put(old);
+}
+
+static void say_served(const struct offer *o, const struct version *v) {
+    char digest[2 * DIGEST_BYTES + 1];
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    const uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+    const uint64_t age = o->message.closed_ns && now > o->message.closed_ns ? now - o->message.closed_ns : 0;
+    log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked and warmed in %" PRIu64
+             " ms, %" PRIu64 " ms after its file was closed)",
+             o->message.model, v->number, digest_text(v->sha256, digest), o->load_ns / 1000000u, age / 1000000u);
+}
+
+static void on_loaded(struct loop_post *p) {
+    struct offer *o = (struct offer *)(void *)p;
+    struct models *m = o->models;
+    struct version *v = o->version;
+    m->n_offers--;
+    if (o->is_retirement) {
+        withdraw(m, o->message.model);
+    } else {
+        struct model *model = v ? find_place(m, o->message.model) : NULL;
+        if (v && !model) {
+            (void)err_set(&o->e, ERR_LIMIT, "%d models are served already", MODELS_MAX);
+            version_put(v);
+            v = NULL;
+        }
+        if (v) {
+            take_place(m, model, o->message.model);
+            publish(m, model, v);
+            say_served(o, v);
+        } else {
+            log_warning("model %s: version %" PRIu64 " is refused: %s", o->message.model,
+                        o->message.model_version, o->e.text);
+        }
+        m->calls.answered(m->calls.owner, &o->message, o->ticket, v, v ? "" : o->e.text);
+    }
+    free(o);
+}
+
+static void on_unmapped(struct loop_post *p) {
+    struct version *v = (struct version *)(void *)((uint8_t *)p - offsetof(struct version, post));
+    struct model *model = v->model;
+    if (model) {
+        model->requests_before += atomic_load_explicit(&v->requests, memory_order_relaxed);
+        if (--model->n_versions == 0) model->used = false;
+    }
+    version_free(v);
+}
+
+/* --- jobs -------------------------------------------------------------------------------------- */
+
+static bool hand_over(struct models *m, const struct offer *like) {
+    struct offer *o = malloc(sizeof *o);
+    if (!o) return false;
+    *o = *like;
+    o->models = m;
+    o->post.run = on_loaded;
+    m->n_offers++;
+    pthread_mutex_lock(&m->lock);
+    *m->last = o;
+    m->last = &o->next;
+    pthread_cond_signal(&m->wake);
+    pthread_mutex_unlock(&m->lock);
+    return true;
+}
+
+bool models_can_take_offer(const struct models *m) {
+    return m->n_offers < MODELS_MAX_OFFERS;
+}
+
+bool models_are_idle(const struct models *m) {
+    return m->n_offers == 0;
+}
+
+bool models_offer(struct models *m, const struct link_message *offer, int fd, uint64_t ticket) {
+    const struct offer o = {.message = *offer, .fd = fd, .ticket = ticket};
+    if (models_can_take_offer(m) && hand_over(m, &o)) return true;
+    (void)close(fd);
+    return false;
+}
+
+bool models_retire(struct models *m, const char *name) {
+    struct offer o = {.is_retirement = true, .fd = -1};
+    (void)snprintf(o.message.model, sizeof o.message.model, "%s", name);
+    return hand_over(m, &o);
+}
+
+/* --- start and end ---------------------------------------------------------------------------- */
+
+struct models *models_open(struct loop *l, struct workers *w, uint32_t max_batch, uint64_t request_bytes,
+                           const struct models_calls *calls, struct err *e) {
+    struct models *m = calloc(1, sizeof *m);
+    if (!m) {
+        (void)err_set(e, ERR_SYSTEM, "out of memory for the model table");
+        return NULL;
+    }
+    *m = (struct models){.loop = l,
+                         .workers = w,
+                         .calls = *calls,
+                         .max_batch = max_batch,
+                         .request_bytes = request_bytes,
+                         .last = &m->first};
+    (void)pthread_mutex_init(&m->lock, NULL);
+    (void)pthread_cond_init(&m->wake, NULL);
+    int rc = pthread_create(&m->loader, NULL, loader, m);
+    if (rc == 0) {
+        m->started = true;
+        (void)pthread_setname_np(m->loader, "clpd-loader");
+        return m;
+    }
+    (void)err_set(e, ERR_SYSTEM, "starting the loader thread: %s", strerror(rc));
+    models_close(m);
+    return NULL;
+}
+
+void models_stop(struct models *m) {
+    if (!m || !m->started) return;
+    pthread_mutex_lock(&m->lock);
+    m->stopping = true;
+    pthread_cond_signal(&m->wake);
+    pthread_mutex_unlock(&m->lock);
+    (void)pthread_join(m->loader, NULL);
+    m->started = false;
+}
+
+void models_close(struct models *m) {
+    if (!m) return;
+    models_stop(m);
+    for (uint32_t i = 0; i < MODELS_MAX; i++) {
+        struct version *v = m->table[i].current;
+        m->table[i].current = NULL;
+        if (v) version_put(v); /* onto the list, which nobody but us looks at any more */
+    }
+    while (m->retired) {
+        struct version *v = m->retired;
+        m->retired = v->next;
+        version_free(v);
+    }
+    (void)pthread_cond_destroy(&m->wake);
+    (void)pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+/* --- looking things up -------------------------------------------------------------------------- */
+
+uint32_t models_count(const struct models *m) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->n_places; i++) n += m->table[i].current != NULL;
+    return n;
+}
+
+struct version *models_find(const struct models *m, const char *name) {
+    struct version *only = NULL;
+    for (uint32_t i = 0; i < m->n_places; i++) {
+        const struct model *model = &m->table[i];
+        if (!model->current) continue;
+        if (name[0] && strcmp(model->name, name) == 0) return model->current;
+        if (!name[0] && only) return NULL;
+        only = model->current;
+    }
+    return name[0] ? NULL : only;
+}
+
+const struct model *models_at(const struct models *m, uint32_t i) {
+    return i < m->n_places ? &m->table[i] : NULL;
+}
+
+uint64_t models_requests(const struct model *model) {
+    const struct version *v = model->current;
+    return model->requests_before + (v ? atomic_load_explicit(&v->requests, memory_order_relaxed) : 0);
+}
+
+uint64_t models_swaps(const struct models *m) {
+    return m->swaps;
+}
+
+struct version *models_current(const struct batcher_queue *q) {
+    const struct model *model = (const void *)((const uint8_t *)q - offsetof(struct model, queue));
+    return model->current;
+}

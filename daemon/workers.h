@@ -1,0 +1,64 @@
+/* The engine's threads: each takes a batch, runs it on one version, builds the
+ * replies, hands the requests back. One engine per thread, pinned to a CPU.
+ *
+ *   batcher (under the lock) -> batch + the version it runs on -> engine_run … -> reply -> request.complete
+ *
+ * One lock guards batcher and `current` versions; it is taken once per batch and
+ * once per group of new requests, never while anything is computed. A task
+ * (warming an image) goes ahead of batches. */
+#ifndef DAEMON_WORKERS_H
+#define DAEMON_WORKERS_H
+
+#include "daemon/batcher.h"
+#include "daemon/version.h"
+
+#define WORKERS_MAX 256
+
+struct workers;
+
+struct workers_options {
+    uint32_t threads; /* 0: one per CPU that we may use */
+    bool pin;
+    uint32_t max_batch; /* pictures */
+    uint32_t limit;     /* requests waiting and running */
+};
+
+struct workers_counters {
+    uint64_t batches, items; /* pictures computed */
+};
+
+/* The version that requests of this queue run on, or NULL: none any more. Called under the lock. */
+typedef struct version *(*workers_current)(const struct batcher_queue *q);
+
+/* Starts the threads. NULL with `e` set. */
+struct workers *workers_start(const struct workers_options *o, workers_current current, struct err *e);
+/* Ends them; what still waits is completed with CLPD_SHUTTING_DOWN on this thread. */
+void workers_stop(struct workers *w); /* NULL is fine */
+
+uint32_t workers_count(const struct workers *w);
+
+/* Any thread, not from `complete`. Queues the chain (by next) of requests and
+ * wakes as many workers as can help. Returns the chain of those that were over
+ * the limit: they are untouched, the answer is CLPD_BUSY. */
+struct request *workers_submit(struct workers *w, struct request *chain);
+/* Completes all that wait from this client, with CLPD_SHUTTING_DOWN. What runs already comes back by itself. */
+void workers_cancel(struct workers *w, struct batcher_client *c);
+/* Completes all that wait. */
+void workers_drain(struct workers *w);
+/* Completes what is late with CLPD_DEADLINE; returns when to call it next, LOOP_NEVER: no deadline waits. */
+uint64_t workers_expire(struct workers *w, uint64_t now);
+
+/* Makes every worker ready for `v`, one after the other so that the rest goes on
+ * serving: room reserved, run once on zeros. Blocks; not on the loop's thread. 0, or -1 with `e` set. */
+int workers_warm(struct workers *w, const struct version *v, struct err *e);
+
+/* For changing what `current` answers. */
+void workers_lock(struct workers *w);
+void workers_unlock(struct workers *w);
+
+uint32_t workers_queued(struct workers *w); /* waiting and running */
+void workers_count_up(struct workers *w, struct workers_counters *out);
+/* false: a worker has been at one engine run for far longer than its network can take. */
+bool workers_make_progress(const struct workers *w, uint64_t now);
+
+#endif

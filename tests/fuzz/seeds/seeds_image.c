@@ -1,0 +1,58 @@
+/* Seeds for the target `image`: compiled networks that use every operator, activations, residuals,
+ * concatenations in place, labels and a report. */
+#include "tests/fixture_graph.h"
+#include "tests/fixture_image.h"
+#include "tests/fuzz/seeds/seeds.h"
+#include "tests/suite.h"
+
+static void end(struct graph *g, const char *name) {
+    struct compiled c = fixture_compile(g, false);
+    seed_write("image", name, c.bytes, c.size);
+    fixture_discard(&c);
+    graph_free(g);
+}
+
+static void residual(void) {
+    end(fixture_resnet(), "resnet");
+}
+
+static void small_ones(void) {
+    struct graph *g = fixture_graph();
+    int32_t x = fixture_input(g, SHAPE(1, 2, 5, 5));
+    const int32_t a = fixture_clip(g, fixture_conv(g, x, 2, fixture_window(3, 1, 1, 2), true), 0, 6);
+    union op_params pool = fixture_window(3, 1, 1, 1);
+    const int32_t b = fixture_node(g, OP_AVERAGE_POOL, &pool, 1, &x);
+    const int32_t c = fixture_concat(g, 1, 2, (int32_t[]){a, b});
+    fixture_output(g, fixture_relu(g, c));
+    end(g, "depthwise-concat");
+
+    g = fixture_graph();
+    x = fixture_input(g, SHAPE(1, 4, 6));
+    const int32_t w = fixture_constant(g, SHAPE(6, 6), NULL), s = fixture_constant(g, SHAPE(6), NULL);
+    int32_t y = fixture_node(g, OP_MATMUL, NULL, 2, (int32_t[]){x, w});
+    y = fixture_node(g, OP_LAYER_NORM, &(union op_params){.norm = {2, 1e-5f}}, 3, (int32_t[]){y, s, s});
+    y = fixture_mul(g, fixture_add(g, y, x), s);
+    y = fixture_node(g, OP_SOFTMAX, &(union op_params){.axis = {.axis = 2}}, 1, &y);
+    fixture_output(g, fixture_identity(g, fixture_reshape(g, y, SHAPE(1, 24))));
+    end(g, "matmul-norm");
+
+    g = fixture_graph();
+    x = fixture_input(g, SHAPE(1, 3, 4, 4));
+    y = fixture_conv(g, x, 3, fixture_window(1, 1, 0, 1), true);
+    pool = fixture_window(2, 2, 0, 1);
+    y = fixture_relu(g, fixture_add(g, fixture_batch_norm(g, y), x));
+    y = fixture_node(g, OP_MAX_POOL, &pool, 1, &y);
+    fixture_output(g, y);
+    fixture_output(g, fixture_node(g, OP_GLOBAL_AVERAGE_POOL, NULL, 1, &y));
+    end(g, "two-outputs");
+}
+
+static void random_ones(void) {
+    char name[16];
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        (void)snprintf(name, sizeof name, "random-%d", (int)seed);
+        end(fixture_random_graph(seed, 6), name);
+    }
+}
+
+SUITE(corpus_image, {"residual", residual}, {"small ones", small_ones}, {"random ones", random_ones});

@@ -1,0 +1,160 @@
+/* Seeds for the targets `frame`, `report`, `worker_wire`, `link` and `clpd`: good messages of every kind. */
+#include "client/wire.h"
+#include "guard/link.h"
+#include "guard/worker_wire.h"
+#include "tests/fuzz/seeds/seeds.h"
+#include "tests/suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void frames(void) {
+    struct {
+        struct clpd_header h;
+        struct clpd_infer q;
+        uint64_t tensor;
+        uint8_t model;
+    } f;
+    memset(&f, 0, sizeof f);
+    f.h =
+        (struct clpd_header){.magic = CLPD_MAGIC, .version = CLPD_WIRE_VERSION, .type = CLPD_STATUS, .id = 1};
+    seed_write("frame", "status", &f, sizeof f.h);
+    f.h.type = CLPD_INFER;
+    f.h.bytes = sizeof f.q + 6912;
+    f.q = (struct clpd_infer){.model = "signs", .top_k = 5, .format = CLPD_U8_NHWC, .dims = {1, 48, 48, 3}};
+    f.tensor = 6912;
+    seed_write("frame", "infer-u8", &f, offsetof(__typeof__(f), model) + 1);
+    f.q.format = CLPD_F32_NCHW;
+    memcpy(f.q.dims, (uint32_t[]){16, 1, 2, 2}, 16);
+    f.tensor = 256;
+    f.model = 1;
+    seed_write("frame", "infer-f32", &f, offsetof(__typeof__(f), model) + 1);
+}
+
+static struct report make_report(void) {
+    static float uclc[4] = {1, 1.5f, 2, 9};
+    static int32_t pruned[1] = {3};
+    static struct report_layer layers[2] = {{.name = "conv",
+                                             .channels = 4,
+                                             .scored = true,
+                                             .norm = NORM_BN,
+                                             .mean = 3,
+                                             .std = 2,
+                                             .cutoff = 8,
+                                             .max_attainable_z = 1.5f,
+                                             .uclc = uclc,
+                                             .pruned = pruned,
+                                             .n_pruned = 1},
+                                            {.name = "gate", .channels = 2, .reason = "a gate"}};
+    return (struct report){.source_sha256 = {1, 2, 3},
+                           .threshold = 3,
+                           .verdict = VERDICT_PRUNED,
+                           .pruned_channels = 1,
+                           .total_channels = 4,
+                           .n_layers = 2,
+                           .layers = layers};
+}
+
+static void reports(void) {
+    struct report r = make_report();
+    size_t n;
+    uint8_t *bytes = report_encode(&r, &n);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
+    seed_write("report", "pruned", bytes, n);
+    free(bytes);
+    r = (struct report){.threshold = 3, .verdict = VERDICT_NOT_APPLICABLE};
+    bytes = report_encode(&r, &n);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
+    seed_write("report", "not-applicable", bytes, n);
+    free(bytes);
+}
+
+static void keep_pipe(int fd[2], const char *name) {
+    uint8_t bytes[4096];
+    (void)close(fd[1]);
+    const ssize_t n = read(fd[0], bytes, sizeof bytes);
+    CU_ASSERT_FATAL(n > 0);
+    seed_write("worker_wire", name, bytes, (size_t)n);
+    (void)close(fd[0]);
+}
+
+static void workers(void) {
+    const struct spawn_digests d = {.model = {1, 2, 3}};
+    const struct report r = make_report();
+    struct err e;
+    int fd[2];
+    CU_ASSERT_FATAL(pipe(fd) == 0 && worker_send_digests(fd[1], &d) == 0 &&
+                    worker_send_note(fd[1], "a note") == 0 && worker_send_done(fd[1], 4096, &r) == 0);
+    keep_pipe(fd, "done");
+    CU_ASSERT_FATAL(pipe(fd) == 0 && worker_send_digests(fd[1], &d) == 0 &&
+                    worker_send_needs(fd[1], "w.data") == 0);
+    keep_pipe(fd, "needs");
+    (void)err_set(&e, ERR_FORMAT, "node 3 (Conv): no");
+    CU_ASSERT_FATAL(pipe(fd) == 0 && worker_send_error(fd[1], &e) == 0);
+    keep_pipe(fd, "error");
+}
+
+static void links(void) {
+    struct {
+        uint8_t descriptors;
+        struct link_message m;
+    } __attribute__((packed)) p = {.m = {.version = LINK_VERSION, .type = LINK_HELLO}};
+    seed_write("link", "hello", &p, sizeof p);
+    p.m.type = LINK_FILE;
+    p.m.state = FILE_REJECTED;
+    strcpy(p.m.model, "signs");
+    strcpy(p.m.path, "signs.onnx");
+    strcpy(p.m.reason, "not a model");
+    seed_write("link", "file", &p, sizeof p);
+    p.descriptors = 1;
+    p.m.type = LINK_OFFER;
+    seed_write("link", "offer", &p, sizeof p);
+}
+
+struct answer {
+    uint8_t requests;
+    struct clpd_header h;
+    struct clpd_reply r;
+    float scores[2][3];
+    struct clpd_top top[2][2];
+    char text[8];
+} __attribute__((packed));
+
+static void answers(void) {
+    struct answer a = {
+        .requests = 1,
+        .h = {.magic = CLPD_MAGIC,
+              .version = CLPD_WIRE_VERSION,
+              .type = CLPD_INFER_REPLY,
+              .id = (uint64_t)1 << 32,
+              .bytes = sizeof a - 1 - sizeof a.h},
+        .r = {.items = 2,
+              .classes = 3,
+              .top_k = 2,
+              .version = 5,
+              .batch = 2,
+              .has_scores = 1,
+              .text_bytes = 8},
+        .top = {{{1, 2, 0.6f, 4}, {2, 1, 0.3f, CLPD_NO_LABEL}}, {{0, 3, 0.7f, 0}, {1, 2, 0.2f, 4}}},
+        .text = "cat\0dog"};
+    seed_write("clpd", "classes", &a, sizeof a);
+    struct {
+        uint8_t requests;
+        struct clpd_header h;
+        char json[2];
+    } __attribute__((packed)) j = {.h = a.h, .json = {'[', ']'}};
+    j.h.type = CLPD_JSON_REPLY;
+    j.h.bytes = sizeof j.json;
+    seed_write("clpd", "json", &j, sizeof j);
+    a.r = (struct clpd_reply){.status = CLPD_BUSY, .text_bytes = 5};
+    a.h.bytes = sizeof a.r + 5;
+    memcpy(a.scores, "busy", 5);
+    seed_write("clpd", "busy", &a, 1 + sizeof a.h + sizeof a.r + 5);
+    a.h.type = CLPD_ERROR;
+    a.requests = 3;
+    seed_write("clpd", "error", &a, 1 + sizeof a.h + sizeof a.r + 5);
+}
+
+SUITE(corpus_wire, {"frames", frames}, {"reports", reports}, {"workers", workers}, {"links", links},
+      {"answers", answers});
