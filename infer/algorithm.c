@@ -37,7 +37,8 @@ bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, co
     if (n_in < 2) return false;
     struct conv c;
     conv_describe(&p->window, &in[0], out, &c);
-    return is_blocked(algorithm) ? conv_blocked_fits(algorithm, &c) : conv_fits(algorithm, &c);
+    if (is_blocked(algorithm)) return in[0].rank == 4 && conv_blocked_fits(algorithm, &c);
+    return conv_fits(algorithm, &c);
 }
 
 /* The cheapest of those that can run it, by the cost model; or 0. */
@@ -57,21 +58,27 @@ static uint32_t cheapest(const struct conv *c) {
 }
 
 /* Channel by channel where one filter sees one; directly from the plain tensor
- * where there are few channels; else the cheapest. What is not for blocked
- * tensors (groups that are not whole blocks) is unfolded; what im2col cannot
- * take (volumes, enormous filters) goes through the plain loops. */
+ * where there are few channels; else the cheapest. */
+static uint32_t choose_blocked(const struct conv *c) {
+    if (conv_blocked_fits(ALG_CONV_CHANNELWISE, c)) return ALG_CONV_CHANNELWISE;
+    if (conv_blocked_fits(ALG_CONV_FIRST, c)) return ALG_CONV_FIRST;
+    return cheapest(c);
+}
+
+/* The blocked kernels live in vector registers: where those have four floats,
+ * BLAS does better. What they do not take (groups that are not whole blocks)
+ * is unfolded; what im2col cannot take (volumes, enormous filters) goes through
+ * the plain loops. */
 uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p, const struct shape *in,
                           int n_in, const struct shape *out) {
-    static const uint32_t special[] = {ALG_CONV_CHANNELWISE, ALG_CONV_FIRST},
-                          plain[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
-    (void)isa; /* all of these are portable, and vectors scale what they cost alike */
+    static const uint32_t plain[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
     if (op != OP_CONV || n_in < 2) return ALG_DEFAULT;
     struct conv c;
     conv_describe(&p->window, &in[0], out, &c);
-    for (size_t i = 0; i < sizeof special / sizeof special[0]; i++)
-        if (conv_blocked_fits(special[i], &c)) return special[i];
-    const uint32_t best = cheapest(&c);
-    if (best != ALG_DEFAULT) return best;
+    if (isa != ISA_GENERIC && in[0].rank == 4) {
+        const uint32_t best = choose_blocked(&c);
+        if (best != ALG_DEFAULT) return best;
+    }
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
         if (conv_fits(plain[i], &c)) return plain[i];
     return ALG_CONV_REFERENCE;

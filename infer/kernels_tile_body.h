@@ -15,6 +15,7 @@ LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int 
                     const float *x = t->x + l->at + i * l->step[0] + j * l->step[1] + k * l->step[2];
                     for (const float *end = x + l->run; x < end; x++, w += LAYOUT_LANES) {
                         VEC weights[TILE_BLOCKS * PARTS];
+                        TILE_FORGET;
 #pragma GCC unroll 8
                         for (int v = 0; v < vectors; v++)
                             weights[v] = *(const AT *)(w + v / PARTS * w_step + v % PARTS * LEVEL_LANES);
@@ -73,7 +74,8 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
 #endif
 
 ALL_TILES(1)
-ALL_TILES(2) ALL_TILES(4) ALL_TILES(16) ALL_TILES(32)
+ALL_TILES(2)
+ALL_TILES(4) ALL_TILES(16) ALL_TILES(32)
 
     static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {
         ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32)};
