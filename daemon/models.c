@@ -171,14 +171,15 @@ static void withdraw(struct models *m, const char *name) {
 }
 
 static void say_served(const struct offer *o, const struct version *v) {
-    char digest[2 * DIGEST_BYTES + 1];
+    char digest[2 * DIGEST_BYTES + 1], after[64] = "";
+    const uint64_t closed = o->message.closed_ns;
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     const uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    const uint64_t age = o->message.closed_ns && now > o->message.closed_ns ? now - o->message.closed_ns : 0;
-    log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked and warmed in %" PRIu64
-             " ms, %" PRIu64 " ms after its file was closed)",
-             o->message.model, v->number, digest_text(v->sha256, digest), o->load_ns / 1000000u, age / 1000000u);
+    if (closed && now > closed)
+        (void)snprintf(after, sizeof after, ", %" PRIu64 " ms after its file was closed", (now - closed) / 1000000u);
+    log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked and warmed in %" PRIu64 " ms%s)",
+             o->message.model, v->number, digest_text(v->sha256, digest), o->load_ns / 1000000u, after);
 }
 
 static void on_loaded(struct loop_post *p) {
