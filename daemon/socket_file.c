@@ -77,13 +77,18 @@ static int bind_new(struct socket_file *f, const struct sockaddr_un *a, int fd, 
     if (rc == ENOENT)
         return err_set(e, ERR_SYSTEM, "socket.path %s: its folder does not exist", a->sun_path);
     if (rc) return err_set(e, ERR_SYSTEM, "binding to %s: %s", a->sun_path, strerror(rc));
-    struct stat st;
-    if (lstat(a->sun_path, &st) == 0) {
-        f->made = true;
-        f->device = st.st_dev;
-        f->inode = st.st_ino;
-    }
+    f->made = true;
     return 0;
+}
+
+/* Inode numbers are used anew at once on some file systems; with the time at
+ * which it was made (nothing modifies a socket) the file is known for sure. */
+static void remember(struct socket_file *f) {
+    struct stat st;
+    if (!f->made || lstat(f->path, &st)) return;
+    f->device = st.st_dev;
+    f->inode = st.st_ino;
+    f->made_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 }
 
 int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, const char *group, struct err *e) {
@@ -95,9 +100,10 @@ int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, con
     const int folder = lock_folder(path), fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int rc = -1;
     if (fd < 0) (void)err_set(e, ERR_SYSTEM, "socket: %s", strerror(errno));
-    else if (bind_new(f, &a, fd, e) || set_owner(path, mode, group, e)) {}
+    else if (bind_new(f, &a, fd, e) || set_owner(path, mode, group, e)) rc = -1;
     else if (listen(fd, BACKLOG)) (void)err_set(e, ERR_SYSTEM, "listening on %s: %s", path, strerror(errno));
     else rc = fd;
+    remember(f);
     if (rc < 0) socket_file_remove(f);
     if (rc < 0 && fd >= 0) (void)close(fd);
     if (folder >= 0) (void)close(folder);
@@ -106,7 +112,8 @@ int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, con
 
 void socket_file_remove(struct socket_file *f) {
     struct stat st;
-    if (f->made && lstat(f->path, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode)
+    if (f->made && lstat(f->path, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode &&
+        (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == f->made_ns)
         (void)unlink(f->path);
     f->made = false;
 }

@@ -8,6 +8,7 @@ struct socket_file {
     char path[CONFIG_SOCKET_PATH];
     bool made; /* by us: it is ours to remove */
     uint64_t device, inode;
+    int64_t made_ns;
 };
 
 /* Makes the socket and listens. A file that nobody answers on is replaced; one
