@@ -168,7 +168,7 @@ static void read_link(void *owner) {
     struct guard_child *g = owner;
     struct link_message m;
     int fd;
-    while (g->link >= 0 && g->calls.can_take(g->calls.owner)) {
+    while (g->link >= 0 && (g->state != UP || g->calls.can_take(g->calls.owner))) {
         int rc = link_receive(g->link, &m, &fd);
         if (rc == 1) {
             on_message(g, &m, fd);
