@@ -13,7 +13,8 @@ struct socket_file {
 
 /* Makes the socket and listens. A file that nobody answers on is replaced; one
  * that a daemon answers on is an error. The descriptor, or -1 with `e` set. */
-int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, const char *group, struct err *e);
+int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, const char *group,
+                     struct err *e);
 /* Removes the file if it is still the one that was made. */
 void socket_file_remove(struct socket_file *f);
 

@@ -66,7 +66,8 @@ int case_image(const struct case_network *n, const char *source, uint64_t *bytes
     if (rc) fprintf(stderr, "\ncase_image: %s\n", e.text);
     CU_ASSERT_EQUAL_FATAL(rc, 0);
     munmap(to, size);
-    CU_ASSERT_EQUAL_FATAL(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+    CU_ASSERT_EQUAL_FATAL(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
+                          0);
     plan_free(p);
     graph_free(g);
     *bytes = size;
@@ -89,8 +90,8 @@ struct link_message case_offer(const char *model, uint64_t version, const char *
 
 /* --- the rig ------------------------------------------------------------------------------ */
 
-static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket, const struct version *v,
-                        const char *why) {
+static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket,
+                        const struct version *v, const char *why) {
     struct rig *r = owner;
     (void)ticket;
     r->answer = *offer;
@@ -109,7 +110,8 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
 bool rig_open(struct rig *r, const struct rig_options *o) {
     struct err e = {0};
     const uint32_t max_batch = o->max_batch ? o->max_batch : 8, queue = o->queue ? o->queue : 64;
-    const struct workers_options w = {.threads = o->threads ? o->threads : 2, .max_batch = max_batch, .limit = queue};
+    const struct workers_options w = {
+        .threads = o->threads ? o->threads : 2, .max_batch = max_batch, .limit = queue};
     const struct models_calls calls = {.answered = on_answered, .owner = r};
     const struct server_limits limits = {.connections = o->connections ? o->connections : 8,
                                          .inflight = o->inflight ? o->inflight : 16,
@@ -134,7 +136,8 @@ void rig_close(struct rig *r) {
     server_drain(&r->server);
     models_stop(r->models);
     const uint64_t end = loop_clock() + 5 * SECOND;
-    while (!server_close_connections(&r->server) && loop_clock() < end) (void)loop_turn(r->loop, SECOND / 100);
+    while (!server_close_connections(&r->server) && loop_clock() < end)
+        (void)loop_turn(r->loop, SECOND / 100);
     CU_ASSERT_EQUAL(r->server.n_connections, 0);
     workers_stop(r->workers);
     (void)loop_turn(r->loop, 0);
@@ -183,8 +186,10 @@ bool rig_send(struct rig *r, int fd, const void *bytes, size_t n) {
     while (n && loop_clock() < end) {
         ssize_t k = send(fd, at, n, MSG_NOSIGNAL);
         if (k < 0 && errno != EAGAIN) return false;
-        if (k < 0) rig_turn(r, 1);
-        else at += k, n -= (size_t)k;
+        if (k < 0)
+            rig_turn(r, 1);
+        else
+            at += k, n -= (size_t)k;
     }
     return n == 0;
 }
@@ -204,8 +209,10 @@ static bool receive_exactly(struct rig *r, int fd, uint8_t *to, size_t n) {
     while (n && loop_clock() < end) {
         ssize_t k = recv(fd, to, n, 0);
         if (k == 0 || (k < 0 && errno != EAGAIN)) return false;
-        if (k < 0) rig_turn(r, 1);
-        else to += k, n -= (size_t)k;
+        if (k < 0)
+            rig_turn(r, 1);
+        else
+            to += k, n -= (size_t)k;
     }
     return n == 0;
 }

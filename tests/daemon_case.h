@@ -47,7 +47,8 @@ bool rig_load(struct rig *r, const char *model, uint64_t version, const struct c
 int rig_connect(struct rig *r);
 /* Writes all of it, turning the loop where the socket is full. false: the other end is closed. */
 bool rig_send(struct rig *r, int fd, const void *bytes, size_t n);
-bool rig_send_infer(struct rig *r, int fd, uint64_t id, const struct clpd_infer *q, const void *tensor, size_t bytes);
+bool rig_send_infer(struct rig *r, int fd, uint64_t id, const struct clpd_infer *q, const void *tensor,
+                    size_t bytes);
 /* The next frame within two seconds; its body is malloc'ed. false: closed, or nothing came. */
 bool rig_receive(struct rig *r, int fd, struct clpd_header *h, uint8_t **body);
 bool rig_is_closed(struct rig *r, int fd); /* by the daemon, within two seconds */

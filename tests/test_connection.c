@@ -252,10 +252,11 @@ static void test_refusals(void) {
 }
 
 static void closing_frames(struct rig *r) {
-    struct clpd_header bad[4] = {{.magic = 0x20544547},
-                                 {.magic = CLPD_MAGIC, .version = 2, .id = 5},
-                                 {.magic = CLPD_MAGIC, .version = 1, .type = CLPD_INFER, .id = 5, .bytes = UINT64_MAX},
-                                 {.magic = CLPD_MAGIC, .version = 1, .type = CLPD_STATUS, .id = 5, .bytes = 1ull << 40}};
+    struct clpd_header bad[4] = {
+        {.magic = 0x20544547},
+        {.magic = CLPD_MAGIC, .version = 2, .id = 5},
+        {.magic = CLPD_MAGIC, .version = 1, .type = CLPD_INFER, .id = 5, .bytes = UINT64_MAX},
+        {.magic = CLPD_MAGIC, .version = 1, .type = CLPD_STATUS, .id = 5, .bytes = 1ull << 40}};
     const struct clpd_infer q = ask(1);
     const float x[4] = {1, 1, 1, 1};
     struct answer a;
@@ -299,9 +300,12 @@ static void no_reader(struct rig *r) {
         memcpy(frame + sizeof h, &q, sizeof q);
         memcpy(frame + sizeof h + sizeof q, x, sizeof x);
         ssize_t n = send(fd, frame, sizeof frame, MSG_NOSIGNAL);
-        if (n == (ssize_t)sizeof frame) sent++, idle = 0;
-        else if (n > 0) break; /* a part: enough */
-        else idle++, rig_turn(r, 1);
+        if (n == (ssize_t)sizeof frame)
+            sent++, idle = 0;
+        else if (n > 0)
+            break; /* a part: enough */
+        else
+            idle++, rig_turn(r, 1);
     }
     CU_ASSERT_TRUE(sent > 16);
     CU_ASSERT_TRUE(r->server.connections->n_inflight <= 16 && r->server.slots.n_taken <= 32);
@@ -397,8 +401,10 @@ static void cut_off(struct rig *r) {
             const int fd = rig_connect(r);
             CU_ASSERT_TRUE(rig_send(r, fd, frame, cuts[i]));
             if (i % 2) rig_turn(r, 1);
-            if (half) (void)shutdown(fd, SHUT_WR); /* sends no more, but is there */
-            else close(fd);
+            if (half)
+                (void)shutdown(fd, SHUT_WR); /* sends no more, but is there */
+            else
+                close(fd);
             for (int k = 0; k < 200 && r->server.n_connections; k++) rig_turn(r, 1);
             CU_ASSERT_EQUAL(r->server.slots.n_taken, 0);
             CU_ASSERT_EQUAL(r->server.n_connections, 0);
@@ -505,7 +511,8 @@ static void stalled(struct rig *r) {
     unsigned stalls = 0;
     for (const struct connection *c = r->server.connections; c; c = c->next) {
         CU_ASSERT_FALSE(connection_is_stalled(c, now));
-        stalls += connection_is_stalled(c, now + 2 * SERVER_STALL); /* only who is in the middle of something */
+        stalls +=
+            connection_is_stalled(c, now + 2 * SERVER_STALL); /* only who is in the middle of something */
     }
     CU_ASSERT_EQUAL(stalls, 1);
     close(idle);
@@ -532,12 +539,14 @@ static void damaged(struct rig *r) {
             memcpy(stream + n, good, sizeof good);
             n += sizeof good;
         }
-        for (size_t k = 1 + mutate_below(&seed, 4); k > 0; k--) n = mutate_once(stream, n, sizeof stream, NULL, &seed);
+        for (size_t k = 1 + mutate_below(&seed, 4); k > 0; k--)
+            n = mutate_once(stream, n, sizeof stream, NULL, &seed);
         const int fd = rig_connect(r);
         if (n) (void)send(fd, stream, n, MSG_NOSIGNAL);
         (void)shutdown(fd, SHUT_WR);
         rig_turn(r, 1);
-        while (receive(r, fd, &a)) CU_ASSERT_TRUE(a.h.type == CLPD_JSON_REPLY || a.r.status <= CLPD_FORBIDDEN);
+        while (receive(r, fd, &a))
+            CU_ASSERT_TRUE(a.h.type == CLPD_JSON_REPLY || a.r.status <= CLPD_FORBIDDEN);
         close(fd);
     }
     const int fd = rig_connect(r);
@@ -548,11 +557,11 @@ static void test_damaged(void) {
     on_both(&usual, damaged);
 }
 
-SUITE(connection, {"pipelined requests, answers by id", test_pipelined}, {"best classes and labels", test_top},
-      {"10,000 pictures in a request", test_large}, {"a byte at a time", test_bytes},
-      {"JSON, also when much is asked", test_json}, {"refusals after which the stream goes on", test_refusals},
-      {"refusals that close it", test_closing}, {"a client that does not read", test_no_reader},
-      {"BUSY where the slots are used up", test_busy}, {"one connection too many", test_too_many},
-      {"frames that are cut off", test_cut_off}, {"half closed, and dead", test_half_closed},
-      {"deadlines", test_late}, {"draining", test_draining}, {"stalls", test_stalled},
-      {"damaged streams", test_damaged});
+SUITE(connection, {"pipelined requests, answers by id", test_pipelined},
+      {"best classes and labels", test_top}, {"10,000 pictures in a request", test_large},
+      {"a byte at a time", test_bytes}, {"JSON, also when much is asked", test_json},
+      {"refusals after which the stream goes on", test_refusals}, {"refusals that close it", test_closing},
+      {"a client that does not read", test_no_reader}, {"BUSY where the slots are used up", test_busy},
+      {"one connection too many", test_too_many}, {"frames that are cut off", test_cut_off},
+      {"half closed, and dead", test_half_closed}, {"deadlines", test_late}, {"draining", test_draining},
+      {"stalls", test_stalled}, {"damaged streams", test_damaged});

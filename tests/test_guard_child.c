@@ -144,11 +144,11 @@ static void killed(void) {
 
 static void nonsense(void) {
     static const char *const says[] = {
-        "cat $D/hello >&3; cat $D/nonsense >&3; exec sleep 60",  /* a message of another version */
-        "cat $D/hello >&3; cat $D/hello >&3; exec sleep 60",     /* out of turn */
-        "cat $D/file >&3; exec sleep 60",                        /* before it said hello */
-        "cat $D/hello >&3; echo rubbish >&3; exec sleep 60",     /* no message at all */
-        "cat $D/hello >&3; exec 3>&-; exec sleep 60"};           /* hangs up, and stays */
+        "cat $D/hello >&3; cat $D/nonsense >&3; exec sleep 60", /* a message of another version */
+        "cat $D/hello >&3; cat $D/hello >&3; exec sleep 60",    /* out of turn */
+        "cat $D/file >&3; exec sleep 60",                       /* before it said hello */
+        "cat $D/hello >&3; echo rubbish >&3; exec sleep 60",    /* no message at all */
+        "cat $D/hello >&3; exec 3>&-; exec sleep 60"};          /* hangs up, and stays */
     for (size_t i = 0; i < sizeof says / sizeof *says; i++) {
         begin(says[i]);
         CU_ASSERT_TRUE(wait_restarts(1));

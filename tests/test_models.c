@@ -49,7 +49,8 @@ static void refused(void) {
     CU_ASSERT_TRUE(rig_load(&r, "a", 1, &(struct case_network){.factor = 2}));
     const struct version *before = models_find(r.models, "a");
     for (int i = 0; i < 6; i++) {
-        static const char *const words[] = {"sealed", "header", "made from", "count from 1", "limits.request_bytes", ""};
+        static const char *const words[] = {
+            "sealed", "header", "made from", "count from 1", "limits.request_bytes", ""};
         const struct case_network huge = {.width = 1200, .factor = 1}, small = {.factor = 4};
         struct link_message offer;
         int fd = case_image(i == 4 ? &huge : &small, "x", &bytes);
@@ -62,7 +63,8 @@ static void refused(void) {
             close(fd);
             fd = memfd_create("rubbish", MFD_CLOEXEC | MFD_ALLOW_SEALING);
             CU_ASSERT_EQUAL(ftruncate(fd, 4096), 0);
-            CU_ASSERT_EQUAL(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+            CU_ASSERT_EQUAL(fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE),
+                            0);
         } else if (i == 2) {
             offer.sha256[5] ^= 1;
         } else if (i == 3) {
@@ -72,7 +74,7 @@ static void refused(void) {
         CU_ASSERT_TRUE(models_offer(r.models, &offer, fd, 0));
         CU_ASSERT_TRUE_FATAL(rig_wait(&r, &r.answers, answers + 1));
         CU_ASSERT_EQUAL(fcntl(fd, F_GETFD), -1); /* taken in every case */
-        if (i == 5) { /* and the good one is accepted after all these */
+        if (i == 5) {                            /* and the good one is accepted after all these */
             CU_ASSERT_EQUAL(r.accepted, accepted + 1);
             continue;
         }
@@ -138,7 +140,8 @@ static bool ask_once(struct rig *r, int fd, uint64_t id, uint32_t width) {
     return rig_send_infer(r, fd, id, &q, x, width * width * sizeof(float));
 }
 
-/* 100 versions, each multiplies by its own number: no answer may fail, or not be that of the version it names. */
+/* 100 versions, each multiplies by its own number: no answer may fail, or not be that of the version it
+ * names. */
 static void swaps(void) {
     struct rig r;
     struct clpd_header h;
@@ -152,7 +155,8 @@ static void swaps(void) {
         char source[64];
         uint64_t bytes;
         (void)snprintf(source, sizeof source, "s %u", (unsigned)version);
-        const int image = case_image(&(struct case_network){.factor = (float)version, .work = 20}, source, &bytes);
+        const int image =
+            case_image(&(struct case_network){.factor = (float)version, .work = 20}, source, &bytes);
         const struct link_message offer = case_offer("s", version, source, bytes);
         const uint32_t answers = r.answers;
         CU_ASSERT_TRUE(models_offer(r.models, &offer, image, 0));
@@ -279,6 +283,7 @@ static void fixed_batch(void) {
     rig_close(&r);
 }
 
-SUITE(models, {"offers that are accepted", serving}, {"offers that are refused", refused}, {"retired models", retired},
-      {"a full table", full_table}, {"100 swaps under load", swaps}, {"a version of another shape", other_shape},
-      {"retired under load", retired_under_load}, {"pictures in threes", fixed_batch});
+SUITE(models, {"offers that are accepted", serving}, {"offers that are refused", refused},
+      {"retired models", retired}, {"a full table", full_table}, {"100 swaps under load", swaps},
+      {"a version of another shape", other_shape}, {"retired under load", retired_under_load},
+      {"pictures in threes", fixed_batch});

@@ -66,11 +66,13 @@ static void parts(void) {
     CU_ASSERT_EQUAL_FATAL(mutate_room_open(&room, 4096), 0);
     const struct clpd_reply h = answer(v, 2, true, 4096, &room, &reply, &bytes);
     CU_ASSERT_TRUE(h.items == 2 && h.classes == 4 && h.top_k == 2 && h.has_scores == 1 && h.version == 9);
-    CU_ASSERT_TRUE(h.queue_ns == 5 && h.compute_ns == 6 && h.batch == 7 && h.reserved == 0 && h.reserved2 == 0);
+    CU_ASSERT_TRUE(h.queue_ns == 5 && h.compute_ns == 6 && h.batch == 7 && h.reserved == 0 &&
+                   h.reserved2 == 0);
     CU_ASSERT_EQUAL(memcmp(h.sha256, v->sha256, 32), 0);
     CU_ASSERT_EQUAL(bytes, reply_bytes(v, 2, 2, true) + h.text_bytes);
     CU_ASSERT_EQUAL(h.text_bytes, 4 * sizeof "class 0"); /* 1, 2; 3, 0 */
-    const struct clpd_top best = top_at(reply, true, 0), second = top_at(reply, true, 1), other = top_at(reply, true, 2);
+    const struct clpd_top best = top_at(reply, true, 0), second = top_at(reply, true, 1),
+                          other = top_at(reply, true, 2);
     CU_ASSERT_TRUE(best.index == 1 && best.score == 4 && second.index == 2 && other.index == 3);
     const double sum = exp(1) + exp(2) + exp(3) + exp(4);
     CU_ASSERT_DOUBLE_EQUAL(best.probability, exp(4) / sum, 1e-6);

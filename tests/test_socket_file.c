@@ -1,6 +1,6 @@
 /* The socket's file: its mode, a stale one, one that lives, and what is not ours. */
-#include "daemon/socket_file.h"
 #include "daemon/log.h"
+#include "daemon/socket_file.h"
 #include "tests/suite.h"
 
 #include <fcntl.h>
@@ -53,7 +53,7 @@ static void made_and_removed(void) {
     CU_ASSERT_TRUE(answers());
     close(fd);
     CU_ASSERT_FALSE(answers());
-    usleep(20000); /* file times come in steps of up to 10 ms */
+    usleep(20000);                                 /* file times come in steps of up to 10 ms */
     fd = socket_file_make(&g, path, 0600, "", &e); /* one that died */
     CU_ASSERT_TRUE_FATAL(fd >= 0);
     socket_file_remove(&f); /* the first one's is gone: this is not its file any more */

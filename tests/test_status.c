@@ -87,8 +87,8 @@ static void model_keys(void) {
     for (size_t i = 0; i < 2; i++) {
         const json_t *o = json_array_get(models, i), *input = json_object_get(o, "input");
         static const char *const strings[] = {"name", "sha256", "state", "verdict", "loaded_at"};
-        static const char *const numbers[] = {"version",  "pruned_channels", "total_channels", "classes",
-                                              "requests", "image_bytes"};
+        static const char *const numbers[] = {"version", "pruned_channels", "total_channels",
+                                              "classes", "requests",        "image_bytes"};
         for (size_t k = 0; k < sizeof strings / sizeof *strings; k++) expect(o, strings[k], JSON_STRING);
         for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) expect(o, numbers[k], JSON_INTEGER);
         expect(o, "labels", JSON_TRUE);
@@ -97,7 +97,8 @@ static void model_keys(void) {
     }
     CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(json_array_get(models, 1), "name")), "b ?(");
     const json_t *rejected = json_array_get(lines, 1), *seen = json_array_get(lines, 0);
-    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(rejected, "reason")), "bytes ? that are no text");
+    CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(rejected, "reason")),
+                           "bytes ? that are no text");
     CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(rejected, "model")), "?? model \"x\"");
     CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(rejected, "state")), "rejected");
     CU_ASSERT_TRUE(json_is_null(json_object_get(seen, "reason")));
@@ -108,4 +109,5 @@ static void model_keys(void) {
     rig_close(&r);
 }
 
-SUITE(status, {"status: documented keys", status_keys}, {"models and files: documented keys, hostile names", model_keys});
+SUITE(status, {"status: documented keys", status_keys},
+      {"models and files: documented keys, hostile names", model_keys});

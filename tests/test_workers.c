@@ -50,7 +50,8 @@ static struct version *load(float factor, uint64_t number, uint32_t max_batch) {
 
 static struct workers *start(uint32_t threads, uint32_t max_batch, uint32_t limit) {
     struct err e = {0};
-    const struct workers_options o = {.threads = threads, .pin = true, .max_batch = max_batch, .limit = limit};
+    const struct workers_options o = {
+        .threads = threads, .pin = true, .max_batch = max_batch, .limit = limit};
     struct workers *w = workers_start(&o, current_of, &e);
     CU_ASSERT_PTR_NOT_NULL_FATAL(w);
     queue = (struct batcher_queue){.max_items = max_batch};
@@ -106,7 +107,8 @@ static void right_answers(void) {
         float score;
         memcpy(&reply, jobs[i].reply, sizeof reply);
         memcpy(&score, jobs[i].reply + sizeof reply, sizeof score);
-        wrong += jobs[i].r.status != CLPD_OK || score != 2.0f * (float)i || reply.batch < 1 || reply.batch > 8;
+        wrong +=
+            jobs[i].r.status != CLPD_OK || score != 2.0f * (float)i || reply.batch < 1 || reply.batch > 8;
     }
     CU_ASSERT_EQUAL(wrong, 0);
     struct workers_counters c;
