@@ -105,7 +105,7 @@ format-check:                      ## fail where the format is not the house's
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
 FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) daemon/frame.c \
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c \
                 $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
 SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
                 $(filter-out tests/% daemon/%,$(tests_SRC))

@@ -28,12 +28,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define READY_AFTER    5000000000u
-#define DRAIN_LIMIT    5000000000u
-#define CLOSE_LIMIT    2000000000u
-#define DRAIN_LOOK     5000000u
-#define STATUS_TEXT    256
-#define SPARE_FILES    64 /* descriptors besides the connections' */
+#define READY_AFTER 5000000000u
+#define DRAIN_LIMIT 5000000000u
+#define CLOSE_LIMIT 2000000000u
+#define DRAIN_LOOK  5000000u
+#define STATUS_TEXT 256
+#define SPARE_FILES 64 /* descriptors besides the connections' */
 
 enum state { STARTING, SERVING, DRAINING, CLOSING };
 
@@ -67,8 +67,8 @@ static void set_state(struct daemon *d, enum state to) {
 
 static const char *status_line(const struct daemon *d, char *buf, size_t room) {
     const uint32_t n = models_count(d->models);
-    (void)snprintf(buf, room, "Serving %u model%s over %s; guard %s", n, n == 1 ? "" : "s", loop_backend(d->loop),
-                   d->guard ? guard_child_state(d->guard) : "starting");
+    (void)snprintf(buf, room, "Serving %u model%s over %s; guard %s", n, n == 1 ? "" : "s",
+                   loop_backend(d->loop), d->guard ? guard_child_state(d->guard) : "starting");
     return buf;
 }
 
@@ -84,8 +84,9 @@ static void become_ready(void *owner) {
     set_state(d, SERVING);
     loop_timer_stop(d->loop, &d->ready);
     notify_ready(status_line(d, line, sizeof line));
-    log_info("ready after %" PRIu64 " ms: %u models, %u workers, %s", (loop_clock() - d->started_ns) / 1000000u,
-             models_count(d->models), workers_count(d->workers), loop_backend(d->loop));
+    log_info("ready after %" PRIu64 " ms: %u models, %u workers, %s",
+             (loop_clock() - d->started_ns) / 1000000u, models_count(d->models), workers_count(d->workers),
+             loop_backend(d->loop));
 }
 
 static void feed_watchdog(void *owner) {
@@ -136,8 +137,8 @@ static void on_greeted(void *owner) {
     tell_status(d);
 }
 
-static void answer_offer(const struct daemon *d, const struct link_message *offer, uint64_t ticket, bool accepted,
-                         const char *why) {
+static void answer_offer(const struct daemon *d, const struct link_message *offer, uint64_t ticket,
+                         bool accepted, const char *why) {
     if (ticket != guard_child_ticket(d->guard)) return; /* of a guard that is gone */
     struct link_message m = *offer;
     m.type = LINK_ANSWER;
@@ -146,11 +147,13 @@ static void answer_offer(const struct daemon *d, const struct link_message *offe
     guard_child_send(d->guard, &m);
 }
 
-static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket, const struct version *v,
-                        const char *why) {
+static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket,
+                        const struct version *v, const char *why) {
     struct daemon *d = owner;
-    if (d->guard && ticket == guard_child_ticket(d->guard)) answer_offer(d, offer, ticket, v != NULL, why);
-    else if (d->guard && v) tell_served(d, v->model);
+    if (d->guard && ticket == guard_child_ticket(d->guard))
+        answer_offer(d, offer, ticket, v != NULL, why);
+    else if (d->guard && v)
+        tell_served(d, v->model);
     tell_status(d);
     if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
 }
@@ -183,7 +186,8 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
     case LINK_SETTLED:
-        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "", m->reason);
+        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "",
+                 m->reason);
         become_ready(d);
         break;
     default: log_debug("the guard sends message type %u, which is not for clpd", m->type);
@@ -227,7 +231,8 @@ static void reload(struct daemon *d) {
         say_what_needs_restart(&d->config, &fresh);
         if (fresh.limit_connections > d->config.limit_connections)
             log_warning("limits.connections has grown: that needs a restart");
-        else d->server.limits.connections = fresh.limit_connections;
+        else
+            d->server.limits.connections = fresh.limit_connections;
         d->server.limits.inflight = fresh.limit_inflight;
         log_set_level(fresh.log_level);
         const struct link_message m = {.type = LINK_RELOAD};
@@ -240,8 +245,10 @@ static void reload(struct daemon *d) {
 static void look_if_drained(void *owner) {
     struct daemon *d = owner;
     const uint64_t now = loop_now(d->loop);
-    if (server_is_drained(&d->server) || now >= d->stop_at) loop_stop(d->loop);
-    else loop_timer_set(d->loop, &d->drain, now + DRAIN_LOOK, look_if_drained, d);
+    if (server_is_drained(&d->server) || now >= d->stop_at)
+        loop_stop(d->loop);
+    else
+        loop_timer_set(d->loop, &d->drain, now + DRAIN_LOOK, look_if_drained, d);
 }
 
 static void begin_stop(struct daemon *d) {
@@ -264,8 +271,10 @@ static void on_signal(void *owner) {
     struct daemon *d = owner;
     struct signalfd_siginfo s;
     while (read(d->signals, &s, sizeof s) == (ssize_t)sizeof s) {
-        if (s.ssi_signo == SIGHUP) reload(d);
-        else begin_stop(d);
+        if (s.ssi_signo == SIGHUP)
+            reload(d);
+        else
+            begin_stop(d);
     }
 }
 
@@ -290,7 +299,8 @@ static void make_room_for_files(uint32_t connections) {
     if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return;
     r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
     if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < want)
-        log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): fewer than limits.connections (%u) "
+        log_warning("only %" PRIu64
+                    " file descriptors are allowed (LimitNOFILE=): fewer than limits.connections (%u) "
                     "can be open",
                     (uint64_t)r.rlim_cur, connections);
 }

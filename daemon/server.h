@@ -10,7 +10,8 @@
 #include "daemon/models.h"
 #include "daemon/slots.h"
 
-#define SERVER_STALL 30000000000u /* 30 s without a byte in the middle of a frame, or of answers: it is closed */
+#define SERVER_STALL                                                                                         \
+    30000000000u /* 30 s without a byte in the middle of a frame, or of answers: it is closed */
 
 struct connection;
 

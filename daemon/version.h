@@ -24,9 +24,9 @@ struct version {
     uint64_t number;    /* of the model's, from the guard */
     uint64_t signature; /* equal: a request checked against the one may run on the other */
     struct frame_input input;
-    uint32_t pictures;  /* in one item of the engine */
-    uint32_t classes;   /* scores per picture */
-    uint32_t max_items; /* of one engine run */
+    uint32_t pictures;   /* in one item of the engine */
+    uint32_t classes;    /* scores per picture */
+    uint32_t max_items;  /* of one engine run */
     bool is_probability; /* the scores are probabilities already */
     uint8_t sha256[32];
     uint32_t verdict; /* enum verdict */

@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STUCK_AFTER   60000000000u /* 60 s for one run, and beyond that … */
-#define SLOWEST_MACS  1000000000u  /* … what a network may need that gets but 1 GMAC/s */
+#define STUCK_AFTER  60000000000u /* 60 s for one run, and beyond that … */
+#define SLOWEST_MACS 1000000000u  /* … what a network may need that gets but 1 GMAC/s */
 
 struct batch {
     struct request *requests[BATCHER_MAX_ITEMS];
@@ -43,7 +43,7 @@ struct worker {
     struct engine *engine;
     struct reply_scratch scratch;
     struct engine_item items[BATCHER_MAX_ITEMS];
-    struct batch batches[2]; /* one that runs, one that is through and not delivered yet */
+    struct batch batches[2];  /* one that runs, one that is through and not delivered yet */
     struct task *task;        /* under the lock */
     bool idle;                /* under the lock */
     struct worker *next_idle; /* under the lock */
@@ -218,7 +218,8 @@ static void *work(void *arg) {
     struct batch *next = &w->batches[0], *through = &w->batches[1];
     pthread_mutex_lock(&all->lock);
     for (;;) {
-        batcher_finish(&all->batcher, through->n); /* before anyone hears of it: room for what they send next */
+        batcher_finish(&all->batcher,
+                       through->n); /* before anyone hears of it: room for what they send next */
         const bool stopping = all->stopping;
         struct task *t = w->task;
         w->task = NULL;

@@ -1,5 +1,6 @@
 /* Concatenation: per outer index one copy of each input's part. An input that
- * was computed in its place already (see image.h) is left there. */
+ * was computed in its place already (see image.h) is left there; another may be
+ * copied from there. */
 #include "infer/kernels_all.h"
 
 #include "infer/kernels_blocked.h"

@@ -17,7 +17,8 @@ static void open_batcher(uint32_t limit) {
     CU_ASSERT_EQUAL_FATAL(batcher_open(&b, limit, &e), 0);
 }
 
-static struct request *ask(struct batcher_queue *q, struct batcher_client *c, uint32_t items, uint64_t deadline) {
+static struct request *ask(struct batcher_queue *q, struct batcher_client *c, uint32_t items,
+                           uint64_t deadline) {
     struct request *r = &pool[n_pool++];
     r->queue = q;
     r->client = c;
@@ -228,7 +229,8 @@ static void limits_and_cancelling(void) {
     batcher_close(&b);
 }
 
-/* Random operations against a plain model: nothing is lost, doubled, late, mixed or out of its client's order. */
+/* Random operations against a plain model: nothing is lost, doubled, late, mixed or out of its client's
+ * order. */
 enum { QUEUES = 4, CLIENTS = 6, REQUESTS = 200, STEPS = 200000 };
 struct book {
     struct request r;
@@ -277,11 +279,12 @@ static void at_random(void) {
         const size_t what = mutate_below(&seed, 20);
         struct book *k = &book[mutate_below(&seed, REQUESTS)];
         if (what < 12 && k->where == 0) {
-            k->r = (struct request){.queue = &queues[mutate_below(&seed, QUEUES)],
-                                    .client = &clients[mutate_below(&seed, CLIENTS)],
-                                    .items = (uint32_t)(1 + mutate_below(&seed, 12)),
-                                    .key = mutate_below(&seed, 10) == 0,
-                                    .deadline_ns = mutate_below(&seed, 3) ? 0 : now + mutate_below(&seed, 200)};
+            k->r =
+                (struct request){.queue = &queues[mutate_below(&seed, QUEUES)],
+                                 .client = &clients[mutate_below(&seed, CLIENTS)],
+                                 .items = (uint32_t)(1 + mutate_below(&seed, 12)),
+                                 .key = mutate_below(&seed, 10) == 0,
+                                 .deadline_ns = mutate_below(&seed, 3) ? 0 : now + mutate_below(&seed, 200)};
             k->stamp = (uint64_t)step + 1;
             const bool in = batcher_push(&b, &k->r);
             CU_ASSERT_EQUAL(in, waiting + running < 100);
@@ -290,8 +293,10 @@ static void at_random(void) {
             struct request *late;
             const uint32_t n = batcher_take(&b, now, (uint32_t)mutate_below(&seed, 3), out, &late);
             leave(late, &waiting);
-            if (n) check_batch(out, n, now);
-            else CU_ASSERT_EQUAL(waiting, 0); /* work-conserving */
+            if (n)
+                check_batch(out, n, now);
+            else
+                CU_ASSERT_EQUAL(waiting, 0); /* work-conserving */
             waiting -= n;
             batcher_finish(&b, n);
             for (uint32_t i = 0; i < n; i++) ((struct book *)out[i])->where = 0;
@@ -312,6 +317,7 @@ static void at_random(void) {
 SUITE(batcher, {"first come, first served, up to the largest batch", in_order},
       {"a flood does not shut out others", clients_share}, {"pictures count, not requests", items_count},
       {"also between requests", what_was_had_is_remembered}, {"models take turns", models_take_turns},
-      {"large requests and other versions", large_and_mixed}, {"idle workers get their share", shared_with_idle_workers},
-      {"deadlines", deadlines}, {"limits and cancelling", limits_and_cancelling},
+      {"large requests and other versions", large_and_mixed},
+      {"idle workers get their share", shared_with_idle_workers}, {"deadlines", deadlines},
+      {"limits and cancelling", limits_and_cancelling},
       {"200,000 random steps against a plain model", at_random});

@@ -54,8 +54,11 @@ static void header_fields(void) {
 }
 
 static struct clpd_infer good_infer(void) {
-    return (struct clpd_infer){
-        .model = "signs", .top_k = 5, .flags = CLPD_WANT_SCORES, .format = CLPD_F32_NCHW, .dims = {1, 3, 4, 5}};
+    return (struct clpd_infer){.model = "signs",
+                               .top_k = 5,
+                               .flags = CLPD_WANT_SCORES,
+                               .format = CLPD_F32_NCHW,
+                               .dims = {1, 3, 4, 5}};
 }
 
 static uint32_t infer_status(const struct clpd_infer *q, const char *word) {
@@ -87,8 +90,7 @@ static void infer_fields(void) {
     CU_ASSERT_EQUAL(infer_status(&q, "format"), CLPD_BAD_REQUEST);
 }
 
-static const struct frame_input picture = {
-    .rank = 4, .dims = {1, 3, 4, 5}, .f32_bytes = 240, .u8_bytes = 60};
+static const struct frame_input picture = {.rank = 4, .dims = {1, 3, 4, 5}, .f32_bytes = 240, .u8_bytes = 60};
 
 /* The items, or minus the status. */
 static int64_t match(const struct frame_input *in, uint8_t format, const uint32_t dims[CLPD_MAX_RANK],
@@ -124,7 +126,8 @@ static void shapes(void) {
     const struct frame_input threes = {.rank = 2, .dims = {3, 8}, .f32_bytes = 96};
     CU_ASSERT_EQUAL(match(&threes, CLPD_F32_NCHW, DIMS(6, 8), 192, ""), 2);
     CU_ASSERT_EQUAL(match(&threes, CLPD_F32_NCHW, DIMS(4, 8), 128, "[3N,8]"), bad);
-    CU_ASSERT_EQUAL(match(&threes, CLPD_U8_NHWC, DIMS(3, 8), 24, "takes f32 [3N,8]; the request has u8"), bad);
+    CU_ASSERT_EQUAL(match(&threes, CLPD_U8_NHWC, DIMS(3, 8), 24, "takes f32 [3N,8]; the request has u8"),
+                    bad);
     CU_ASSERT_TRUE(frame_input_equal(&picture, &picture));
     CU_ASSERT_FALSE(frame_input_equal(&picture, &threes));
 }
@@ -156,7 +159,8 @@ static void refusal(void) {
     CU_ASSERT_STRING_EQUAL(frame_status_name(12345), "unknown");
 }
 
-/* Any bytes, against a page that can't be touched: a verdict that makes sense, and no more read than there is. */
+/* Any bytes, against a page that can't be touched: a verdict that makes sense, and no more read than there
+ * is. */
 static void rubbish(void) {
     struct mutate_room head, body;
     uint64_t seed = 0x1234567;
