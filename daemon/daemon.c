@@ -358,6 +358,15 @@ static int start(struct daemon *d, struct err *e) {
 
 /* --- stop ---------------------------------------------------------------------------------------------- */
 
+/* A computation can't be interrupted, and nobody waits for its answer any more:
+ * the process ends under it. Destructors would take memory from under the workers. */
+static void leave_at_once(struct daemon *d) {
+    log_warning("%u requests are still being computed; stopping without them", workers_queued(d->workers));
+    guard_child_free(d->guard);
+    socket_file_remove(&d->socket);
+    _exit(0);
+}
+
 /* Threads first, then what they used. Requests that were still in a worker's hands come back as posts. */
 static void close_all(struct daemon *d) {
     const uint64_t limit = loop_clock() + CLOSE_LIMIT;
@@ -372,7 +381,10 @@ static void close_all(struct daemon *d) {
     if (d->server.loop)
         while (!server_close_connections(&d->server) && loop_clock() < limit)
             if (loop_turn(d->loop, DRAIN_LOOK)) break;
-    workers_stop(d->workers); /* waits for the runs that are under way */
+    while (d->loop && d->workers && workers_queued(d->workers) && loop_clock() < limit)
+        if (loop_turn(d->loop, DRAIN_LOOK)) break;
+    if (d->workers && workers_queued(d->workers)) leave_at_once(d);
+    workers_stop(d->workers);
     while (d->server.loop && !server_close_connections(&d->server) && loop_turn(d->loop, DRAIN_LOOK) == 0) {}
     while (d->guard && !guard_child_is_stopped(d->guard) && loop_clock() < limit)
         if (loop_turn(d->loop, DRAIN_LOOK)) break;

@@ -16,15 +16,28 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 512
+#define BACKLOG       512
+#define LOCK_TRIES    50
+#define LOCK_PAUSE_US 10000 /* half a second in all */
 
 /* Two daemons that start at once would take each other's file for a stale one,
- * so whoever binds holds the folder. -1 where that is not possible: then not. */
+ * so whoever binds holds the folder, for a millisecond. -1 where that is not possible: then not.
+ * Anybody who can read a folder can lock it, so a lock that lasts must not keep us from starting. */
 static int lock_folder(const char *path) {
     char copy[CONFIG_SOCKET_PATH];
     (void)snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) (void)flock(fd, LOCK_EX);
+    const char *folder = dirname(copy);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), tries = LOCK_TRIES;
+    if (fd < 0) return -1;
+    while (flock(fd, LOCK_EX | LOCK_NB)) {
+        if (tries-- > 0 && (errno == EWOULDBLOCK || errno == EINTR)) {
+            (void)usleep(LOCK_PAUSE_US);
+            continue;
+        }
+        log_warning("somebody holds a lock on %s: going on without", folder);
+        (void)close(fd);
+        return -1;
+    }
     return fd;
 }
 
