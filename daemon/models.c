@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define FRESH 60000000000u /* a file that was closed less than a minute ago is why we are here */
+
 struct offer {             /* a job; also a retirement, which must not overtake the offers before it */
     struct loop_post post; /* first */
     struct models *models;
