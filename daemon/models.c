@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define FRESH 60000000000u /* a file that was closed less than a minute ago is why we are here */
+
 struct offer {             /* a job; also a retirement, which must not overtake the offers before it */
     struct loop_post post; /* first */
     struct models *models;
@@ -180,7 +182,7 @@ static void say_served(const struct offer *o, const struct version *v) {
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     const uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    if (closed && now > closed)
+    if (closed && now > closed && now - closed < FRESH) /* a kept image at start says nothing */
         (void)snprintf(after, sizeof after, ", %" PRIu64 " ms after its file was closed",
                        (now - closed) / 1000000u);
     log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked and warmed in %" PRIu64 " ms%s)",

@@ -255,19 +255,26 @@ static uint32_t allowed_cpus(int cpus[WORKERS_MAX]) {
     return n;
 }
 
-static int start_thread(struct worker *w, uint32_t number) {
-    char name[16];
+/* cpu -1: it may wander. */
+static int create_thread(struct worker *w, int cpu) {
     pthread_attr_t attributes;
     cpu_set_t set;
     int rc = pthread_attr_init(&attributes);
     if (rc) return rc;
     CPU_ZERO(&set);
-    if (w->cpu >= 0) {
-        CPU_SET((size_t)w->cpu, &set);
-        (void)pthread_attr_setaffinity_np(&attributes, sizeof set, &set); /* refused: then it wanders */
+    if (cpu >= 0) {
+        CPU_SET((size_t)cpu, &set);
+        rc = pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
     }
-    rc = pthread_create(&w->thread, &attributes, work, w);
+    if (rc == 0) rc = pthread_create(&w->thread, &attributes, work, w);
     (void)pthread_attr_destroy(&attributes);
+    return rc;
+}
+
+static int start_thread(struct worker *w, uint32_t number) {
+    char name[16];
+    int rc = create_thread(w, w->cpu);
+    if (rc && w->cpu >= 0) rc = create_thread(w, -1); /* a seccomp filter or a CPU that went away */
     w->started = rc == 0;
     (void)snprintf(name, sizeof name, "clpd-work-%u", number % 10000);
     if (rc == 0) (void)pthread_setname_np(w->thread, name);

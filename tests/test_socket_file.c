@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -33,6 +34,21 @@ static bool answers(void) {
     const bool yes = connect(fd, (struct sockaddr *)&a, sizeof a) == 0;
     close(fd);
     return yes;
+}
+
+static void locked_folder(void) {
+    struct socket_file f;
+    struct err e = {0};
+    enter();
+    int lock = open(folder, O_RDONLY | O_DIRECTORY); /* as any user could */
+    CU_ASSERT_EQUAL(flock(lock, LOCK_EX), 0);
+    int fd = socket_file_make(&f, path, 0600, "", &e);
+    CU_ASSERT_TRUE_FATAL(fd >= 0);
+    CU_ASSERT_TRUE(answers());
+    socket_file_remove(&f);
+    close(fd);
+    close(lock);
+    leave();
 }
 
 static void made_and_removed(void) {
@@ -107,5 +123,6 @@ static void own_group(void) {
     leave();
 }
 
-SUITE(socket_file, {"made, taken over, removed", made_and_removed}, {"what is not replaced", refused},
+SUITE(socket_file, {"made, taken over, removed", made_and_removed},
+      {"a lock that somebody else holds is not waited for", locked_folder}, {"what is not replaced", refused},
       {"group", own_group});

@@ -156,6 +156,7 @@ static void versions(void) {
     for (int i = 0; i < N; i++) {
         struct request *r = prepare(i, i % 3 ? one : other);
         CU_ASSERT_PTR_NULL(workers_submit(w, r));
+        if (i == N / 4) await((uint32_t)i + 1); /* by the first version, for sure */
         if (i != N / 2) continue;
         workers_lock(w);
         current = two;
