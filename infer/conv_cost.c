@@ -34,7 +34,7 @@ static double cost_of_winograd(uint32_t algorithm, const struct conv *c) {
 static double cost_of_direct(const struct conv *c) {
     const double blocks = (double)(layout_blocks(c->group_filters) * c->groups), depth = (double)c->depth;
     double pixels = (double)(c->out_plane * c->images);
-    if (c->out[2] < LEAST_PIXELS && c->kernel[2] > 1) pixels *= LEAST_PIXELS / (double)c->out[2];
+    if ((double)c->out[2] < LEAST_PIXELS && c->kernel[2] > 1) pixels *= LEAST_PIXELS / (double)c->out[2];
     const double weights = blocks * depth * LAYOUT_LANES / FLOATS_PER_CYCLE;
     return together(blocks * depth * pixels, weights);
 }
