@@ -135,6 +135,11 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 	$(Q)$(CC) $(LDBASE) -fsanitize=fuzzer -o $@ $^ $(filter-out $(BLAS_LIBS) -lcunit -luring -lsystemd,$(tests_LIBS))
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
+# --- measured side by side ------------------------------------------------------------
+.PHONY: bench-peers
+bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
+	scripts/bench-peers
+
 # --- install -----------------------------------------------------------------------
 DESTDIR ?=
 bindir      := $(PREFIX)/bin

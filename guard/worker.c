@@ -38,7 +38,7 @@ struct work {
     struct file model, sidecar_file, external;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, guard_off;
+    bool prune, plain, guard_off;
     float threshold;
     uint32_t seconds;
     uint64_t memory, max_output;
@@ -96,7 +96,10 @@ static bool take_option(struct work *w, int option, const char *value) {
     uint64_t n;
     char *end;
     switch (option) {
-    case OPT_MODE: w->prune = strcmp(value, "prune") == 0; return w->prune || strcmp(value, "image") == 0;
+    case OPT_MODE:
+        w->prune = strcmp(value, "prune") == 0;
+        w->plain = strcmp(value, "plain") == 0;
+        return w->prune || w->plain || strcmp(value, "image") == 0;
     case OPT_THRESHOLD: w->threshold = strtof(value, &end); return end != value && !*end && w->threshold > 0;
     case OPT_GUARD: w->guard_off = strcmp(value, "off") == 0; return w->guard_off || strcmp(value, "on") == 0;
     case OPT_MODEL: return parse_fd(value, &w->model.fd);
@@ -285,7 +288,7 @@ static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
 
 static int compile(struct work *w, struct err *e) {
     const struct sidecar *s = &w->sidecar;
-    const struct plan_options options = {.isa = image_host_isa()};
+    const struct plan_options options = {.isa = image_host_isa(), .reference = w->plain};
     struct plan_metadata meta = {
         .labels = (const char *const *)s->labels,
         .n_labels = s->n_labels,

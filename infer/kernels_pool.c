@@ -8,6 +8,7 @@
 #include "infer/kernels_all.h"
 
 #include "infer/conv.h"
+#include "infer/kernels_blocked.h"
 #include "infer/simd.h"
 
 #include <math.h>
@@ -187,6 +188,10 @@ static void pool_plane(enum kind k, const struct pool *p, const float *plane, fl
 }
 
 static void run_pool(const struct kernel_call *call, enum kind k) {
+    if (kernel_is_blocked(call)) {
+        kernel_blocked_pool(call, k == KIND_SUM);
+        return;
+    }
     struct pool p = {.w = &call->step->params.window};
     conv_describe(p.w, &call->in[0].t->shape, &call->out.t->shape, &p.c);
     p.extent = (p.c.kernel[2] - 1) * p.c.dilation[2] + 1;
@@ -222,6 +227,10 @@ SIMD_CLONES static double sum_plane(const float *x, int64_t n) {
 }
 
 void kernel_global_average_pool(const struct kernel_call *call) {
+    if (kernel_is_blocked(call)) {
+        kernel_blocked_mean(call);
+        return;
+    }
     const struct shape *s = &call->in[0].t->shape;
     const int64_t planes = s->dim[0] * s->dim[1];
     int64_t plane = 1;

@@ -156,11 +156,12 @@ static int check_graph(const struct graph *g, struct err *e) {
     return 0;
 }
 
-/* Up to four tensors per node are the planner's own: scale, shift or bias, packed weight. */
+/* Up to four tensors per node are the planner's own: scale, shift or bias, packed weight;
+ * and each may be there in both layouts. */
 static int take_graph(struct plan *p, struct err *e) {
     const struct graph *g = p->graph;
     if (check_graph(g, e)) return -1;
-    p->tensor_room = g->n_values + 4 * g->n_nodes + GRAPH_MAX_IO;
+    p->tensor_room = 2 * (g->n_values + 4 * g->n_nodes + GRAPH_MAX_IO);
     p->step_room = g->n_nodes + GRAPH_MAX_IO;
     p->tensors = calloc((size_t)p->tensor_room, sizeof *p->tensors);
     p->steps = calloc((size_t)p->step_room, sizeof *p->steps);
@@ -204,8 +205,8 @@ int plan_make(struct graph *g, const struct plan_options *o, struct plan **out, 
     if (!p) return plan_out_of_memory(e);
     p->graph = g;
     p->options = *o;
-    if (take_graph(p, e) || plan_fold(p, e) || plan_fuse(p, e) || plan_alias(p, e) || choose(p, e) ||
-        plan_place(p, e) || plan_constants(p, e)) {
+    if (take_graph(p, e) || plan_fold(p, e) || plan_fuse(p, e) || choose(p, e) || plan_layout(p, e) ||
+        plan_alias(p, e) || plan_place(p, e) || plan_constants(p, e)) {
         plan_free(p);
         return -1;
     }
