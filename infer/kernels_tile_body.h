@@ -16,6 +16,7 @@ LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int 
                     for (const float *end = x + l->run; x < end; x++, w += LAYOUT_LANES) {
                         VEC weights[TILE_BLOCKS * PARTS];
                         TILE_FORGET;
+                        for (int v = 0; v < vectors; v += PARTS) TILE_PREFETCH(w + v / PARTS * w_step);
 #pragma GCC unroll 8
                         for (int v = 0; v < vectors; v++)
                             weights[v] = *(const AT *)(w + v / PARTS * w_step + v % PARTS * LEVEL_LANES);
@@ -75,7 +76,8 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
 
 ALL_TILES(1)
 ALL_TILES(2)
-ALL_TILES(4) ALL_TILES(16) ALL_TILES(32)
+ALL_TILES(4)
+ALL_TILES(16) ALL_TILES(32)
 
     static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {
         ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32)};
