@@ -115,8 +115,15 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
 
 /* --- the guard --------------------------------------------------------------------------------- */
 
+static uint32_t count_served(void *owner) {
+    const struct daemon *d = owner;
+    return models_count(d->models);
+}
+
 static void tell_served(const struct daemon *d, const struct model *model) {
     struct link_message m = {.type = LINK_SERVING,
+                             .identity = model->current->identity,
+                             .closed_ns = model->current->closed_ns,
                              .verdict = model->current->verdict,
                              .model_version = model->current->number,
                              .image_bytes = model->current->image_bytes,
@@ -124,6 +131,7 @@ static void tell_served(const struct daemon *d, const struct model *model) {
                              .total_channels = model->current->total_channels};
     memcpy(m.sha256, model->current->sha256, sizeof m.sha256);
     memcpy(m.model, model->name, sizeof m.model);
+    memcpy(m.path, model->current->path, sizeof m.path);
     guard_child_send(d->guard, &m);
 }
 
@@ -343,8 +351,11 @@ static int open_parts(struct daemon *d, struct err *e) {
 }
 
 static int start(struct daemon *d, struct err *e) {
-    const struct guard_child_calls calls = {
-        .greeted = on_greeted, .received = on_guard_message, .can_take = can_take, .owner = d};
+    const struct guard_child_calls calls = {.served = count_served,
+                                            .greeted = on_greeted,
+                                            .received = on_guard_message,
+                                            .can_take = can_take,
+                                            .owner = d};
     make_room_for_files(d->config.limit_connections);
     d->guard_path = guard_child_find(e);
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e)) return -1;

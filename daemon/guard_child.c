@@ -156,8 +156,11 @@ void guard_child_send(struct guard_child *g, const struct link_message *m) {
 
 static void on_message(struct guard_child *g, const struct link_message *m, int fd) {
     if (g->state == GREETING && m->type == LINK_HELLO) {
+        /* Greeted back only now, so that the count and what follows are of one moment. */
+        const struct link_message hello = {.type = LINK_HELLO, .count = g->calls.served(g->calls.owner)};
         set_state(g, UP);
         loop_timer_stop(g->loop, &g->timer);
+        enqueue(g, &hello);
         g->calls.greeted(g->calls.owner);
     } else if (g->state == UP && m->type != LINK_HELLO) {
         g->calls.received(g->calls.owner, m, fd);
@@ -280,9 +283,7 @@ static void start(void *owner) {
         start_later(g);
         return;
     }
-    const struct link_message hello = {.type = LINK_HELLO};
     loop_timer_set(g->loop, &g->timer, g->started_ns + GREETING_LIMIT, too_late, g);
-    enqueue(g, &hello);
 }
 
 struct guard_child *guard_child_start(struct loop *l, const char *path, const char *config,

@@ -32,6 +32,8 @@ struct version {
     uint32_t verdict; /* enum verdict */
     int64_t pruned_channels, total_channels;
     uint64_t image_bytes;
+    struct link_identity identity; /* of the file, and its path: for a guard that was restarted */
+    char path[LINK_PATH];
     uint64_t closed_ns, loaded_ns; /* CLOCK_REALTIME: the file's last change; ready to serve */
     _Atomic uint64_t requests;     /* answered */
     struct version *next;          /* of the loader's list */

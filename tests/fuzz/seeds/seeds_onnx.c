@@ -106,6 +106,26 @@ static void blocks(void) {
     end(&m, "dense");
 }
 
+/* Enough channels for the kernels that take them by sixteen. */
+static void many_channels(void) {
+    struct onnx_build m = begin(8, 13, "Nx3x8x8");
+    onnx_initializer(&m, tensor_count("w", "16x3x3x3", 0.001f));
+    onnx_initializer(&m, tensor_count("w2", "16x16x3x3", 0.0001f));
+    onnx_initializer(&m, tensor_count("w3", "16x1x3x3", 0.01f));
+    onnx_initializer(&m, tensor_count("w4", "10x16x1x1", 0.01f));
+    onnx_initializer(&m, tensor_count("b", "16", 0.1f));
+    onnx_node(&m, "Conv", "first", "x w b", "c", attr_ints("pads", 4, 1, 1, 1, 1), ATTR_END);
+    onnx_node(&m, "Relu", "", "c", "r", ATTR_END);
+    onnx_node(&m, "Conv", "second", "r w2 b", "d", attr_ints("pads", 4, 1, 1, 1, 1), ATTR_END);
+    onnx_node(&m, "Add", "", "d r", "a", ATTR_END);
+    onnx_node(&m, "Conv", "third", "a w3 b", "e", attr_int("group", 16), attr_ints("strides", 2, 2, 2),
+              ATTR_END);
+    onnx_node(&m, "Conv", "fourth", "e w4", "f", ATTR_END);
+    onnx_node(&m, "AveragePool", "", "f", "p", attr_ints("kernel_shape", 2, 3, 3), ATTR_END);
+    onnx_node(&m, "Flatten", "", "p", "y", ATTR_END);
+    end(&m, "many-channels");
+}
+
 static void old_forms(void) {
     struct onnx_build m = begin(3, 7, "2x3x4x4");
     onnx_input(&m, "w", "3x3x1x1");
@@ -245,5 +265,6 @@ static void weights(void) {
     end(&m, "external");
 }
 
-SUITE(corpus_onnx, {"convolutions", convolutions}, {"blocks", blocks}, {"old forms", old_forms},
-      {"computed shapes", shapes_computed}, {"evaluated", evaluated}, {"weights", weights});
+SUITE(corpus_onnx, {"convolutions", convolutions}, {"blocks", blocks}, {"many channels", many_channels},
+      {"old forms", old_forms}, {"computed shapes", shapes_computed}, {"evaluated", evaluated},
+      {"weights", weights});

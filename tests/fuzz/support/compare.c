@@ -3,6 +3,7 @@
 
 #include "infer/engine.h"
 #include "infer/image_internal.h"
+#include "infer/simd_levels.h"
 #include "tests/fuzz/support/fuzz.h"
 #include "tests/twin.h"
 
@@ -114,23 +115,39 @@ static uint8_t *with_integers(const struct image *img) {
     return (uint8_t *)h;
 }
 
+static void check_same(const struct image *img, const float *a, const float *b, const char *what) {
+    const double d = a && b ? difference(a, b, count_outputs(img)) : 0;
+    FUZZ_MUST(d < 0.01, "the results differ by %g: %s", d, what);
+}
+
+/* By each set of instructions that this host has, and by the interpreter. */
+static void run_all_ways(const struct image *img) {
+    struct inputs in = {{0}};
+    float *exact = NULL;
+    if (make_inputs(img, &in)) {
+        simd_level_limit(SIMD_128);
+        exact = run_engine(img, &in);
+        for (enum simd_level level = SIMD_256; level < SIMD_LEVELS; level++) {
+            simd_level_limit(level);
+            float *other = run_engine(img, &in);
+            check_same(img, other, exact, "levels");
+            free(other);
+        }
+        float *twin = is_plain(img) ? run_twin(img, &in) : NULL;
+        check_same(img, twin, exact, "interpreter");
+        free(twin);
+    }
+    free(exact);
+    free_inputs(&in);
+}
+
 void fuzz_compare_engine(const struct image *img) {
-    uint8_t *bytes = is_plain(img) && is_exact(img) ? with_integers(img) : NULL;
+    uint8_t *bytes = is_exact(img) ? with_integers(img) : NULL;
     struct image *whole = NULL;
     struct err e = {0};
-    struct inputs in = {{0}};
     if (!bytes) return;
     FUZZ_MUST(image_check(bytes, img->size, &whole, &e) == 0, "other constants: %s", e.text);
-    if (make_inputs(whole, &in)) {
-        float *a = run_engine(whole, &in), *b = run_twin(whole, &in);
-        if (a && b) {
-            const double d = difference(a, b, count_outputs(whole));
-            FUZZ_MUST(d < 0.01, "the engine's results differ by %g", d);
-        }
-        free(a);
-        free(b);
-    }
-    free_inputs(&in);
+    run_all_ways(whole);
     image_unmap(whole);
     free(bytes);
 }

@@ -4,8 +4,9 @@
 
 #include "infer/image.h"
 
-/* The engine against the plain interpreter of tests/twin.h, with small whole numbers for
- * constants, so that hardly anything is rounded. */
+/* The engine with the instructions of every kind of host that can be had here, and against
+ * the plain interpreter of tests/twin.h where that knows the layouts; with small whole
+ * numbers for constants, so that hardly anything is rounded. */
 void fuzz_compare_engine(const struct image *img);
 
 /* Two plans of one network: as it will run, and with nothing fused or folded. Left alone
