@@ -266,7 +266,7 @@ static void begin_stop(struct daemon *d) {
     }
     set_state(d, DRAINING);
     notify_stopping();
-    log_info("stopping: %u requests are finished first", workers_queued(d->workers));
+    log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
     server_drain(&d->server);
     guard_child_stop(d->guard);
@@ -301,16 +301,19 @@ static int open_signals(struct daemon *d, struct err *e) {
     return d->signals < 0 ? err_set(e, ERR_SYSTEM, "signalfd: %s", strerror(errno)) : 0;
 }
 
-static void make_room_for_files(uint32_t connections) {
+static uint32_t make_room_for_files(uint32_t connections) {
     struct rlimit r;
     const rlim_t want = (rlim_t)connections + SPARE_FILES;
-    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return;
+    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return connections;
+    const rlim_t had = r.rlim_cur;
     r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
-    if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < want)
-        log_warning("only %" PRIu64
-                    " file descriptors are allowed (LimitNOFILE=): fewer than limits.connections (%u) "
-                    "can be open",
-                    (uint64_t)r.rlim_cur, connections);
+    if (setrlimit(RLIMIT_NOFILE, &r)) r.rlim_cur = had;
+    if (r.rlim_cur >= want) return connections;
+    const uint32_t room = r.rlim_cur > SPARE_FILES + 1 ? (uint32_t)(r.rlim_cur - SPARE_FILES) : 1;
+    log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
+                "of limits.connections (%u)",
+                (uint64_t)r.rlim_cur, room, connections);
+    return room;
 }
 
 static int open_socket(struct daemon *d, struct err *e) {
@@ -356,7 +359,8 @@ static int start(struct daemon *d, struct err *e) {
                                             .received = on_guard_message,
                                             .can_take = can_take,
                                             .owner = d};
-    make_room_for_files(d->config.limit_connections);
+    /* Clients must not use up what the guard's offers arrive by. */
+    d->config.limit_connections = make_room_for_files(d->config.limit_connections);
     d->guard_path = guard_child_find(e);
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e)) return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);

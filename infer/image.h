@@ -29,7 +29,7 @@
 #define IMAGE_MAX_STRINGS (32u << 20)
 #define IMAGE_MAX_REPORT (32u << 20)
 #define IMAGE_MAX_SLAB ((uint64_t)64 << 30)
-#define IMAGE_MAX_WORK ((uint64_t)1 << 44) /* multiply-adds, or elements touched, of one item: minutes */
+#define IMAGE_MAX_WORK ((uint64_t)1 << 38) /* multiply-adds, or elements touched, of one item: seconds; VGG-19 has 2^34 */
 #define IMAGE_NO_TENSOR UINT32_MAX
 
 enum image_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };
