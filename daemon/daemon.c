@@ -376,7 +376,7 @@ static int start(struct daemon *d, struct err *e) {
 /* A computation can't be interrupted, and nobody waits for its answer any more:
  * the process ends under it. Destructors would take memory from under the workers. */
 static void leave_at_once(struct daemon *d) {
-    log_warning("%u requests are still being computed; stopping without them", workers_queued(d->workers));
+    log_warning("a computation goes on (%u requests in the house): stopping without it", workers_queued(d->workers));
     guard_child_free(d->guard);
     socket_file_remove(&d->socket);
     _exit(0);
@@ -392,7 +392,7 @@ static void close_all(struct daemon *d) {
     }
     if (d->guard) guard_child_stop(d->guard);
     if (d->server.loop && !d->server.draining) server_drain(&d->server);
-    models_stop(d->models);
+    if (models_stop(d->models, limit)) leave_at_once(d); /* a model is being warmed, slowly */
     if (d->server.loop)
         while (!server_close_connections(&d->server) && loop_clock() < limit)
             if (loop_turn(d->loop, DRAIN_LOOK)) break;

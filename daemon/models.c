@@ -292,19 +292,22 @@ struct models *models_open(struct loop *l, struct workers *w, uint32_t max_batch
     return NULL;
 }
 
-void models_stop(struct models *m) {
-    if (!m || !m->started) return;
+int models_stop(struct models *m, uint64_t limit) {
+    if (!m || !m->started) return 0;
     pthread_mutex_lock(&m->lock);
     m->stopping = true;
     pthread_cond_signal(&m->wake);
     pthread_mutex_unlock(&m->lock);
-    (void)pthread_join(m->loader, NULL);
-    m->started = false;
+    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u), .tv_nsec = (long)(limit % 1000000000u)};
+    const int rc = limit == MODELS_NO_LIMIT ? pthread_join(m->loader, NULL)
+                                            : pthread_clockjoin_np(m->loader, NULL, CLOCK_MONOTONIC, &at);
+    if (rc == 0) m->started = false;
+    return -rc;
 }
 
 void models_close(struct models *m) {
     if (!m) return;
-    models_stop(m);
+    (void)models_stop(m, MODELS_NO_LIMIT);
     for (uint32_t i = 0; i < MODELS_MAX; i++) {
         struct version *v = m->table[i].current;
         m->table[i].current = NULL;

@@ -36,8 +36,10 @@ struct models_calls { /* on the loop's thread */
 /* Starts the loader thread. Borrows loop and workers until models_close. NULL with `e` set. */
 struct models *models_open(struct loop *l, struct workers *w, uint32_t max_batch, uint64_t request_bytes,
                            const struct models_calls *calls, struct err *e);
-/* Ends the loader; after it nothing is published any more. Call it before workers_stop. */
-void models_stop(struct models *m);
+/* Ends the loader; after it nothing is published any more. Call it before workers_stop. 0, or -ETIMEDOUT
+ * where it is still at work at `limit` (loop_clock): a model that is being warmed can't be interrupted. */
+#define MODELS_NO_LIMIT UINT64_MAX
+int models_stop(struct models *m, uint64_t limit);
 /* Unmaps everything; after workers_stop, when no request is left. NULL is fine. */
 void models_close(struct models *m);
 

@@ -229,7 +229,7 @@ static int check_step(struct step_check *c, struct written *w, struct totals *su
     const enum op op = (enum op)s->op;
     const uint64_t work = image_step_work(op, &s->params, c->shapes, (int)s->n_inputs, &c->out->shape);
     if (work > IMAGE_MAX_WORK - sum->work)
-        return err_set(e, ERR_LIMIT, "an item would take more than 2^44 operations");
+        return err_set(e, ERR_LIMIT, "an item would take more than 2^38 operations");
     sum->work += work;
     sum->multiply_adds += s->multiply_adds;
     const size_t scratch =

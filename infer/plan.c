@@ -186,7 +186,7 @@ static int choose(struct plan *p, struct err *e) {
             return err_set(e, ERR_INTERNAL, "%s %s: planning has changed its shape", op_name(s->op), s->name);
         const uint64_t more = image_step_work(s->op, &s->params, in, s->n_inputs, &out);
         if (more > IMAGE_MAX_WORK - work)
-            return err_set(e, ERR_LIMIT, "one picture would take more than 2^44 operations");
+            return err_set(e, ERR_LIMIT, "one picture would take more than 2^38 operations");
         work += more;
         const bool constant_weight = s->n_inputs > 1 && s->inputs[1] >= 0 && p->tensors[s->inputs[1]].data;
         if (s->op == OP_CONV && (p->options.reference || !constant_weight))

@@ -134,7 +134,7 @@ bool rig_open(struct rig *r, const struct rig_options *o) {
 
 void rig_close(struct rig *r) {
     server_drain(&r->server);
-    models_stop(r->models);
+    CU_ASSERT_EQUAL(models_stop(r->models, MODELS_NO_LIMIT), 0);
     const uint64_t end = loop_clock() + 5 * SECOND;
     while (!server_close_connections(&r->server) && loop_clock() < end)
         (void)loop_turn(r->loop, SECOND / 100);
