@@ -20,16 +20,26 @@
 
 static volatile int zero;
 
+/* What this process has mapped already: other suites' threads and arenas, which a forked child keeps. */
+static uint64_t mapped_bytes(void) {
+    FILE *f = fopen("/proc/self/statm", "r");
+    unsigned long long pages = 0;
+    if (f && fscanf(f, "%llu", &pages) != 1) pages = 0;
+    if (f) (void)fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 /* Runs `probe` in a sandboxed child; its return value, or minus the signal that ended it, or 1000 where
  * the sandbox refused. */
 static int in_sandbox(int (*probe)(void)) {
     int file = memfd_create("sandbox", MFD_CLOEXEC);
     CU_ASSERT_TRUE_FATAL(file >= 0);
+    const uint64_t mapped = mapped_bytes();
     pid_t pid = fork();
     CU_ASSERT_TRUE_FATAL(pid >= 0);
     if (pid == 0) {
         struct sandbox_options o = {
-            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = (uint64_t)512 << 20, .output = 1 << 20};
+            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = mapped + ((uint64_t)512 << 20), .output = 1 << 20};
         char note[ERR_TEXT];
         struct err e = {0};
         if (dup2(file, FILE_FD) < 0 || open("/dev/null", O_RDONLY) < 0) _exit(100);
