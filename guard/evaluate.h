@@ -15,8 +15,28 @@
 int evaluate_identity(struct evaluation *v);
 int evaluate_cast(struct evaluation *v);
 int evaluate_concat(struct evaluation *v);
+int evaluate_relu(struct evaluation *v);
+int evaluate_matmul(struct evaluation *v);
 int evaluate_add(struct evaluation *v);
 int evaluate_mul(struct evaluation *v);
+int evaluate_sub(struct evaluation *v);
+int evaluate_div(struct evaluation *v);
+int evaluate_pow(struct evaluation *v);
+int evaluate_mod(struct evaluation *v);
+int evaluate_min(struct evaluation *v);
+int evaluate_max(struct evaluation *v);
+int evaluate_equal(struct evaluation *v);
+int evaluate_less(struct evaluation *v);
+int evaluate_greater(struct evaluation *v);
+int evaluate_less_or_equal(struct evaluation *v);
+int evaluate_greater_or_equal(struct evaluation *v);
+int evaluate_and(struct evaluation *v);
+int evaluate_or(struct evaluation *v);
+int evaluate_xor(struct evaluation *v);
+int evaluate_not(struct evaluation *v);
+int evaluate_where(struct evaluation *v);
+/* Abs, Neg, Sign and whatever leaves integers as they are. */
+int evaluate_integer_function(struct evaluation *v);
 /* v->out[0] as a view of v->in[0] under another shape. */
 int evaluate_view(struct evaluation *v, const struct shape *s);
 
@@ -25,10 +45,12 @@ int evaluate_new(struct evaluation *v, int32_t type, const struct shape *s, floa
 /* A list of integers from input `slot`; how many, at most `most`; -1 with the error set. */
 int evaluate_ints(const struct evaluation *v, int32_t slot, int64_t *out, int most);
 
-/* Rows of evaluate_move.c, which evaluate_rows cannot name by their functions. */
+/* evaluate_move.c */
 int evaluate_gather(struct evaluation *v);
 int evaluate_slice(struct evaluation *v);
+int evaluate_split(struct evaluation *v);
 int evaluate_transpose(struct evaluation *v);
 int evaluate_expand(struct evaluation *v);
+int evaluate_tile(struct evaluation *v);
 
 #endif

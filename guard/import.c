@@ -262,6 +262,8 @@ static int add_inputs(struct importer *im, const struct inputs *in, struct err *
     for (int32_t i = 0; i < in->n; i++) {
         struct operand *o = in->operand[i];
         o->kind = OPERAND_RUNTIME;
+        o->type = ONNX_FLOAT;
+        o->batch_outer = 1;
         o->shape[0] = o->shape[1] = in->shape[i];
         if (im->lanes == 2) {
             o->shape[0].dim[0] = 1;
@@ -392,6 +394,8 @@ static int import_nodes(struct importer *im, struct err *e) {
         n->opset = im->opset;
         n->lanes = im->lanes;
         n->emitted = 0;
+        n->any_type = false;
+        n->gives = 0;
         n->e = e;
         if (import_one(n)) return import_prefix(im, i, e);
     }
@@ -411,7 +415,10 @@ static int add_outputs(struct importer *im, struct err *e) {
         if (o->kind != OPERAND_RUNTIME || im->g->values[o->value].is_input)
             return err_set(e, ERR_UNSUPPORTED, "graph output '%.*s' is %s: nothing is computed for it",
                            TEXT_ARGS(name), o->kind == OPERAND_RUNTIME ? "an input" : "a constant");
-        if (im->lanes == 2 && o->batch_axis != 0)
+        if (!tensor_type_is_float(o->type))
+            return err_set(e, ERR_UNSUPPORTED, "graph output '%.*s' is %s; networks answer with floats",
+                           TEXT_ARGS(name), onnx_type_name(o->type));
+        if (im->lanes == 2 && (o->batch_axis != 0 || o->batch_outer != 1))
             return err_set(
                 e, ERR_UNSUPPORTED,
                 "the batch is not the first axis of graph output '%.*s'; export the model with a fixed "

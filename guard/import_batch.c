@@ -56,10 +56,13 @@ static int meet(int32_t a, int32_t b, int32_t *axis, struct err *e) {
 
 static int follow_broadcast(const union op_params p[2], const struct batch_value *in, int32_t n_in,
                             struct batch_value *out, struct err *e) {
-    (void)p, (void)n_in;
-    const int32_t rank = out->shape[0].rank;
-    return meet(aligned(in[0].axis, in[0].shape[0].rank, rank),
-                aligned(in[1].axis, in[1].shape[0].rank, rank), &out->axis, e);
+    (void)p;
+    out->axis = -1;
+    for (int32_t i = 0; i < n_in; i++)
+        if (in[i].shape[0].rank >= 0 &&
+            meet(out->axis, aligned(in[i].axis, in[i].shape[0].rank, out->shape[0].rank), &out->axis, e))
+            return -1;
+    return 0;
 }
 
 static int32_t only_difference(const struct shape *a, const struct shape *b) {
@@ -74,16 +77,21 @@ static int32_t only_difference(const struct shape *a, const struct shape *b) {
 }
 
 /* Elements lie in order [before, batch, after]; as long as as many come before, the
- * batch's place in that order is the same, however the rest is cut up. */
+ * batch's place in that order is the same, however the rest is cut up. Some of what
+ * comes before may end up in the batch's own axis (the attention of PyTorch's ViT
+ * does so): rows stay rows, and the next reshape has to take them apart again. */
 static int follow_reshape(const union op_params p[2], const struct batch_value *in, int32_t n_in,
                           struct batch_value *out, struct err *e) {
     (void)p, (void)n_in;
     out->axis = -1;
     if (in[0].axis < 0) return 0;
     const int32_t axis = only_difference(&out->shape[0], &out->shape[1]);
-    if (axis < 0 || shape_product(&in[0].shape[0], 0, in[0].axis) != shape_product(&out->shape[0], 0, axis))
+    const int64_t before = shape_product(&in[0].shape[0], 0, in[0].axis) * in[0].outer;
+    const int64_t around = axis < 0 ? 1 : shape_product(&out->shape[0], 0, axis);
+    if (axis < 0 || before % around != 0 || out->shape[0].dim[axis] % (before / around) != 0)
         return mixes(e, "its new shape takes the batch apart");
     out->axis = axis;
+    out->outer = before / around;
     return 0;
 }
 
@@ -146,6 +154,66 @@ static int follow_concat(const union op_params p[2], const struct batch_value *i
     return out->axis >= 0 && out->axis == p[0].axis.axis ? mixes(e, "it concatenates along the batch") : 0;
 }
 
+static int follow_reduce(const union op_params p[2], const struct batch_value *in, int32_t n_in,
+                         struct batch_value *out, struct err *e) {
+    const struct op_reduce *r = &p[0].reduce;
+    (void)n_in;
+    out->axis = in[0].axis;
+    if (in[0].axis < 0) return 0;
+    if (r->axes >> in[0].axis & 1) return mixes(e, "it reduces along the batch");
+    for (int32_t i = 0; i < in[0].axis && !r->keep; i++) out->axis -= (int32_t)(r->axes >> i & 1);
+    return 0;
+}
+
+static int follow_transpose(const union op_params p[2], const struct batch_value *in, int32_t n_in,
+                            struct batch_value *out, struct err *e) {
+    (void)n_in, (void)e;
+    out->axis = -1;
+    for (int32_t i = 0; in[0].axis >= 0 && i < in[0].shape[0].rank; i++)
+        if (p[0].transpose.perm[i] == in[0].axis) out->axis = i;
+    return 0;
+}
+
+static int follow_slice(const union op_params p[2], const struct batch_value *in, int32_t n_in,
+                        struct batch_value *out, struct err *e) {
+    (void)n_in;
+    out->axis = in[0].axis;
+    for (int lane = 0; in[0].axis >= 0 && lane < 2; lane++) {
+        const struct op_slice *s = &p[lane].slice;
+        const int32_t a = in[0].axis;
+        if (s->start[a] != 0 || (s->step[a] != 1 && s->count[a] != 1) || s->count[a] != in[0].shape[lane].dim[a])
+            return mixes(e, "it picks some of the images");
+    }
+    return 0;
+}
+
+/* What is the same for each image may be repeated for each. */
+static int follow_expand(const union op_params p[2], const struct batch_value *in, int32_t n_in,
+                         struct batch_value *out, struct err *e) {
+    (void)p, (void)n_in, (void)e;
+    out->axis = in[0].axis >= 0 ? aligned(in[0].axis, in[0].shape[0].rank, out->shape[0].rank)
+                                : only_difference(&out->shape[0], &out->shape[1]);
+    return 0;
+}
+
+static int follow_pad(const union op_params p[2], const struct batch_value *in, int32_t n_in,
+                      struct batch_value *out, struct err *e) {
+    (void)n_in;
+    out->axis = in[0].axis;
+    if (in[0].axis >= 0 && (p[0].pad.begin[in[0].axis] || p[0].pad.end[in[0].axis]))
+        return mixes(e, "it pads the batch");
+    return 0;
+}
+
+static int follow_gather(const union op_params p[2], const struct batch_value *in, int32_t n_in,
+                         struct batch_value *out, struct err *e) {
+    const int32_t axis = p[0].axis.axis;
+    if (only_data_has_batch(in, n_in, e)) return -1;
+    if (in[0].axis == axis) return mixes(e, "it picks some of the images");
+    out->axis = in[0].axis < axis ? in[0].axis : in[0].axis - 1 + in[1].shape[0].rank;
+    return 0;
+}
+
 static const rule_fn rules[OP_COUNT] = {
     [OP_CONV] = follow_channels,
     [OP_BATCH_NORM] = follow_channels,
@@ -163,6 +231,19 @@ static const rule_fn rules[OP_COUNT] = {
     [OP_CONCAT] = follow_concat,
     [OP_IDENTITY] = follow_same,
     [OP_LAYER_NORM] = follow_layer_norm,
+    [OP_FUNCTION_FIRST... OP_FUNCTION_LAST] = follow_same,
+    [OP_PAIR_FIRST... OP_PAIR_LAST] = follow_broadcast,
+    [OP_WHERE] = follow_broadcast,
+    [OP_REDUCE_FIRST... OP_REDUCE_LAST] = follow_reduce,
+    [OP_TRANSPOSE] = follow_transpose,
+    [OP_SLICE] = follow_slice,
+    [OP_EXPAND] = follow_expand,
+    [OP_PAD] = follow_pad,
+    [OP_GATHER] = follow_gather,
+    [OP_LRN] = follow_channels,
+    [OP_INSTANCE_NORM] = follow_channels,
+    [OP_CONV_TRANSPOSE] = follow_channels,
+    [OP_HARDMAX] = follow_softmax,
 };
 
 /* Twice as long along `axis`, and else the same; axis -1: the same. */
@@ -173,11 +254,23 @@ static bool grows_along(const struct shape s[2], int32_t axis) {
     return true;
 }
 
+/* Inputs that have the batch have it at the same place of their axis. */
+static int common_outer(const struct batch_value *in, int32_t n_in, int64_t *outer, struct err *e) {
+    *outer = 1;
+    for (int32_t i = 0, first = 1; i < n_in; i++) {
+        if (in[i].axis < 0) continue;
+        if (!first && in[i].outer != *outer) return mixes(e, "the images of its inputs are in different orders");
+        *outer = in[i].outer;
+        first = 0;
+    }
+    return 0;
+}
+
 int import_batch_follow(enum op op, const union op_params p[2], const struct batch_value *in, int32_t n_in,
                         struct batch_value *out, struct err *e) {
     if ((unsigned)op >= OP_COUNT || !rules[op])
         return err_set(e, ERR_INTERNAL, "no rule says what %s does with a batch", op_name(op));
-    if (rules[op](p, in, n_in, out, e)) return -1;
+    if (common_outer(in, n_in, &out->outer, e) || rules[op](p, in, n_in, out, e)) return -1;
     if (grows_along(out->shape, out->axis)) return 0;
     char one[128], two[128];
     (void)shape_text(&out->shape[0], one, sizeof one);

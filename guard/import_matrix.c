@@ -1,5 +1,5 @@
 /* Matrix products: Gemm, MatMul. */
-#include "guard/import_node.h"
+#include "guard/evaluate.h"
 
 static int emit_gemm(struct import_node *n) {
     union op_params p = {0};
@@ -16,6 +16,6 @@ static int emit_matmul(struct import_node *n) {
 
 const struct import_row import_rows_matrix[] = {
     {"Gemm", OPSET_ANY, 2, 3, "alpha:f beta:f transA:i transB:i", emit_gemm, NULL, false},
-    {"MatMul", OPSET_ANY, 2, 2, "", emit_matmul, NULL, false},
+    {"MatMul", OPSET_ANY, 2, 2, "", emit_matmul, evaluate_matmul, false},
     {0},
 };

@@ -125,6 +125,43 @@ int import_axis(int64_t given, int32_t rank, int32_t *axis, struct err *e) {
     return 0;
 }
 
+int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set, bool *given) {
+    int64_t axes[SHAPE_MAX_RANK];
+    const struct operand *input = import_input(n, slot);
+    *given = input || import_attribute(n, "axes");
+    const int count = input ? import_int_input(n, input, lane, axes, SHAPE_MAX_RANK)
+                            : import_ints(n, "axes", axes, SHAPE_MAX_RANK);
+    *set = 0;
+    for (int i = 0; i < count; i++) {
+        int32_t axis = 0;
+        if (import_axis(axes[i], rank, &axis, n->e)) return -1;
+        if (*set & 1u << axis)
+            return err_set(n->e, ERR_FORMAT, "axis %lld is given twice", (long long)axes[i]);
+        *set |= 1u << axis;
+    }
+    return count < 0 ? -1 : 0;
+}
+
+int import_perm(const struct import_node *n, int32_t rank, int32_t perm[SHAPE_MAX_RANK]) {
+    int64_t given[SHAPE_MAX_RANK];
+    unsigned seen = 0;
+    const int count = import_ints(n, "perm", given, SHAPE_MAX_RANK);
+    if (count < 0) return -1;
+    if (count && count != rank)
+        return err_set(n->e, ERR_FORMAT, "perm has %d axes; its input has %d", count, rank);
+    for (int32_t i = 0; i < rank; i++) {
+        perm[i] = rank - 1 - i;
+        if (count && import_axis(given[i], rank, &perm[i], n->e)) return -1;
+        if (seen >> perm[i] & 1) return err_set(n->e, ERR_FORMAT, "perm has axis %d twice", perm[i]);
+        seen |= 1u << perm[i];
+    }
+    return 0;
+}
+
+int32_t import_type(const struct operand *o) {
+    return o->kind == OPERAND_CONSTANT ? o->constant[0]->type : o->type;
+}
+
 /* --- constants into the graph ---------------------------------------------------------- */
 
 const char *import_c_name(struct text t, char *buf) {
@@ -162,13 +199,14 @@ static int32_t constant_value(struct import_node *n, const struct operand *o) {
 
 static int batch_value(const struct import_node *n, const struct operand *o, struct batch_value *v) {
     if (!o) {
-        *v = (struct batch_value){.shape = {{.rank = -1}, {.rank = -1}}, .axis = -1};
+        *v = (struct batch_value){.shape = {{.rank = -1}, {.rank = -1}}, .axis = -1, .outer = 1};
         return 0;
     }
-    *v = (struct batch_value){.shape = {*import_shape(o, 0), *import_shape(o, n->lanes - 1)}, .axis = -1};
+    *v = (struct batch_value){.shape = {*import_shape(o, 0), *import_shape(o, n->lanes - 1)}, .axis = -1, .outer = 1};
     if (o->kind == OPERAND_CONSTANT)
         return import_batch_of_constant(o->constant[0], o->constant[1], &v->axis, n->e);
     v->axis = o->batch_axis;
+    v->outer = o->batch_outer;
     return 0;
 }
 
@@ -177,7 +215,7 @@ static int infer(struct import_node *n, enum op op, const union op_params p[2], 
                  int32_t n_in, struct batch_value *out) {
     struct batch_value values[OP_MAX_INPUTS];
     struct shape shapes[OP_MAX_INPUTS];
-    *out = (struct batch_value){.axis = -1};
+    *out = (struct batch_value){.axis = -1, .outer = 1};
     for (int32_t i = 0; i < n_in; i++)
         if (batch_value(n, in[i], &values[i])) return -1;
     for (int lane = 0; lane < n->lanes; lane++) {
@@ -221,6 +259,49 @@ static void name_parts(const struct import_node *n, const struct operand *o, cha
                        TEXT_ARGS(n->onnx->n_outputs ? n->onnx->outputs[0] : n->onnx->name), n->emitted);
 }
 
+/* What only moves or compares elements does so with truth and bytes too. */
+static bool keeps_type(enum op op) {
+    switch ((int)op) {
+    case OP_RESHAPE:
+    case OP_IDENTITY:
+    case OP_CONCAT:
+    case OP_TRANSPOSE:
+    case OP_SLICE:
+    case OP_EXPAND:
+    case OP_PAD:
+    case OP_GATHER:
+    case OP_MAX_POOL:
+    case OP_MIN:
+    case OP_MAX:
+    case OP_REDUCE_MAX:
+    case OP_REDUCE_MIN: return true;
+    default: return false;
+    }
+}
+
+static int check_types(const struct import_node *n, enum op op, struct operand *const *in, int32_t n_in) {
+    int32_t first = 0;
+    for (int32_t i = 0; i < n_in && !n->any_type; i++) {
+        if (!in[i] || in[i]->kind != OPERAND_RUNTIME) continue;
+        const int32_t type = import_type(in[i]);
+        if (tensor_type_is_float(type) && (!first || tensor_type_is_float(first))) {
+            first = type;
+        } else if (!keeps_type(op) || (first && first != type)) {
+            return err_set(n->e, ERR_UNSUPPORTED,
+                           "its input %d is %s while the network runs; floats are accepted there", i,
+                           onnx_type_name(type));
+        } else {
+            first = type;
+        }
+    }
+    return 0;
+}
+
+static int32_t result_type(const struct import_node *n, enum op op, struct operand *const *in) {
+    if (n->gives) return n->gives;
+    return keeps_type(op) && in[0]->kind == OPERAND_RUNTIME ? in[0]->type : ONNX_FLOAT;
+}
+
 struct operand *import_emit(struct import_node *n, int32_t output, enum op op, const union op_params *p0,
                             const union op_params *p1, struct operand *const *in, int32_t n_in) {
     static const union op_params none;
@@ -229,7 +310,7 @@ struct operand *import_emit(struct import_node *n, int32_t output, enum op op, c
     char node_name[GRAPH_NAME + 1], value_name[GRAPH_NAME + 1];
     struct batch_value result;
     struct operand *o = result_operand(n, output);
-    if (!o || infer(n, op, p, in, n_in, &result)) return NULL;
+    if (!o || check_types(n, op, in, n_in) || infer(n, op, p, in, n_in, &result)) return NULL;
     for (int32_t i = 0; i < n_in; i++) {
         values[i] = -1;
         if (!in[i]) continue;
@@ -246,7 +327,73 @@ struct operand *import_emit(struct import_node *n, int32_t output, enum op op, c
     o->shape[0] = result.shape[0];
     o->shape[1] = result.shape[n->lanes - 1];
     o->batch_axis = result.axis;
+    o->batch_outer = result.outer;
+    o->type = result_type(n, op, in);
     return o;
+}
+
+static struct operand *new_operand(struct import_node *n, struct tensor *t) {
+    struct operand *o = t ? bump_alloc(&n->im->memory, sizeof *o) : NULL;
+    if (o)
+        *o = (struct operand){.name = n->onnx->n_outputs ? n->onnx->outputs[0] : n->onnx->name,
+                              .kind = OPERAND_CONSTANT,
+                              .constant = {t, t},
+                              .value = -1,
+                              .batch_axis = -1,
+                              .initializer = -1,
+                              .definer = n->index};
+    else if (t)
+        (void)import_out_of_memory(n->e);
+    return o;
+}
+
+struct operand *import_new_constant(struct import_node *n, const struct shape *s, float **data) {
+    return new_operand(n, tensor_new(&n->im->tensors, ONNX_FLOAT, s, data, NULL, n->e));
+}
+
+struct operand *import_new_number(struct import_node *n, float number) {
+    float *data;
+    struct operand *o = import_new_constant(n, &(struct shape){0}, &data);
+    if (o) *data = number;
+    return o;
+}
+
+struct operand *import_as_float(struct import_node *n, struct operand *o) {
+    float *data;
+    if (o->kind != OPERAND_CONSTANT || !o->constant[0]->i) return o;
+    struct tensor *lanes[2];
+    for (int lane = 0; lane < 2; lane++) {
+        const struct tensor *t = o->constant[lane];
+        if (lane == 1 && t == o->constant[0]) {
+            lanes[1] = lanes[0];
+            break;
+        }
+        lanes[lane] = tensor_new(&n->im->tensors, ONNX_FLOAT, &t->shape, &data, NULL, n->e);
+        if (!lanes[lane]) return NULL;
+        for (int64_t i = 0; i < t->count; i++) data[i] = (float)t->i[i];
+    }
+    struct operand *out = new_operand(n, lanes[0]);
+    if (out) out->constant[1] = lanes[1];
+    return out;
+}
+
+struct operand *import_emit_one(struct import_node *n, int32_t output, enum op op, const union op_params *p,
+                                struct operand *in) {
+    return in ? import_emit(n, output, op, p, NULL, &in, 1) : NULL;
+}
+
+struct operand *import_emit_two(struct import_node *n, int32_t output, enum op op, struct operand *a,
+                                struct operand *b) {
+    struct operand *const in[2] = {a, b};
+    return a && b ? import_emit(n, output, op, NULL, NULL, in, 2) : NULL;
+}
+
+struct operand *import_emit_reshape(struct import_node *n, int32_t output, struct operand *in,
+                                    const struct shape s[2]) {
+    union op_params p[2] = {0};
+    if (!in) return NULL;
+    for (int lane = 0; lane < n->lanes; lane++) p[lane].reshape.target = s[lane];
+    return import_emit(n, output, OP_RESHAPE, &p[0], n->lanes == 2 ? &p[1] : NULL, &in, 1);
 }
 
 int import_emit_simple(struct import_node *n, enum op op, const union op_params *p, int32_t n_in) {

@@ -24,6 +24,8 @@ struct operand { /* a named value of the ONNX graph, or one made in between */
     struct tensor *constant[2]; /* per lane; the same pointer where the batch makes no difference */
     int32_t value;              /* run-time: the graph's value */
     int32_t batch_axis;         /* run-time: which axis is the batch; -1: none */
+    int64_t batch_outer;        /* elements of that axis before the batch: see guard/import_batch.h */
+    int32_t type;               /* run-time: of the ONNX value; all are floats, truth and bytes hold whole numbers */
     struct shape shape[2];      /* run-time: per lane */
     int32_t initializer;        /* index, or -1 */
     int32_t definer;            /* ONNX node that defines it; -1: an input or initializer */
@@ -43,6 +45,8 @@ struct import_node {
     struct operand *in[OP_MAX_INPUTS]; /* NULL: absent */
     int32_t n_in;                      /* trailing absent ones are not counted */
     int32_t emitted;                   /* run-time nodes so far */
+    bool any_type;                     /* emit looks after its inputs' types; else they must be float */
+    int32_t gives;                     /* type of what is emitted, where emit says so; 0: float, or its input's */
     struct err *e;
 };
 
@@ -71,7 +75,9 @@ struct import_row {
 
 /* The families: arrays that end with a NULL name. */
 extern const struct import_row import_rows_window[], import_rows_elementwise[], import_rows_shape[],
-    import_rows_matrix[], import_rows_norm[], evaluate_rows[];
+    import_rows_matrix[], import_rows_norm[], import_rows_function[], import_rows_pair[],
+    import_rows_reduce[], import_rows_move[], import_rows_space[], import_rows_quantize[], evaluate_rows[],
+    evaluate_rows_scatter[];
 
 /* --- attributes: kinds were checked against the row before the function runs ---------- */
 
@@ -98,6 +104,17 @@ const struct tensor *import_weights(const struct import_node *n, int32_t i, cons
 struct tensor *import_tensor(const struct import_node *n, const char *name);
 /* -rank … rank - 1 are taken; *axis is 0 … rank - 1. */
 int import_axis(int64_t given, int32_t rank, int32_t *axis, struct err *e);
+/* The axes from attribute `axes` or from input `slot`, as a set of bits; *given: there are any. */
+int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set, bool *given);
+/* Attribute `perm`, or the axes in reverse. */
+int import_perm(const struct import_node *n, int32_t rank, int32_t perm[SHAPE_MAX_RANK]);
+/* What Slice's attributes or inputs make of an input of this shape. *out may be empty. */
+int import_slice(const struct import_node *n, int lane, const struct shape *in, int64_t start[SHAPE_MAX_RANK],
+                 int64_t step[SHAPE_MAX_RANK], struct shape *out);
+/* How long each of `parts` outputs of Split is along *axis of an input of this shape. */
+int import_split(const struct import_node *n, int lane, const struct shape *in, int32_t *axis, int32_t parts,
+                 int64_t *lengths);
+int32_t import_type(const struct operand *o); /* enum onnx_type */
 
 /* --- results -------------------------------------------------------------------------- */
 
@@ -106,6 +123,20 @@ int import_axis(int64_t given, int32_t rank, int32_t *axis, struct err *e);
  * NULL: `e` is set. */
 struct operand *import_emit(struct import_node *n, int32_t output, enum op op, const union op_params *p0,
                             const union op_params *p1, struct operand *const *in, int32_t n_in);
+/* A constant made by the importer, to be filled through *data. NULL: `e` is set. */
+struct operand *import_new_constant(struct import_node *n, const struct shape *s, float **data);
+/* One number, of rank 0. */
+struct operand *import_new_number(struct import_node *n, float number);
+/* A constant of truth or whole numbers as floats; others are passed through. NULL: `e` is set. */
+struct operand *import_as_float(struct import_node *n, struct operand *o);
+/* One node on one or two inputs. */
+struct operand *import_emit_one(struct import_node *n, int32_t output, enum op op, const union op_params *p,
+                                struct operand *in);
+struct operand *import_emit_two(struct import_node *n, int32_t output, enum op op, struct operand *a,
+                                struct operand *b);
+/* `in` under the shapes s[lane]. */
+struct operand *import_emit_reshape(struct import_node *n, int32_t output, struct operand *in,
+                                    const struct shape s[2]);
 /* The usual case: all inputs, output 0, one parameter record (or NULL). */
 int import_emit_simple(struct import_node *n, enum op op, const union op_params *p, int32_t n_in);
 

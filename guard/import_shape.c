@@ -88,31 +88,12 @@ static int evaluate_flatten(struct evaluation *v) {
 
 /* --- Squeeze, Unsqueeze ------------------------------------------------------------------ */
 
-/* The axes from the attribute (up to operator set 12) or the second input, as a
- * set of bits; *given: there are any. */
-static int read_axes(const struct import_node *n, int lane, int32_t rank, unsigned *set, bool *given) {
-    int64_t axes[SHAPE_MAX_RANK];
-    const struct operand *input = import_input(n, 1);
-    *given = input || import_attribute(n, "axes");
-    const int count = input ? import_int_input(n, input, lane, axes, SHAPE_MAX_RANK)
-                            : import_ints(n, "axes", axes, SHAPE_MAX_RANK);
-    *set = 0;
-    for (int i = 0; i < count; i++) {
-        int32_t axis;
-        if (import_axis(axes[i], rank, &axis, n->e)) return -1;
-        if (*set & 1u << axis)
-            return err_set(n->e, ERR_FORMAT, "axis %lld is given twice", (long long)axes[i]);
-        *set |= 1u << axis;
-    }
-    return count < 0 ? -1 : 0;
-}
-
 /* Without axes, every dimension of 1 goes; but a free batch is no dimension of
  * 1, though it is one in lane 0: so the last lane decides. */
 static int squeeze_target(const struct import_node *n, int lane, const struct shape *in, struct shape *out) {
     unsigned set;
     bool given;
-    if (read_axes(n, lane, in->rank, &set, &given)) return -1;
+    if (import_axes(n, 1, lane, in->rank, &set, &given)) return -1;
     const struct shape *last = import_shape(n->in[0], n->lanes - 1);
     *out = (struct shape){0};
     for (int32_t i = 0; i < in->rank; i++) {
@@ -146,7 +127,7 @@ static int unsqueeze_target(const struct import_node *n, int lane, const struct 
     if (added < 0) return -1;
     if (in->rank + added > SHAPE_MAX_RANK)
         return err_set(n->e, ERR_LIMIT, "its result has more than %d dimensions", SHAPE_MAX_RANK);
-    if (read_axes(n, lane, in->rank + added, &set, &given)) return -1;
+    if (import_axes(n, 1, lane, in->rank + added, &set, &given)) return -1;
     if (!given) return err_set(n->e, ERR_FORMAT, "its axes are missing");
     *out = (struct shape){.rank = in->rank + added};
     for (int32_t i = 0, from = 0; i < out->rank; i++) out->dim[i] = set & 1u << i ? 1 : in->dim[from++];

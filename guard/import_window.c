@@ -122,17 +122,89 @@ static int read_window(const struct import_node *n, const int64_t *kernel, struc
 static int emit_conv(struct import_node *n) {
     union op_params p = {0};
     bool explicit_pads;
-    const struct tensor *weight = import_weights(n, 1, "the weight");
-    if (!weight || (import_input(n, 2) && !import_weights(n, 2, "the bias"))) return -1;
+    const struct shape *weight = import_shape(n->in[1], 0);
     const int64_t group = import_int(n, "group", 1);
     if (group < 1 || group > INT32_MAX)
         return err_set(n->e, ERR_FORMAT, "attribute 'group' is %lld", (long long)group);
-    if (weight->shape.rank != import_shape(n->in[0], 0)->rank)
+    if (weight->rank != import_shape(n->in[0], 0)->rank)
         return err_set(n->e, ERR_FORMAT, "its weight has %d dimensions and its input has %d",
-                       weight->shape.rank, import_shape(n->in[0], 0)->rank);
-    if (read_window(n, weight->shape.dim + 2, &p.window, &explicit_pads)) return -1;
+                       weight->rank, import_shape(n->in[0], 0)->rank);
+    if (read_window(n, weight->dim + 2, &p.window, &explicit_pads)) return -1;
     p.window.groups = (int32_t)group;
     return import_emit_simple(n, OP_CONV, &p, n->n_in);
+}
+
+/* SAME: the result is `stride` times as long as the input; output_shape: as long as it says. The
+ * padding is what is over. */
+static int transposed_pads(const struct import_node *n, const struct shape *x, struct op_conv_transpose *p) {
+    const struct text mode = import_text(n, "auto_pad", "NOTSET");
+    const bool same = text_is(mode, "SAME_UPPER") || text_is(mode, "SAME_LOWER");
+    struct op_window *w = &p->window;
+    int64_t output[OP_SPATIAL + 2], pad[OP_SPATIAL];
+    const int given = import_ints(n, "output_shape", output, OP_SPATIAL + 2);
+    const int padded = import_ints(n, "output_padding", pad, OP_SPATIAL);
+    if (given < 0 || padded < 0) return -1;
+    if ((given && given != w->spatial && given != w->spatial + 2) || (padded && padded != w->spatial))
+        return err_set(n->e, ERR_FORMAT, "output_shape or output_padding is not one number per spatial axis");
+    for (int i = 0; i < w->spatial; i++) {
+        const int a = OP_SPATIAL - w->spatial + i;
+        if (padded && (pad[i] < 0 || pad[i] > OP_MAX_PAD))
+            return err_set(n->e, ERR_LIMIT, "attribute 'output_padding' is %lld", (long long)pad[i]);
+        p->output_pad[a] = padded ? (int32_t)pad[i] : 0;
+        if (!given && !same) continue;
+        const int64_t want = given ? output[given - w->spatial + i] : x->dim[2 + i] * w->stride[a];
+        int64_t total = (x->dim[2 + i] - 1) * w->stride[a] + (int64_t)(w->kernel[a] - 1) * w->dilation[a] + 1 +
+                        p->output_pad[a] - want;
+        if (total < 0 && -total <= OP_MAX_PAD - p->output_pad[a]) { /* longer than all windows: zeros at the end */
+            p->output_pad[a] += (int32_t)-total;
+            total = 0;
+        }
+        if (total < 0 || total > OP_MAX_PAD)
+            return err_set(n->e, ERR_LIMIT, "its output cannot be %lld long", (long long)want);
+        const int64_t half = total / 2;
+        w->pad_begin[a] = (int32_t)(text_is(mode, "SAME_UPPER") || !same ? half : total - half);
+        if (!same && given) w->pad_begin[a] = (int32_t)(total - half);
+        w->pad_end[a] = (int32_t)(total - w->pad_begin[a]);
+    }
+    return 0;
+}
+
+static int emit_conv_transpose(struct import_node *n) {
+    union op_params p = {0};
+    bool explicit_pads;
+    const struct shape *x = import_shape(n->in[0], 0), *weight = import_shape(n->in[1], 0);
+    const int64_t group = import_int(n, "group", 1);
+    if (group < 1 || group > INT32_MAX)
+        return err_set(n->e, ERR_FORMAT, "attribute 'group' is %lld", (long long)group);
+    if (weight->rank != x->rank)
+        return err_set(n->e, ERR_FORMAT, "its weight has %d dimensions and its input has %d", weight->rank, x->rank);
+    if (read_window(n, weight->dim + 2, &p.window, &explicit_pads)) return -1;
+    p.window.groups = (int32_t)group;
+    const struct op_window w = p.window;
+    p = (union op_params){.conv_transpose = {.window = w}};
+    if (transposed_pads(n, x, &p.conv_transpose)) return -1;
+    return import_emit_simple(n, OP_CONV_TRANSPOSE, &p, n->n_in);
+}
+
+/* (mean of |x|^p, padding counted as 0, times the size of the window)^(1/p) */
+static int emit_lp_pool(struct import_node *n) {
+    union op_params w = {0};
+    bool explicit_pads;
+    const int64_t p = import_int(n, "p", 2);
+    float taps = 1;
+    if (read_window(n, NULL, &w.window, &explicit_pads)) return -1;
+    if (p < 1 || p > 1000) return err_set(n->e, ERR_VALUE, "p is %lld; it must be 1 or more", (long long)p);
+    if (import_int(n, "ceil_mode", 0) != 0) return err_set(n->e, ERR_UNSUPPORTED, "ceil_mode is 1; accepted is 0");
+    w.window.count_include_pad = 1;
+    for (int a = 0; a < OP_SPATIAL; a++) taps *= (float)w.window.kernel[a];
+    struct operand *x = p == 2 ? import_emit_two(n, -1, OP_MUL, n->in[0], n->in[0])
+                               : import_emit_one(n, -1, OP_ABS, NULL, n->in[0]);
+    if (p > 2) x = import_emit_two(n, -1, OP_POW, x, import_new_number(n, (float)p));
+    x = import_emit_one(n, -1, OP_AVERAGE_POOL, &w, x);
+    x = import_emit_two(n, p == 1 ? 0 : -1, OP_MUL, x, import_new_number(n, taps));
+    if (p == 2) x = import_emit_one(n, 0, OP_SQRT, NULL, x);
+    if (p > 2) x = import_emit_two(n, 0, OP_POW, x, import_new_number(n, 1.0f / (float)p));
+    return x ? 0 : -1;
 }
 
 static int emit_pool(struct import_node *n, enum op op) {
@@ -162,6 +234,9 @@ static int emit_global_average_pool(struct import_node *n) {
 const struct import_row import_rows_window[] = {
     {"Conv", OPSET_ANY, 2, 3, ATTRIBUTES " group:i", emit_conv, NULL, false},
     {"MaxPool", OPSET_ANY, 1, 1, ATTRIBUTES " ceil_mode:i storage_order:i", emit_max_pool, NULL, false},
+    {"ConvTranspose", OPSET_ANY, 2, 3, ATTRIBUTES " group:i output_padding:I output_shape:I", emit_conv_transpose,
+     NULL, false},
+    {"LpPool", OPSET_ANY, 1, 1, ATTRIBUTES " ceil_mode:i p:i", emit_lp_pool, NULL, false},
     {"AveragePool", OPSET_ANY, 1, 1, ATTRIBUTES " ceil_mode:i count_include_pad:i", emit_average_pool, NULL,
      false},
     {"GlobalAveragePool", OPSET_ANY, 1, 1, "", emit_global_average_pool, NULL, false},

@@ -154,6 +154,7 @@ uint64_t algorithm_multiply_adds(enum op op, const union op_params *p, const str
     const uint64_t results = (uint64_t)shape_elements(out);
     switch ((int)op) {
     case OP_CONV: return results * (uint64_t)filter_size(&in[1]);
+    case OP_CONV_TRANSPOSE: return (uint64_t)shape_elements(&in[0]) * (uint64_t)filter_size(&in[1]);
     case OP_GEMM: return results * (uint64_t)in[0].dim[1 - p->gemm.trans_a];
     case OP_MATMUL: return results * (uint64_t)in[0].dim[in[0].rank - 1];
     default: return 0;

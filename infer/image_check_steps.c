@@ -202,6 +202,7 @@ uint64_t image_step_work(enum op op, const union op_params *p, const struct shap
     if (op == OP_MAX_POOL || op == OP_AVERAGE_POOL)
         for (int a = 0; a < OP_SPATIAL; a++) /* 2^31 results, at most 2^15 taps along an axis */
             if (__builtin_mul_overflow(work, (uint64_t)p->window.kernel[a], &work)) return UINT64_MAX;
+    if (op == OP_LRN && __builtin_mul_overflow(work, (uint64_t)p->lrn.size, &work)) return UINT64_MAX;
     for (int i = 0; i < n_in; i++)
         if (in[i].rank >= 0) touched += (uint64_t)shape_elements(&in[i]);
     if (work < touched) work = touched;

@@ -17,6 +17,19 @@ static const kernel_fn of_op[OP_COUNT] = {
     [OP_CONCAT] = kernel_concat,
     [OP_IDENTITY] = kernel_copy,
     [OP_LAYER_NORM] = kernel_layer_norm,
+    [OP_FUNCTION_FIRST... OP_FUNCTION_LAST] = kernel_function,
+    [OP_PAIR_FIRST... OP_PAIR_LAST] = kernel_pair,
+    [OP_WHERE] = kernel_where,
+    [OP_REDUCE_FIRST... OP_REDUCE_LAST] = kernel_reduce,
+    [OP_TRANSPOSE] = kernel_transpose,
+    [OP_SLICE] = kernel_slice,
+    [OP_EXPAND] = kernel_expand,
+    [OP_PAD] = kernel_pad,
+    [OP_GATHER] = kernel_gather,
+    [OP_LRN] = kernel_lrn,
+    [OP_INSTANCE_NORM] = kernel_instance_norm,
+    [OP_CONV_TRANSPOSE] = kernel_conv_transpose,
+    [OP_HARDMAX] = kernel_hardmax,
 };
 
 static const kernel_fn of_algorithm[ALG_COUNT] = {

@@ -40,6 +40,22 @@ void kernel_softmax(const struct kernel_call *c);    /* the output may be the in
 void kernel_layer_norm(const struct kernel_call *c); /* the output may be the input */
 void kernel_concat(const struct kernel_call *c);     /* inputs may already lie in their place */
 
+/* Element by element; the output may be an input of its own shape. */
+void kernel_function(const struct kernel_call *c);
+void kernel_pair(const struct kernel_call *c);
+void kernel_where(const struct kernel_call *c);
+
+void kernel_reduce(const struct kernel_call *c);
+void kernel_transpose(const struct kernel_call *c);
+void kernel_slice(const struct kernel_call *c);
+void kernel_expand(const struct kernel_call *c);
+void kernel_pad(const struct kernel_call *c);
+void kernel_gather(const struct kernel_call *c);
+void kernel_lrn(const struct kernel_call *c);
+void kernel_instance_norm(const struct kernel_call *c); /* the output may be the input */
+void kernel_conv_transpose(const struct kernel_call *c);
+void kernel_hardmax(const struct kernel_call *c);
+
 /* Optional input `i`, or NULL. */
 static inline const struct view *kernel_input(const struct kernel_call *c, uint32_t i) {
     return i < c->n_inputs && c->in[i].t ? &c->in[i] : NULL;

@@ -41,4 +41,36 @@ SIMD_INLINE void simd_exp(float x[SIMD_LANES]) {
     }
 }
 
+/* x[j] = log(x[j]), within 2 units in the last place; 0 gives -infinity, below 0
+ * NaN. Denormals are scaled up first.
+ *
+ * x = 2^n * m with sqrt(1/2) <= m < sqrt(2); log(m) = 2 atanh(s), s = (m - 1) / (m + 1),
+ * |s| < 0.172, so that of the series s + s^3/3 + ... the term s^13/13 is below 1e-11. */
+SIMD_INLINE void simd_log(float x[SIMD_LANES]) {
+    const float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+    float m[SIMD_LANES], scaled[SIMD_LANES], exponent[SIMD_LANES];
+    uint32_t bits[SIMD_LANES];
+    for (int j = 0; j < SIMD_LANES; j++) scaled[j] = x[j] < 1.17549435e-38f ? x[j] * 33554432.0f : x[j];
+    memcpy(bits, scaled, sizeof bits);
+    for (int j = 0; j < SIMD_LANES; j++) {
+        const uint32_t shifted = bits[j] - 0x3f3504f3u; /* sqrt(1/2) becomes 0 */
+        exponent[j] = (float)((int32_t)shifted >> 23) - (x[j] < 1.17549435e-38f ? 25.0f : 0.0f);
+        bits[j] = (shifted & 0x007fffffu) + 0x3f3504f3u;
+    }
+    memcpy(m, bits, sizeof m);
+    for (int j = 0; j < SIMD_LANES; j++) {
+        const float f = m[j] - 1, s = f / (2 + f), z = s * s;
+        float q = 1.0f / 11;
+        q = q * z + 1.0f / 9;
+        q = q * z + 1.0f / 7;
+        q = q * z + 1.0f / 5;
+        q = q * z + 1.0f / 3;
+        const float tail = q * z * s * 2; /* log(m) = 2 s + tail, and 2 s = f - s f */
+        const float v = (f - (s * f - (tail + exponent[j] * ln2_low))) + exponent[j] * ln2_high;
+        float y = x[j] > 0 ? v : __builtin_nanf("");
+        y = x[j] == 0 ? -__builtin_inff() : y;
+        x[j] = x[j] == __builtin_inff() ? x[j] : y;
+    }
+}
+
 #endif

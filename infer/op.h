@@ -57,8 +57,42 @@ enum op {
     OP_CONCAT,
     OP_IDENTITY,      /* also Dropout at inference */
     OP_LAYER_NORM,    /* X, scale, optional B, over the axes from params.norm.axis on */
+
+    /* Functions of each element by itself: params.function. infer/function.h says what they compute. */
+    OP_ABS, OP_NEG, OP_SQRT, OP_EXP, OP_LOG, OP_RECIPROCAL, OP_FLOOR, OP_CEIL, OP_ROUND, OP_SIGN,
+    OP_SIGMOID, OP_TANH, OP_ERF, OP_GELU, OP_GELU_TANH, OP_SILU, OP_MISH, OP_SOFTPLUS, OP_SOFTSIGN,
+    OP_HARD_SIGMOID, OP_HARD_SWISH, OP_LEAKY_RELU, OP_ELU, OP_SELU, OP_CELU, OP_THRESHOLDED_RELU, OP_SHRINK,
+    OP_SIN, OP_COS, OP_TAN, OP_ASIN, OP_ACOS, OP_ATAN, OP_SINH, OP_COSH, OP_ASINH, OP_ACOSH, OP_ATANH,
+    OP_NOT, OP_IS_NAN, OP_IS_INF,   /* truth is 1, all else 0 */
+    OP_QUANTIZE,      /* clip(round(x / alpha) + beta, lo, hi), halves to even: an integer, kept as a float */
+    OP_DEQUANTIZE,    /* (x - beta) * alpha */
+
+    /* Pairs of elements, broadcast as NumPy does: infer/pair.h. */
+    OP_SUB, OP_DIV, OP_POW, OP_MIN, OP_MAX, OP_PRELU, OP_FMOD,
+    OP_EQUAL, OP_LESS, OP_GREATER, OP_LESS_OR_EQUAL, OP_GREATER_OR_EQUAL,
+    OP_WHERE,         /* condition (0 or not), X, Y */
+
+    /* Over params.reduce.axes: infer/reduce.h. */
+    OP_REDUCE_MEAN, OP_REDUCE_SUM, OP_REDUCE_MAX, OP_REDUCE_MIN, OP_REDUCE_PROD, OP_REDUCE_L1, OP_REDUCE_L2,
+    OP_REDUCE_LOG_SUM, OP_REDUCE_LOG_SUM_EXP, OP_REDUCE_SUM_SQUARE,
+
+    OP_TRANSPOSE,
+    OP_SLICE,
+    OP_EXPAND,        /* to params.reshape.target, with which X broadcasts */
+    OP_PAD,
+    OP_GATHER,        /* X, indices along params.axis.axis: whole numbers, as floats; what is outside is brought in */
+    OP_LRN,
+    OP_INSTANCE_NORM, /* X [N,C,...], scale [C], B [C]; params.batch_norm.epsilon */
+    OP_CONV_TRANSPOSE, /* X [N,C,...], W [C,M/groups,...], optional B [M] */
+    OP_HARDMAX,       /* as Softmax: params.axis */
     OP_COUNT
 };
+#define OP_FUNCTION_FIRST OP_ABS
+#define OP_FUNCTION_LAST  OP_DEQUANTIZE
+#define OP_PAIR_FIRST     OP_SUB
+#define OP_PAIR_LAST      OP_GREATER_OR_EQUAL
+#define OP_REDUCE_FIRST   OP_REDUCE_MEAN
+#define OP_REDUCE_LAST    OP_REDUCE_SUM_SQUARE
 
 struct op_window { /* convolution and pools; [0] depth, [1] height, [2] width */
     int32_t spatial;               /* spatial axes the model has: 1, 2 or 3; absent ones lead, with kernel 1 */
@@ -78,6 +112,14 @@ struct op_axis { int32_t axis; /* 0..rank-1, negative ones resolved */
                  int32_t flatten; /* Softmax before opset 13: over all axes from `axis` on */ };
 struct op_reshape { struct shape target; }; /* fully resolved, for one item */
 struct op_norm { int32_t axis; float epsilon; };
+struct op_function { float alpha, beta, lo, hi; }; /* what each means depends on the function; else 0 */
+struct op_reduce { uint32_t axes; /* a bit each, at least one */ int32_t keep; /* as dimensions of 1 */ };
+struct op_transpose { int32_t perm[SHAPE_MAX_RANK]; /* output axis i is input axis perm[i] */ };
+struct op_slice { int32_t start[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK], count[SHAPE_MAX_RANK]; };
+enum op_pad_mode { PAD_CONSTANT, PAD_EDGE, PAD_REFLECT, PAD_WRAP, PAD_MODES };
+struct op_pad { int32_t mode; float value; int32_t begin[SHAPE_MAX_RANK], end[SHAPE_MAX_RANK]; };
+struct op_lrn { int32_t size; float alpha, beta, bias; };
+struct op_conv_transpose { struct op_window window; int32_t output_pad[OP_SPATIAL]; };
 
 union op_params {
     struct op_window window;
@@ -87,6 +129,13 @@ union op_params {
     struct op_axis axis;
     struct op_reshape reshape;
     struct op_norm norm;
+    struct op_function function;
+    struct op_reduce reduce;
+    struct op_transpose transpose;
+    struct op_slice slice;
+    struct op_pad pad;
+    struct op_lrn lrn;
+    struct op_conv_transpose conv_transpose;
     uint8_t raw[128];
 };
 _Static_assert(sizeof(union op_params) == 128, "op_params is part of the image format");

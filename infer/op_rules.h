@@ -21,6 +21,29 @@ int op_rule_gemm(const union op_params *p, const struct shape *in, int n_in, str
 int op_rule_matmul(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
                    struct err *e);
 
+int op_rule_function(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                     struct err *e);
+int op_rule_where(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                  struct err *e);
+int op_rule_reduce(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                   struct err *e);
+int op_rule_transpose(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                      struct err *e);
+int op_rule_slice(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                  struct err *e);
+int op_rule_expand(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                   struct err *e);
+int op_rule_pad(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                struct err *e);
+int op_rule_gather(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                   struct err *e);
+int op_rule_lrn(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                struct err *e);
+int op_rule_instance_norm(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                          struct err *e);
+int op_rule_conv_transpose(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                           struct err *e);
+
 /* A shape as text that lives until the end of the full expression: for messages. */
 #define SHAPE_TEXT(s) shape_text((s), (char[128]){0}, 128)
 

@@ -154,3 +154,45 @@ int op_rule_average_pool(const union op_params *p, const struct shape *in, int n
     (void)n_in;
     return check_pool(&p->window, &in[0], out, e);
 }
+
+/* The other way round: each input value is spread over a window of the output, of
+ * which the padding is then cut off. */
+static int transposed_output(const struct op_conv_transpose *t, const struct shape *x, struct shape *out,
+                             struct err *e) {
+    const struct op_window *w = &t->window;
+    for (int a = 0; a < OP_SPATIAL; a++) {
+        const int s = a - (OP_SPATIAL - w->spatial);
+        if (t->output_pad[a] < 0 || t->output_pad[a] > (s < 0 ? 0 : OP_MAX_PAD))
+            return err_set(e, ERR_LIMIT, "output padding %d along %s", t->output_pad[a], axis_name[a]);
+        if (s < 0) continue;
+        /* 2^31 windows of 2^15 each, and 2^30 for one: far from 2^63 */
+        const int64_t n = (x->dim[2 + s] - 1) * w->stride[a] + window_extent(w, a) - w->pad_begin[a] -
+                          w->pad_end[a] + t->output_pad[a];
+        if (n < 1 || n > INT32_MAX / 2)
+            return err_set(e, ERR_FORMAT, "the result would have %lld elements along %s", (long long)n,
+                           axis_name[a]);
+        out->dim[2 + s] = n;
+    }
+    return 0;
+}
+
+int op_rule_conv_transpose(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+                           struct err *e) {
+    const struct op_window *w = &p->conv_transpose.window;
+    const struct shape *x = &in[0], *weight = &in[1];
+    if (check_params(w, x, e)) return -1;
+    if (w->ceil_mode || w->count_include_pad)
+        return err_set(e, ERR_FORMAT, "a convolution has flags of a pool");
+    if (weight->rank != x->rank || weight->dim[0] != x->dim[1] || w->groups < 1 ||
+        x->dim[1] % w->groups != 0 || weight->dim[1] > INT32_MAX / w->groups)
+        return err_set(e, ERR_FORMAT, "weight %s does not go with input %s in %d groups", SHAPE_TEXT(weight),
+                       SHAPE_TEXT(x), w->groups);
+    for (int s = 0; s < w->spatial; s++)
+        if (weight->dim[2 + s] != w->kernel[OP_SPATIAL - w->spatial + s])
+            return err_set(e, ERR_FORMAT, "kernel_shape contradicts weight %s", SHAPE_TEXT(weight));
+    const int64_t m = weight->dim[1] * w->groups;
+    if (!op_input_absent(in, n_in, 2) && (in[2].rank != 1 || in[2].dim[0] != m))
+        return err_set(e, ERR_FORMAT, "bias %s is not [%lld]", SHAPE_TEXT(&in[2]), (long long)m);
+    *out = (struct shape){.rank = x->rank, .dim = {x->dim[0], m}};
+    return transposed_output(&p->conv_transpose, x, out, e);
+}

@@ -24,9 +24,9 @@ static void every_operator_has_a_rule(void) {
     for (int op = 0; op < OP_COUNT; op++) {
         union op_params p[2] = {{.axis = {.axis = 1}}, {.axis = {.axis = 1}}};
         const struct batch_value in[3] = {
-            {{{.rank = 4, .dim = {1, 2, 3, 3}}, {.rank = 4, .dim = {2, 2, 3, 3}}}, 0},
-            {{{.rank = 4, .dim = {1, 2, 3, 3}}, {.rank = 4, .dim = {1, 2, 3, 3}}}, -1},
-            {{{.rank = -1}, {.rank = -1}}, -1}};
+            {{{.rank = 4, .dim = {1, 2, 3, 3}}, {.rank = 4, .dim = {2, 2, 3, 3}}}, 0, 1},
+            {{{.rank = 4, .dim = {1, 2, 3, 3}}, {.rank = 4, .dim = {1, 2, 3, 3}}}, -1, 1},
+            {{{.rank = -1}, {.rank = -1}}, -1, 1}};
         struct batch_value out = {.shape = {in[0].shape[0], in[0].shape[1]}};
         struct err e = {0};
         (void)import_batch_follow((enum op)op, p, in, 3, &out, &e);
