@@ -99,30 +99,53 @@ def randomise(model, x):
         norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         for m in norms:
             m.bias.copy_(torch.randn_like(m.bias) * 0.2)
-        for conv, norm in trace(model, x):
+        pairs = trace(model, x)
+        for conv, norm in pairs:
             k = int(torch.randint(conv.out_channels, ()))
-            if conv.out_channels >= 16 and torch.rand(()) < 0.5:
-                (conv.weight if norm is None else norm.weight)[k] *= 6
+            if conv.out_channels >= 16 and torch.rand(()) < 0.25:
+                (conv.weight if norm is None else norm.weight)[k] *= 5
         for m in norms:
             m.train()
             m.momentum = 1.0
         model(x)
+        for conv, norm in pairs:  # variances around 1, so that the epsilon in them is small
+            if norm is not None:
+                conv.weight /= norm.running_var.mean().sqrt()
+        model(x)
         for m in norms:
             m.eval()
-            m.running_mean += 0.1 * m.running_var.sqrt() * torch.randn_like(m.running_mean)
-            m.running_var *= 0.7 + 0.7 * torch.rand_like(m.running_var)
+            m.running_mean += 0.05 * m.running_var.sqrt() * torch.randn_like(m.running_mean)
+            m.running_var *= 0.8 + 0.5 * torch.rand_like(m.running_var)
+
+
+def measure_noise(model, x):
+    """By how much float32 differs from float64 in PyTorch itself."""
+    import torch
+
+    with torch.no_grad():
+        a = model(x).double()
+        b = model.double()(x.double())
+    model.float()
+    return float((a - b).abs().max() / b.abs().max())
 
 
 def make(name):
+    """The network, pictures, and its noise. Some random networks amplify rounding a thousandfold (EfficientNetV2
+    with one seed: 9 % between float32 and float64 in PyTorch); they could tell nothing, so the next seed is taken."""
     import torch
     from torchvision import models
 
-    torch.manual_seed(zlib.crc32(name.encode()))
     plain = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    model = models.get_model(name, weights=None, **plain).eval()
     size = 299 if name == "inception_v3" else 224
-    randomise(model, torch.randn(2, 3, size, size))
-    return model, torch.randn(max(BATCHES), 3, size, size)
+    for seed in range(8):
+        torch.manual_seed(zlib.crc32(name.encode()) + seed)
+        model = models.get_model(name, weights=None, **plain).eval()
+        randomise(model, torch.randn(2, 3, size, size))
+        x = torch.randn(max(BATCHES), 3, size, size)
+        noise = measure_noise(model, x[:1])
+        if noise < tolerance_of(name) / 10:
+            break
+    return model, x, noise
 
 
 def export(model, x, form, opset, path):
@@ -144,21 +167,33 @@ def export(model, x, form, opset, path):
 # --- the authors' rule -----------------------------------------------------------------------------------------
 
 
-def lipschitz(conv, norm):
+def lipschitz(conv, norm, folded):
+    """The rule has no epsilon; what the exporter folds into the weights has."""
     w = conv.weight.detach().numpy().astype(np.float64)
     w = w.reshape(w.shape[0], w.shape[1], -1)
     if norm is not None:
-        scale = norm.weight.detach().numpy().astype(np.float64) / np.sqrt(norm.running_var.numpy().astype(np.float64))
+        variance = norm.running_var.numpy().astype(np.float64) + (norm.eps if folded else 0)
+        scale = norm.weight.detach().numpy().astype(np.float64) / np.sqrt(variance)
         w = w * np.abs(scale)[:, None, None]
     return np.linalg.svd(w, compute_uv=False)[:, 0]
 
 
-def prune(conv, norm):
+def prune(u):
     """Channels over the cut-off; and those so near to it that rounding decides."""
-    u = lipschitz(conv, norm)
     cutoff = u.mean() + THRESHOLD * u.std(ddof=1) if len(u) > 1 else np.inf
-    near = np.flatnonzero(np.abs(u - cutoff) < 1e-3 * cutoff)
+    near = np.flatnonzero(np.abs(u - cutoff) < 1e-4 * cutoff)
     return set(np.flatnonzero(u > cutoff).tolist()), set(near.tolist())
+
+
+def references(pairs):
+    """For each convolution what to prune in the kept and the folded form, and the channels that may differ."""
+    found = []
+    for conv, norm in pairs:
+        kept, near = prune(lipschitz(conv, norm, False))
+        folded, near_folded = prune(lipschitz(conv, norm, True))
+        found.append({"kept": kept, "folded": folded, "either": near | near_folded | (kept ^ folded),
+                      "near": near | near_folded, "channels": conv.out_channels, "norm": norm is not None})
+    return found
 
 
 def mispaired(model, pairs):
@@ -175,19 +210,18 @@ def mispaired(model, pairs):
     return wrong
 
 
-def compare_scan(pairs, layers):
-    """What is wrong with a scan, against the networks' own modules; empty: nothing."""
+def compare_scan(wanted, layers, form):
+    """What is wrong with a scan, against the network's own modules; empty: nothing."""
     wrong = []
-    if len(layers) != len(pairs):
-        return ["%d convolutions, the network has %d" % (len(layers), len(pairs))]
-    for layer, (conv, norm) in zip(layers, pairs):
-        if layer["channels"] != conv.out_channels:
-            wrong.append("%s: %d channels, not %d" % (layer["name"], layer["channels"], conv.out_channels))
+    if len(layers) != len(wanted):
+        return ["%d convolutions, the network has %d" % (len(layers), len(wanted))]
+    for layer, want in zip(layers, wanted):
+        if layer["channels"] != want["channels"]:
+            wrong.append("%s: %d channels, not %d" % (layer["name"], layer["channels"], want["channels"]))
         elif layer["scored"]:
-            want, near = prune(conv, norm)
-            if (set(layer["pruned"]) ^ want) - near:
-                wrong.append("%s: pruned %s, not %s" % (layer["name"], layer["pruned"], sorted(want)))
-        elif norm is not None:
+            if (set(layer["pruned"]) ^ want[form]) - want["near"]:
+                wrong.append("%s: pruned %s, not %s" % (layer["name"], layer["pruned"], sorted(want[form])))
+        elif want["norm"]:
             wrong.append("%s: unscored (%s), but a normalisation follows" % (layer["name"], layer["reason"]))
     return wrong
 
@@ -222,7 +256,7 @@ def run_both(build, path, x, want):
     return worst, None
 
 
-def scan(build, path, pairs):
+def scan(build, path, wanted, form):
     rc, out, err = clpctl(build, "scan", "--json", "--threshold", str(THRESHOLD), path)
     if rc > 1:
         return {"refused": reason(err, path)}
@@ -230,12 +264,16 @@ def scan(build, path, pairs):
     return {
         "verdict": report["verdict"],
         "scored": sum(layer["scored"] for layer in report["layers"]),
-        "pruned": [layer["pruned"] for layer in report["layers"]],
-        "wrong": compare_scan(pairs, report["layers"])[:5],
+        "pruned": sum(len(layer["pruned"]) for layer in report["layers"]),
+        # what has to be the same in all forms: whether a layer is scored, and its channels but for those where
+        # epsilon or rounding decides
+        "layers": [sorted(set(layer["pruned"]) - want["either"]) if layer["scored"] else layer["reason"]
+                   for layer, want in zip(report["layers"], wanted)],
+        "wrong": compare_scan(wanted, report["layers"], form)[:5],
     }
 
 
-def run_form(build, folder, model, x, want, pairs, form, opset):
+def run_form(build, folder, model, x, want, wanted, form, opset):
     path = os.path.join(folder, "%s-%d.onnx" % (form, opset))
     result = {}
     try:
@@ -245,7 +283,7 @@ def run_form(build, folder, model, x, want, pairs, form, opset):
     result["difference"], why = run_both(build, path, x.numpy(), want)
     if why:
         result["refused" if result["difference"] is None else "wrong"] = why
-    result["scan"] = scan(build, path, pairs)
+    result["scan"] = scan(build, path, wanted, form)
     return result
 
 
@@ -256,14 +294,15 @@ def run_one(name, build, cache, keep):
     torch.set_num_threads(1)
     folder = os.path.join(cache, name)
     os.makedirs(folder, exist_ok=True)
-    model, x = make(name)
+    model, x, noise = make(name)
     with torch.no_grad():
         want = model(x).numpy().astype(np.float64)
     pairs = trace(model, x[:1])
-    result = {"name": name, "convolutions": len(pairs), "mispaired": mispaired(model, pairs),
-              "largest": float(np.abs(want).max()), "forms": {}}
+    wanted = references(pairs)
+    result = {"name": name, "mispaired": mispaired(model, pairs), "noise": noise, "forms": {},
+              "undecided": sum(len(w["either"]) for w in wanted)}
     for form, opset in FORMS:
-        result["forms"]["%s %d" % (form, opset)] = run_form(build, folder, model, x, want, pairs, form, opset)
+        result["forms"]["%s %d" % (form, opset)] = run_form(build, folder, model, x, want, wanted, form, opset)
         for f in [] if keep else os.listdir(folder):
             os.remove(os.path.join(folder, f))
     if not keep:
@@ -285,8 +324,8 @@ def problems(result):
             found.append("%s: differs by %.1e %s" % (form, r["difference"], r.get("wrong", "")))
         s = r.get("scan", {})
         found += ["%s: %s" % (form, w) for w in s.get("wrong", [])]
-        if "pruned" in s:
-            scans.append((form, s["pruned"]))
+        if "layers" in s:
+            scans.append((form, s["layers"]))
     found += ["%s and %s prune other channels" % (scans[0][0], f) for f, p in scans[1:] if p != scans[0][1]]
     return found
 
@@ -304,7 +343,7 @@ def tell(result):
              if r.get("difference") is not None]
     scans = [r["scan"] for r in result.get("forms", {}).values() if "pruned" in r.get("scan", {})]
     if scans:
-        words.append("%s, %d channels" % (scans[0]["verdict"], sum(map(len, scans[0]["pruned"]))))
+        words.append("%s, %d channels" % (scans[0]["verdict"], scans[0]["pruned"]))
     words += ["refused (%s): %s" % (", ".join(f), why) for why, f in refusals(result).items()]
     words += ["WRONG: " + p for p in problems(result)]
     print("%-20s %4d s  %s" % (result["name"], result.get("seconds", 0), "; ".join(words)), flush=True)
@@ -320,43 +359,49 @@ def cpu():
 
 
 def cell(results, form):
-    ran = [r["forms"][form]["difference"] for r in results if r.get("forms", {}).get(form, {}).get("difference") is not None]
+    ran = [r.get("forms", {}).get(form, {}).get("difference") for r in results]
+    ran = [d for d in ran if d is not None]
     return "%.1e" % max(ran) if ran else "–"
 
 
 def row(family, results):
     scans = [r["scan"] for x in results for r in x.get("forms", {}).values() if "pruned" in r.get("scan", {})]
-    pruned = sum(sum(map(len, x["forms"]["kept 13"]["scan"].get("pruned", [])))
+    pruned = sum(x["forms"]["kept 13"]["scan"].get("pruned", 0)
                  for x in results if "scan" in x.get("forms", {}).get("kept 13", {}))
+    undecided = sum(x.get("undecided", 0) for x in results)
     ran = [x for x in results if any(r.get("difference") is not None for r in x.get("forms", {}).values())]
     bad = [x for x in results if problems(x)]
     applicable = any(s["verdict"] != "not-applicable" for s in scans)
     paired = sum(x.get("mispaired", 0) for x in results)
-    return "| %s | %d of %d | %s | %s | %s | %s |" % (
-        family, len(ran), len(results), " | ".join(cell(results, "%s %d" % f) for f in FORMS),
+    return "| %s | %d of %d | %.1e | %s | %s | %s | %s | %s |" % (
+        family, len(ran), len(results), max(x.get("noise", 0) for x in results),
+        " | ".join(cell(results, "%s %d" % f) for f in FORMS),
         pruned if applicable else "not applicable" if scans else "–",
         "–" if not scans else "**no**" if bad else "yes",
-        "%d" % paired if paired else "")
+        undecided or "", paired or "")
 
 
 PAGE = """# The zoo
 
 Written by `scripts/zoo` on {date}; {cpu}; PyTorch {torch}, torchvision {vision}.
 
-Torchvision's classifiers with random weights, normalisation statistics of random pictures and, in half of the
-convolutions, one channel scaled up sixfold, so that there is something to find. Exported with normalisation kept
+Torchvision's classifiers with random weights, normalisation statistics of random pictures and, in a quarter of the
+convolutions, one channel scaled up fivefold, so that there is something to find. Exported with normalisation kept
 and folded, operator sets 13 and 17, free batch.
 
 - Numbers: the largest |a − b| over the largest |b|, `clpctl run --guard off` against PyTorch, batches of 1 and 3, the
-  worst of the family. It has to be at most 1e-4; 1e-3 for transformers and ConvNeXt.
+  worst of the family. It has to be at most 1e-4; 1e-3 for transformers and ConvNeXt. Noise: the same between float32
+  and float64 in PyTorch itself.
 - CLP at u = 3: how many channels were pruned (kept form); whether all four files give the same channels, and those
   that the rule gives in numpy (singular values in double precision) with each normalisation paired to the
   convolution whose output it reads.
+- Undecided: channels so near to the cut-off that the epsilon inside a folded normalisation, or rounding, puts them
+  on the one side or the other; each form is right by its own weights there.
 - Mispaired: normalisations that the authors' code, which goes by the order of modules, would give to another
   convolution.
 
-| family | ran | kept 13 | kept 17 | folded 13 | folded 17 | pruned | CLP agrees | mispaired |
-|---|---|---|---|---|---|--:|---|--:|
+| family | ran | noise | kept 13 | kept 17 | folded 13 | folded 17 | pruned | agrees | undecided | mispaired |
+|---|---|---|---|---|---|---|--:|---|--:|--:|
 {rows}
 
 {members}
@@ -455,7 +500,7 @@ def main():
             json.dump(results, f, indent=1)
     write_page(args.page, list(results.values()))
     wrong = [name for name, r in results.items() if problems(r)]
-    print("%d networks, %d with something wrong%s; %s" % (len(results), len(wrong), "".join(" " + n for n in wrong), args.page))
+    print("%d networks, %d with something wrong: %s" % (len(results), len(wrong), " ".join(wrong) or "none"))
     return 1 if wrong else 0
 
 
