@@ -38,7 +38,10 @@ static bool open_parts(uint8_t *bytes, size_t size, struct parts *p) {
     p->tensors = find(bytes, size, SECTION_TENSORS, sizeof *p->tensors, &p->n_tensors);
     p->operands = find(bytes, size, SECTION_OPERANDS, sizeof *p->operands, &p->n_operands);
     p->steps = find(bytes, size, SECTION_STEPS, sizeof *p->steps, &p->n_steps);
-    return p->tensors && p->operands && p->steps && p->n_tensors && p->n_operands && p->n_steps;
+    if (!p->tensors || !p->operands || !p->steps) return false;
+    return p->n_tensors && p->n_operands && p->n_steps && (uint8_t *)p->tensors >= bytes + sizeof *p->h &&
+           (uint8_t *)p->operands >= (uint8_t *)(p->tensors + p->n_tensors) &&
+           (uint8_t *)p->steps >= (uint8_t *)(p->operands + p->n_operands); /* nothing overlaps */
 }
 
 /* --- changes ------------------------------------------------------------------------------ */
