@@ -7,11 +7,11 @@
  *   Conv, no BN before the next layer      scored as it stands (an exporter may have folded)
  *   Conv -> Add/Concat/... -> BN           unscored: the sum is normalised, not the channel
  *   Conv -> activation -> BN               unscored: the bound is not defined there
- *   Conv -> activation -> Concat -> BN     scored as it stands: whatever norm it had came before the
- * activation Conv -> ... -> LayerNormalization      unscored: a norm across channels, as one operator or
- * spelled out Conv -> ... -> InstanceNormalization   unscored: a norm by each picture's own statistics pool
- * -> Conv -> ... -> Mul             unscored: squeeze-and-excitation gate Conv -> ... -> graph output
- * unscored: its channels are the answer
+ *   Conv -> activation -> Concat -> BN     scored as it stands: its own norm came before the activation
+ *   Conv -> ... -> LayerNormalization      unscored: a norm across channels, also spelled out
+ *   Conv -> ... -> InstanceNormalization   unscored: a norm by each picture's own statistics
+ *   pool -> Conv -> ... -> Mul             unscored: squeeze-and-excitation gate
+ *   Conv -> ... -> graph output            unscored: its channels are the answer
  */
 #include "guard/clp_pairing.h"
 
@@ -165,6 +165,10 @@ static bool is_one_pixel(const struct shape *s) {
     return s->rank > 2;
 }
 
+static bool reduces(enum op op) {
+    return op >= OP_REDUCE_FIRST && op <= OP_REDUCE_LAST;
+}
+
 /* Whether the value comes from a global pool through layers that stay at one pixel. */
 static bool is_behind_global_pool(const struct graph *g, int32_t value) {
     for (int steps = 0; steps < 32 && value >= 0 && is_one_pixel(&g->values[value].shape); steps++) {
@@ -174,8 +178,7 @@ static bool is_behind_global_pool(const struct graph *g, int32_t value) {
         const struct shape *in =
             node->n_inputs && node->inputs[0] >= 0 ? &g->values[node->inputs[0]].shape : NULL;
         if (in && !is_one_pixel(in))
-            return node->op == OP_GLOBAL_AVERAGE_POOL || node->op == OP_AVERAGE_POOL ||
-                   node->op == OP_REDUCE_MEAN;
+            return node->op == OP_GLOBAL_AVERAGE_POOL || node->op == OP_AVERAGE_POOL || reduces(node->op);
         value = node->inputs[0];
     }
     return false;
