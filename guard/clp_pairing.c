@@ -6,7 +6,8 @@
  *   Conv -> BN, its only consumer          scored with that BN
  *   Conv, no BN before the next layer      scored as it stands (an exporter may have folded)
  *   Conv -> Add/Concat/... -> BN           unscored: the sum is normalised, not the channel
- *   Conv -> ... -> LayerNormalization      unscored: a norm across channels
+ *   Conv -> Relu -> ... -> BN              scored as it stands: that BN is the next layer's
+ *   Conv -> ... -> LayerNormalization      unscored: a norm across channels, also spelled out
  *   pool -> Conv -> ... -> Mul             unscored: squeeze-and-excitation gate
  *   Conv -> ... -> graph output            unscored: its channels are the answer
  */
@@ -91,6 +92,14 @@ static void look_at_value(const struct graph *g, struct clp_uses *u, int32_t val
     }
 }
 
+/* x - mean(x) over axes among which are the channels: the beginning of a normalisation across
+ * them, which import_fuse leaves spelled out where they are not the last axes. */
+static bool centres_channels(const struct graph *g, const struct node *node) {
+    if (node->op != OP_SUB || node->inputs[0] < 0 || g->values[node->inputs[1]].producer < 0) return false;
+    const struct node *mean = &g->nodes[g->values[node->inputs[1]].producer];
+    return mean->op == OP_REDUCE_MEAN && mean->inputs[0] == node->inputs[0] && (mean->params.reduce.axes & 2);
+}
+
 static struct meets look_ahead(const struct graph *g, struct clp_uses *u, int32_t value) {
     struct meets m = {0};
     int32_t head = 0, tail = 0;
@@ -99,7 +108,7 @@ static struct meets look_ahead(const struct graph *g, struct clp_uses *u, int32_
     while (head < tail) {
         const struct node *node = &g->nodes[u->queue[head++]];
         m.batch_norm |= node->op == OP_BATCH_NORM;
-        m.layer_norm |= node->op == OP_LAYER_NORM;
+        m.layer_norm |= node->op == OP_LAYER_NORM || centres_channels(g, node);
         look_at_value(g, u, node->output, &tail, &m);
     }
     return m;
@@ -111,6 +120,10 @@ static bool is_one_pixel(const struct shape *s) {
     return s->rank > 2;
 }
 
+static bool reduces(enum op op) {
+    return op >= OP_REDUCE_FIRST && op <= OP_REDUCE_LAST;
+}
+
 /* Whether the value comes from a global pool through layers that stay at one pixel. */
 static bool is_behind_global_pool(const struct graph *g, int32_t value) {
     for (int steps = 0; steps < 32 && value >= 0 && is_one_pixel(&g->values[value].shape); steps++) {
@@ -118,7 +131,7 @@ static bool is_behind_global_pool(const struct graph *g, int32_t value) {
         if (p < 0) return false;
         const struct node *node = &g->nodes[p];
         const struct shape *in = node->n_inputs && node->inputs[0] >= 0 ? &g->values[node->inputs[0]].shape : NULL;
-        if (in && !is_one_pixel(in)) return node->op == OP_GLOBAL_AVERAGE_POOL || node->op == OP_AVERAGE_POOL;
+        if (in && !is_one_pixel(in)) return node->op == OP_GLOBAL_AVERAGE_POOL || node->op == OP_AVERAGE_POOL || reduces(node->op);
         value = node->inputs[0];
     }
     return false;
@@ -143,6 +156,11 @@ static struct clp_pairing unscored(const char *reason) {
     return (struct clp_pairing){.reason = reason, .norm = -1};
 }
 
+/* Behind one of these, a normalisation can't be the convolution's own. */
+static bool is_activation(enum op op) {
+    return op == OP_RELU || op == OP_CLIP || (op >= OP_FUNCTION_FIRST && op <= OP_FUNCTION_LAST);
+}
+
 struct clp_pairing clp_pair(const struct graph *g, struct clp_uses *u, int32_t conv) {
     const struct node *node = &g->nodes[conv];
     int32_t out = node->output;
@@ -156,7 +174,7 @@ struct clp_pairing clp_pair(const struct graph *g, struct clp_uses *u, int32_t c
     const struct node *next = uses > 0 ? &g->nodes[u->node[u->first[out]]] : NULL;
     if (uses == 1 && next->op == OP_BATCH_NORM && next->inputs[0] == out)
         return (struct clp_pairing){.norm = u->node[u->first[out]]};
-    if (!m.batch_norm) return (struct clp_pairing){.norm = -1};
+    if (!m.batch_norm || (uses == 1 && is_activation(next->op))) return (struct clp_pairing){.norm = -1};
     for (int32_t k = u->first[out]; k < u->first[out + 1]; k++)
         if (g->nodes[u->node[k]].op == OP_BATCH_NORM) return unscored(reason_shared);
     return unscored(reason_sum);
