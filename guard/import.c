@@ -3,11 +3,13 @@
  *   check versions -> attempt:
  *     define every name -> resolve every use -> mark what the outputs need
  *       -> inputs -> nodes in order, each evaluated or emitted -> outputs
+ *       -> what was spelled out is put together (guard/import_fuse.c)
  *
  * A batch fixed at K > 1 is attempted twice: as if it were free, and where that
  * is refused as one item of K images. */
 #include "guard/import.h"
 
+#include "guard/import_fuse.h"
 #include "guard/import_private.h"
 
 #include <stdlib.h>
@@ -442,7 +444,8 @@ static int build(struct importer *im, bool want_free, bool *retry, struct err *e
     im->g->batch_is_dynamic = im->lanes == 2;
     im->g->item_images = im->lanes == 2 || batch > INT32_MAX ? 1 : (int32_t)batch;
     *retry = batch > 1 && want_free;
-    if (add_inputs(im, &in, e) || import_nodes(im, e) || add_outputs(im, e)) return -1;
+    if (add_inputs(im, &in, e) || import_nodes(im, e) || add_outputs(im, e) || import_fuse(im->g, e))
+        return -1;
     return 0;
 }
 

@@ -38,9 +38,10 @@ static int read_reduction(const struct import_node *n, int lane, const struct sh
     return 0;
 }
 
-/* The mean over all spatial axes is a pool, which CLP and the planner know. */
+/* The mean over all spatial axes is a pool, which CLP and the planner know. (Of three axes
+ * the last is rather the channels of tokens, in a spelled-out LayerNormalization.) */
 static bool is_global_pool(enum op op, const struct op_reduce *p, const struct shape *in) {
-    return op == OP_REDUCE_MEAN && in->rank >= 3 && p->axes == ((1u << in->rank) - 1 - 3);
+    return op == OP_REDUCE_MEAN && in->rank >= 4 && p->axes == ((1u << in->rank) - 1 - 3);
 }
 
 static int emit_global_pool(struct import_node *n, const struct op_reduce *p) {

@@ -86,7 +86,8 @@ bool worker_wire_name_is_bare(const char *name) {
     size_t n = strlen(name);
     if (n == 0 || n >= SPAWN_NAME || name[0] == '.') return false;
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f || name[i] == '/') return false;
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f || name[i] == '/' || name[i] == '\\')
+            return false;
     return true;
 }
 

@@ -166,7 +166,7 @@ static void refuses_lies(void) {
 }
 
 static void bare_names(void) {
-    static const char *const bad[] = {"", ".", "..", ".hidden", "a/b", "/etc/shadow", "a\nb"};
+    static const char *const bad[] = {"", ".", "..", ".hidden", "a/b", "/etc/shadow", "a\nb", "a\\b"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CU_ASSERT_FALSE(worker_wire_name_is_bare(bad[i]));
     CU_ASSERT_TRUE(worker_wire_name_is_bare("net.onnx.data"));
     char name[SPAWN_NAME + 1] = {0};
