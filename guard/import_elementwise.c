@@ -65,8 +65,8 @@ static int emit_sum(struct import_node *n) {
 static int emit_dropout(struct import_node *n) {
     const struct operand *training = import_input(n, 2), *ratio = import_input(n, 1);
     float on = 0, dropped = 0.5f;
-    if (ratio && import_scalar_input(n, ratio, "the ratio", &dropped)) return -1;
     if (training && import_scalar_input(n, training, "training_mode", &on)) return -1;
+    if (on != 0 && ratio && import_scalar_input(n, ratio, "the ratio", &dropped)) return -1;
     if (on != 0 && dropped != 0)
         return err_set(n->e, ERR_UNSUPPORTED,
                        "training_mode is true; export the model for inference (model.eval())");

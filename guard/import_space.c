@@ -252,7 +252,10 @@ static int choose(const struct import_node *n, const char *name, const char *abs
 static double source(const struct resize *r, int64_t o, int64_t in, int64_t out, double scale) {
     const double x = (double)o;
     switch (r->coordinates) {
-    case ALIGN_CORNERS: return out == 1 ? 0 : x * (double)(in - 1) / (double)(out - 1);
+    case ALIGN_CORNERS: { /* the length before it is rounded down, as the reference has it */
+        const double length = scale * (double)in;
+        return length == 1 ? 0 : x * (double)(in - 1) / (length - 1);
+    }
     case ASYMMETRIC: return x / scale;
     case PYTORCH_HALF_PIXEL: return out == 1 ? 0 : (x + 0.5) / scale - 0.5;
     case HALF_PIXEL_SYMMETRIC: {
