@@ -25,7 +25,7 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
-ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/epilogue.c infer/preprocess.c infer/topk.c)
+ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
 CONFIG_SRC := $(wildcard config/*.c)
@@ -40,11 +40,13 @@ clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guar
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
 clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
 MAINS         := daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
+conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lm
 clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
+conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 tests_LIBS     := -lcunit -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clpctl
@@ -58,7 +60,7 @@ $(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
-$(foreach p,$(PROGRAMS) tests,$(eval $(call program,$(p))))
+$(foreach p,$(PROGRAMS) tests conformance,$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
@@ -77,17 +79,23 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS)))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC)))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries
-test: unit boundaries e2e          ## everything that CI runs: unit suites, trust boundaries, end to end
+.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick zoo
+test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
 e2e: all                           ## the daemon, the guard and the clients together
 	tests/e2e/run $(BUILD)
 boundaries: all                    ## which program links what, and which folder includes what
 	tests/boundaries $(BUILD)
+conformance: all $(BUILD)/conformance ## ONNX's own test cases; writes docs/conformance.md
+	scripts/conformance $(BUILD)
+conformance-quick: all $(BUILD)/conformance ## the same without the large networks; what passed before must pass
+	scripts/conformance --quick $(BUILD)
+zoo: all                           ## torchvision's classifiers against PyTorch, one of a family; writes docs/zoo.md
+	scripts/zoo --build $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" test
@@ -105,7 +113,7 @@ format-check:                      ## fail where the format is not the house's
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
 FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) daemon/frame.c \
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c \
                 $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
 SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
                 $(filter-out tests/% daemon/%,$(tests_SRC))
@@ -126,6 +134,11 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(LDBASE) -fsanitize=fuzzer -o $@ $^ $(filter-out $(BLAS_LIBS) -lcunit -luring -lsystemd,$(tests_LIBS))
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
+
+# --- measured side by side ------------------------------------------------------------
+.PHONY: bench-peers
+bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
+	scripts/bench-peers
 
 # --- install -----------------------------------------------------------------------
 DESTDIR ?=

@@ -334,6 +334,13 @@ static int load(struct load *l) {
     return rc;
 }
 
+static int check_transport(const struct load *l) {
+    if (strcmp(l->transport, "stream") == 0) return 0;
+    if (strcmp(l->transport, "shm") == 0)
+        return clpctl_fail(l->c, "this daemon has no shared-memory rings yet; use --transport stream");
+    return clpctl_fail(l->c, "--transport takes stream, not \"%s\"", l->transport);
+}
+
 static int run(struct clpctl *c, int argc, char **argv) {
     struct load l = {.c = c, .transport = "stream", .clients = 1, .inflight = 0, .seconds = 10};
     const struct option_spec options[] = {
@@ -398,12 +405,9 @@ static int run(struct clpctl *c, int argc, char **argv) {
     };
     int n = clpctl_parse(c, &clpctl_load, options, argc, argv, 0, 0);
     if (n < 0) return -1 - n;
-    if (strcmp(l.transport, "shm") == 0)
-        return clpctl_fail(c, "this daemon has no shared-memory rings yet; use --transport stream");
-    if (strcmp(l.transport, "stream") != 0)
-        return clpctl_fail(c, "--transport takes stream, not \"%s\"", l.transport);
+    int rc = check_transport(&l);
     if (!l.inflight) l.inflight = l.rate > 0 ? 64 : 1;
-    int rc = prepare(&l);
+    if (rc == 0) rc = prepare(&l);
     if (rc == 0) rc = load(&l);
     picture_free(&l.picture);
     return rc;

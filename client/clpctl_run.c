@@ -22,7 +22,7 @@ struct job {
     struct clpctl *c;
     const char *model_path, *output;
     struct option_list inputs;
-    bool guard;
+    bool guard, plain;
     uint32_t top;
     struct model model;
     struct feed feeds[IMAGE_MAX_IO];
@@ -283,6 +283,10 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .to = &j.output,
          .value = "[NAME=]FILE",
          .meaning = "write the output as .npy instead of printing the best classes"},
+        {.name = "plain",
+         .kind = OPTION_FLAG,
+         .to = &j.plain,
+         .meaning = "by plain kernels: slow, to compare with"},
         {.name = "guard",
          .kind = OPTION_SWITCH,
          .to = &j.guard,
@@ -301,7 +305,8 @@ static int run(struct clpctl *c, int argc, char **argv) {
     if (n < 0) return -1 - n;
     if (j.inputs.n == 0) return clpctl_fail(c, "give it something to work on: --input FILE");
     j.model_path = argv[0];
-    if (model_load(c, j.model_path, j.guard, &j.model) < 0) return CLPCTL_ERROR;
+    if ((j.plain ? model_load_plain : model_load)(c, j.model_path, j.guard, &j.model) < 0)
+        return CLPCTL_ERROR;
     if (choose_output(&j) != 0 || load_feeds(&j) != 0) goto out;
     tell_verdict(&j);
     if (run_all(&j) != 0) goto out;

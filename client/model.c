@@ -84,8 +84,8 @@ int model_import(const struct clpctl *c, struct model_import *m, struct spawn_re
     return rc;
 }
 
-int model_load(const struct clpctl *c, const char *path, bool guard_on, struct model *out) {
-    struct model_import m = {.path = path, .mode = SPAWN_IMAGE, .guard_off = !guard_on};
+static int load(const struct clpctl *c, struct model_import m, struct model *out) {
+    const char *path = m.path;
     struct err e = {0};
     *out = (struct model){.result.fd = -1};
     terminal_progress(stderr, &c->err, "importing %s ...", path);
@@ -99,6 +99,14 @@ int model_load(const struct clpctl *c, const char *path, bool guard_on, struct m
     (void)clpctl_fail(c, "%s: %s", path, e.text);
     model_free(out);
     return -1;
+}
+
+int model_load(const struct clpctl *c, const char *path, bool guard_on, struct model *out) {
+    return load(c, (struct model_import){.path = path, .mode = SPAWN_IMAGE, .guard_off = !guard_on}, out);
+}
+
+int model_load_plain(const struct clpctl *c, const char *path, bool guard_on, struct model *out) {
+    return load(c, (struct model_import){.path = path, .mode = SPAWN_PLAIN, .guard_off = !guard_on}, out);
 }
 
 void model_free(struct model *m) {

@@ -29,6 +29,8 @@ struct model { /* imported and mapped */
 
 /* 0, to be freed with model_free; or -1: the user has been told. */
 int model_load(const struct clpctl *c, const char *path, bool guard_on, struct model *out);
+/* The same by plain kernels, nothing fused: slow, to compare with. */
+int model_load_plain(const struct clpctl *c, const char *path, bool guard_on, struct model *out);
 void model_free(struct model *m);
 
 #endif

@@ -25,17 +25,23 @@ void batcher_close(struct batcher *b) {
 static void ring_add(struct batcher *b, struct batcher_queue *q) {
     q->next = NULL;
     q->previous = b->last;
-    if (b->last) b->last->next = q;
-    else b->first = q;
+    if (b->last)
+        b->last->next = q;
+    else
+        b->first = q;
     b->last = q;
     b->n_queues++;
 }
 
 static void ring_remove(struct batcher *b, struct batcher_queue *q) {
-    if (q->previous) q->previous->next = q->next;
-    else b->first = q->next;
-    if (q->next) q->next->previous = q->previous;
-    else b->last = q->previous;
+    if (q->previous)
+        q->previous->next = q->next;
+    else
+        b->first = q->next;
+    if (q->next)
+        q->next->previous = q->previous;
+    else
+        b->last = q->previous;
     q->next = q->previous = NULL;
     b->n_queues--;
 }
@@ -49,16 +55,22 @@ static uint64_t later(uint64_t a, uint64_t b) {
 static void flow_to_end(struct batcher_queue *q, struct batcher_flow *f) {
     f->next = NULL;
     f->previous = q->last;
-    if (q->last) q->last->next = f;
-    else q->first = f;
+    if (q->last)
+        q->last->next = f;
+    else
+        q->first = f;
     q->last = f;
 }
 
 static void flow_unlink(struct batcher_queue *q, struct batcher_flow *f) {
-    if (f->previous) f->previous->next = f->next;
-    else q->first = f->next;
-    if (f->next) f->next->previous = f->previous;
-    else q->last = f->previous;
+    if (f->previous)
+        f->previous->next = f->next;
+    else
+        q->first = f->next;
+    if (f->next)
+        f->next->previous = f->previous;
+    else
+        q->last = f->previous;
     f->next = f->previous = NULL;
 }
 
@@ -98,10 +110,14 @@ static void flow_close(struct batcher *b, struct batcher_flow *f) {
 /* Out of its flow, which goes with its last request. */
 static void request_remove(struct batcher *b, struct request *r) {
     struct batcher_flow *f = r->flow;
-    if (r->previous) r->previous->next = r->next;
-    else f->first = r->next;
-    if (r->next) r->next->previous = r->previous;
-    else f->last = r->previous;
+    if (r->previous)
+        r->previous->next = r->next;
+    else
+        f->first = r->next;
+    if (r->next)
+        r->next->previous = r->previous;
+    else
+        f->last = r->previous;
     r->next = r->previous = NULL;
     r->flow = NULL;
     b->n_waiting--;
@@ -120,8 +136,10 @@ bool batcher_push(struct batcher *b, struct request *r) {
     r->flow = f;
     r->next = NULL;
     r->previous = f->last;
-    if (f->last) f->last->next = r;
-    else f->first = r;
+    if (f->last)
+        f->last->next = r;
+    else
+        f->first = r;
     f->last = r;
     b->n_waiting++;
     f->client->n_waiting++;

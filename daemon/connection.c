@@ -120,7 +120,8 @@ void connection_answer(struct connection *c, struct slot *slot) {
     size_t n;
     if (r->status == CLPD_OK)
         n = frame_write_header(slot->frame, CLPD_INFER_REPLY, slot->id, r->reply_bytes) + r->reply_bytes;
-    else n = frame_write_refusal(slot->frame, CLPD_INFER_REPLY, slot->id, r->status, text_of(r->status));
+    else
+        n = frame_write_refusal(slot->frame, CLPD_INFER_REPLY, slot->id, r->status, text_of(r->status));
     put_out(c, &slot->out, OUT_SLOT, slot->frame, n);
 }
 
@@ -150,8 +151,10 @@ static void refuse_model(struct connection *c, const char *name) {
     for (; name[n]; n++) clean[n] = (unsigned char)name[n] < 0x20 || name[n] == 0x7f ? '?' : name[n];
     clean[n] = 0;
     const uint32_t served = models_count(c->server->models);
-    if (n) (void)snprintf(text, sizeof text, "no model \"%s\" is served", clean);
-    else (void)snprintf(text, sizeof text, "%u models are served: the request has to name one", served);
+    if (n)
+        (void)snprintf(text, sizeof text, "no model \"%s\" is served", clean);
+    else
+        (void)snprintf(text, sizeof text, "%u models are served: the request has to name one", served);
     refuse_request(c, CLPD_NO_MODEL, text);
 }
 
@@ -190,8 +193,8 @@ static void begin_request(struct connection *c) {
         return;
     }
     if (bytes > s->limits.request_bytes) {
-        (void)snprintf(text, sizeof text, "a tensor of %" PRIu64 " bytes; limits.request_bytes is %" PRIu64, bytes,
-                       s->limits.request_bytes);
+        (void)snprintf(text, sizeof text, "a tensor of %" PRIu64 " bytes; limits.request_bytes is %" PRIu64,
+                       bytes, s->limits.request_bytes);
         refuse_request(c, CLPD_TOO_LARGE, text);
         return;
     }
@@ -207,14 +210,17 @@ static void begin_request(struct connection *c) {
     }
     const uint32_t k = q.top_k < v->classes ? q.top_k : v->classes;
     if (reply_bytes(v, items, k, q.flags & CLPD_WANT_SCORES) > s->slots.frame_room - FRAME_HEADER) {
-        refuse_request(c, CLPD_TOO_LARGE, "its answer would be larger than a request may be "
-                                          "(limits.request_bytes): ask for fewer pictures at once");
+        refuse_request(c, CLPD_TOO_LARGE,
+                       "its answer would be larger than a request may be "
+                       "(limits.request_bytes): ask for fewer pictures at once");
         return;
     }
     struct slot *slot = s->draining ? NULL : slots_take(&s->slots);
-    if (slot) fill_slot(c, slot, &q, v, items);
-    else refuse_request(c, s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY,
-                        text_of(s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY));
+    if (slot)
+        fill_slot(c, slot, &q, v, items);
+    else
+        refuse_request(c, s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY,
+                       text_of(s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY));
 }
 
 static void tensor_is_whole(struct connection *c) {
@@ -245,8 +251,10 @@ static void take_header(struct connection *c) {
     }
     refuse(c, c->header.type == CLPD_INFER && v.fate == FRAME_SKIPS ? CLPD_INFER_REPLY : CLPD_ERROR, v.status,
            v.text);
-    if (v.fate == FRAME_SKIPS) c->skip = c->header.bytes;
-    else set_state(c, CONNECTION_ENDING);
+    if (v.fate == FRAME_SKIPS)
+        c->skip = c->header.bytes;
+    else
+        set_state(c, CONNECTION_ENDING);
 }
 
 static size_t take_head(struct connection *c, const uint8_t *bytes, size_t n) {
@@ -322,8 +330,10 @@ static void on_received(void *owner, const uint8_t *bytes, ssize_t n) {
         memcpy(c->stash, bytes + taken, c->stash_n);
     } else {
         c->filling->received += (size_t)n;
-        if ((size_t)n < c->asked) on_end(c);
-        else if (c->filling->received == c->filling->tensor_bytes) tensor_is_whole(c);
+        if ((size_t)n < c->asked)
+            on_end(c);
+        else if (c->filling->received == c->filling->tensor_bytes)
+            tensor_is_whole(c);
     }
 }
 
@@ -340,8 +350,10 @@ static void read_on(struct connection *c) {
     c->receiving = true;
     c->asked = slot ? slot->tensor_bytes - slot->received : 0;
     if (c->asked > CONNECTION_PIECE) c->asked = CONNECTION_PIECE;
-    if (c->asked > CONNECTION_DIRECT) loop_receive_into(c->stream, slot->tensor + slot->received, c->asked);
-    else loop_receive(c->stream);
+    if (c->asked > CONNECTION_DIRECT)
+        loop_receive_into(c->stream, slot->tensor + slot->received, c->asked);
+    else
+        loop_receive(c->stream);
 }
 
 /* --- sending -------------------------------------------------------------------------------- */

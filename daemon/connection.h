@@ -16,7 +16,7 @@
 
 #define CONNECTION_REFUSALS 16 /* answers that need no slot; that many may be unsent */
 #define CONNECTION_JSON     4
-#define CONNECTION_DIRECT   4096      /* a tensor with more than this to come is received in place, */
+#define CONNECTION_DIRECT   4096       /* a tensor with more than this to come is received in place, */
 #define CONNECTION_PIECE    (1u << 20) /* in pieces, so that a stalled client can be told from a slow one */
 
 enum connection_state { CONNECTION_OPEN, CONNECTION_ENDING, CONNECTION_CLOSING };
@@ -40,9 +40,9 @@ struct connection {
     size_t head_have;
     struct clpd_header header;
     uint64_t header_ns;
-    struct slot *filling; /* its tensor is arriving */
-    size_t asked;         /* of it, by loop_receive_into */
-    uint64_t skip;        /* bytes of a refused body that are still to come */
+    struct slot *filling;      /* its tensor is arriving */
+    size_t asked;              /* of it, by loop_receive_into */
+    uint64_t skip;             /* bytes of a refused body that are still to come */
     uint8_t stash[LOOP_CHUNK]; /* what came behind the point where reading had to stop */
     size_t stash_at, stash_n;
     uint64_t read_ns;

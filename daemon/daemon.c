@@ -28,12 +28,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define READY_AFTER    5000000000u
-#define DRAIN_LIMIT    5000000000u
-#define CLOSE_LIMIT    2000000000u
-#define DRAIN_LOOK     5000000u
-#define STATUS_TEXT    256
-#define SPARE_FILES    64 /* descriptors besides the connections' */
+#define READY_AFTER 5000000000u
+#define DRAIN_LIMIT 5000000000u
+#define CLOSE_LIMIT 2000000000u
+#define DRAIN_LOOK  5000000u
+#define STATUS_TEXT 256
+#define SPARE_FILES 64 /* descriptors besides the connections' */
 
 enum state { STARTING, SERVING, DRAINING, CLOSING };
 
@@ -67,8 +67,8 @@ static void set_state(struct daemon *d, enum state to) {
 
 static const char *status_line(const struct daemon *d, char *buf, size_t room) {
     const uint32_t n = models_count(d->models);
-    (void)snprintf(buf, room, "Serving %u model%s over %s; guard %s", n, n == 1 ? "" : "s", loop_backend(d->loop),
-                   d->guard ? guard_child_state(d->guard) : "starting");
+    (void)snprintf(buf, room, "Serving %u model%s over %s; guard %s", n, n == 1 ? "" : "s",
+                   loop_backend(d->loop), d->guard ? guard_child_state(d->guard) : "starting");
     return buf;
 }
 
@@ -84,8 +84,9 @@ static void become_ready(void *owner) {
     set_state(d, SERVING);
     loop_timer_stop(d->loop, &d->ready);
     notify_ready(status_line(d, line, sizeof line));
-    log_info("ready after %" PRIu64 " ms: %u models, %u workers, %s", (loop_clock() - d->started_ns) / 1000000u,
-             models_count(d->models), workers_count(d->workers), loop_backend(d->loop));
+    log_info("ready after %" PRIu64 " ms: %u models, %u workers, %s",
+             (loop_clock() - d->started_ns) / 1000000u, models_count(d->models), workers_count(d->workers),
+             loop_backend(d->loop));
 }
 
 static void feed_watchdog(void *owner) {
@@ -114,8 +115,15 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
 
 /* --- the guard --------------------------------------------------------------------------------- */
 
+static uint32_t count_served(void *owner) {
+    const struct daemon *d = owner;
+    return models_count(d->models);
+}
+
 static void tell_served(const struct daemon *d, const struct model *model) {
     struct link_message m = {.type = LINK_SERVING,
+                             .identity = model->current->identity,
+                             .closed_ns = model->current->closed_ns,
                              .verdict = model->current->verdict,
                              .model_version = model->current->number,
                              .image_bytes = model->current->image_bytes,
@@ -123,6 +131,7 @@ static void tell_served(const struct daemon *d, const struct model *model) {
                              .total_channels = model->current->total_channels};
     memcpy(m.sha256, model->current->sha256, sizeof m.sha256);
     memcpy(m.model, model->name, sizeof m.model);
+    memcpy(m.path, model->current->path, sizeof m.path);
     guard_child_send(d->guard, &m);
 }
 
@@ -136,8 +145,8 @@ static void on_greeted(void *owner) {
     tell_status(d);
 }
 
-static void answer_offer(const struct daemon *d, const struct link_message *offer, uint64_t ticket, bool accepted,
-                         const char *why) {
+static void answer_offer(const struct daemon *d, const struct link_message *offer, uint64_t ticket,
+                         bool accepted, const char *why) {
     if (ticket != guard_child_ticket(d->guard)) return; /* of a guard that is gone */
     struct link_message m = *offer;
     m.type = LINK_ANSWER;
@@ -146,11 +155,13 @@ static void answer_offer(const struct daemon *d, const struct link_message *offe
     guard_child_send(d->guard, &m);
 }
 
-static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket, const struct version *v,
-                        const char *why) {
+static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket,
+                        const struct version *v, const char *why) {
     struct daemon *d = owner;
-    if (d->guard && ticket == guard_child_ticket(d->guard)) answer_offer(d, offer, ticket, v != NULL, why);
-    else if (d->guard && v) tell_served(d, v->model);
+    if (d->guard && ticket == guard_child_ticket(d->guard))
+        answer_offer(d, offer, ticket, v != NULL, why);
+    else if (d->guard && v)
+        tell_served(d, v->model);
     tell_status(d);
     if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
 }
@@ -183,7 +194,8 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
     case LINK_SETTLED:
-        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "", m->reason);
+        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "",
+                 m->reason);
         become_ready(d);
         break;
     default: log_debug("the guard sends message type %u, which is not for clpd", m->type);
@@ -227,7 +239,8 @@ static void reload(struct daemon *d) {
         say_what_needs_restart(&d->config, &fresh);
         if (fresh.limit_connections > d->config.limit_connections)
             log_warning("limits.connections has grown: that needs a restart");
-        else d->server.limits.connections = fresh.limit_connections;
+        else
+            d->server.limits.connections = fresh.limit_connections;
         d->server.limits.inflight = fresh.limit_inflight;
         log_set_level(fresh.log_level);
         const struct link_message m = {.type = LINK_RELOAD};
@@ -240,8 +253,10 @@ static void reload(struct daemon *d) {
 static void look_if_drained(void *owner) {
     struct daemon *d = owner;
     const uint64_t now = loop_now(d->loop);
-    if (server_is_drained(&d->server) || now >= d->stop_at) loop_stop(d->loop);
-    else loop_timer_set(d->loop, &d->drain, now + DRAIN_LOOK, look_if_drained, d);
+    if (server_is_drained(&d->server) || now >= d->stop_at)
+        loop_stop(d->loop);
+    else
+        loop_timer_set(d->loop, &d->drain, now + DRAIN_LOOK, look_if_drained, d);
 }
 
 static void begin_stop(struct daemon *d) {
@@ -251,7 +266,7 @@ static void begin_stop(struct daemon *d) {
     }
     set_state(d, DRAINING);
     notify_stopping();
-    log_info("stopping: %u requests are finished first", workers_queued(d->workers));
+    log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
     server_drain(&d->server);
     guard_child_stop(d->guard);
@@ -264,8 +279,10 @@ static void on_signal(void *owner) {
     struct daemon *d = owner;
     struct signalfd_siginfo s;
     while (read(d->signals, &s, sizeof s) == (ssize_t)sizeof s) {
-        if (s.ssi_signo == SIGHUP) reload(d);
-        else begin_stop(d);
+        if (s.ssi_signo == SIGHUP)
+            reload(d);
+        else
+            begin_stop(d);
     }
 }
 
@@ -284,15 +301,19 @@ static int open_signals(struct daemon *d, struct err *e) {
     return d->signals < 0 ? err_set(e, ERR_SYSTEM, "signalfd: %s", strerror(errno)) : 0;
 }
 
-static void make_room_for_files(uint32_t connections) {
+static uint32_t make_room_for_files(uint32_t connections) {
     struct rlimit r;
     const rlim_t want = (rlim_t)connections + SPARE_FILES;
-    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return;
+    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return connections;
+    const rlim_t had = r.rlim_cur;
     r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
-    if (setrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur < want)
-        log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): fewer than limits.connections (%u) "
-                    "can be open",
-                    (uint64_t)r.rlim_cur, connections);
+    if (setrlimit(RLIMIT_NOFILE, &r)) r.rlim_cur = had;
+    if (r.rlim_cur >= want) return connections;
+    const uint32_t room = r.rlim_cur > SPARE_FILES + 1 ? (uint32_t)(r.rlim_cur - SPARE_FILES) : 1;
+    log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
+                "of limits.connections (%u)",
+                (uint64_t)r.rlim_cur, room, connections);
+    return room;
 }
 
 static int open_socket(struct daemon *d, struct err *e) {
@@ -333,9 +354,13 @@ static int open_parts(struct daemon *d, struct err *e) {
 }
 
 static int start(struct daemon *d, struct err *e) {
-    const struct guard_child_calls calls = {
-        .greeted = on_greeted, .received = on_guard_message, .can_take = can_take, .owner = d};
-    make_room_for_files(d->config.limit_connections);
+    const struct guard_child_calls calls = {.served = count_served,
+                                            .greeted = on_greeted,
+                                            .received = on_guard_message,
+                                            .can_take = can_take,
+                                            .owner = d};
+    /* Clients must not use up what the guard's offers arrive by. */
+    d->config.limit_connections = make_room_for_files(d->config.limit_connections);
     d->guard_path = guard_child_find(e);
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e)) return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
@@ -348,6 +373,15 @@ static int start(struct daemon *d, struct err *e) {
 
 /* --- stop ---------------------------------------------------------------------------------------------- */
 
+/* A computation can't be interrupted, and nobody waits for its answer any more:
+ * the process ends under it. Destructors would take memory from under the workers. */
+static void leave_at_once(struct daemon *d) {
+    log_warning("a computation goes on (%u requests in the house): stopping without it", workers_queued(d->workers));
+    guard_child_free(d->guard);
+    socket_file_remove(&d->socket);
+    _exit(0);
+}
+
 /* Threads first, then what they used. Requests that were still in a worker's hands come back as posts. */
 static void close_all(struct daemon *d) {
     const uint64_t limit = loop_clock() + CLOSE_LIMIT;
@@ -358,11 +392,14 @@ static void close_all(struct daemon *d) {
     }
     if (d->guard) guard_child_stop(d->guard);
     if (d->server.loop && !d->server.draining) server_drain(&d->server);
-    models_stop(d->models);
+    if (models_stop(d->models, limit)) leave_at_once(d); /* a model is being warmed, slowly */
     if (d->server.loop)
         while (!server_close_connections(&d->server) && loop_clock() < limit)
             if (loop_turn(d->loop, DRAIN_LOOK)) break;
-    workers_stop(d->workers); /* waits for the runs that are under way */
+    while (d->loop && d->workers && workers_queued(d->workers) && loop_clock() < limit)
+        if (loop_turn(d->loop, DRAIN_LOOK)) break;
+    if (d->workers && workers_queued(d->workers)) leave_at_once(d);
+    workers_stop(d->workers);
     while (d->server.loop && !server_close_connections(&d->server) && loop_turn(d->loop, DRAIN_LOOK) == 0) {}
     while (d->guard && !guard_child_is_stopped(d->guard) && loop_clock() < limit)
         if (loop_turn(d->loop, DRAIN_LOOK)) break;

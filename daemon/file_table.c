@@ -16,8 +16,10 @@ static size_t place_of(const struct file_table *t, const char *path, bool *found
             *found = true;
             return middle;
         }
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }

@@ -24,8 +24,8 @@ struct file_table {
     uint64_t dropped; /* messages that found no room */
 };
 
-void file_table_put(struct file_table *t, const struct link_message *m); /* LINK_FILE */
-void file_table_drop(struct file_table *t, const char *path);            /* LINK_FILE_GONE */
+void file_table_put(struct file_table *t, const struct link_message *m);               /* LINK_FILE */
+void file_table_drop(struct file_table *t, const char *path);                          /* LINK_FILE_GONE */
 const struct file_line *file_table_find(const struct file_table *t, const char *path); /* or NULL */
 void file_table_clear(struct file_table *t);
 

@@ -38,16 +38,17 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
         refuse(v, FRAME_CLOSES, CLPD_BAD_FRAME, "protocol version %u; this daemon speaks version %d",
                h->version, CLPD_WIRE_VERSION);
     } else if (h->bytes > FRAME_MAX_BODY) {
-        refuse(v, FRAME_CLOSES, CLPD_TOO_LARGE, "a body of %" PRIu64 " bytes; no frame has more than %" PRIu64,
-               h->bytes, FRAME_MAX_BODY);
+        refuse(v, FRAME_CLOSES, CLPD_TOO_LARGE,
+               "a body of %" PRIu64 " bytes; no frame has more than %" PRIu64, h->bytes, FRAME_MAX_BODY);
     } else if (h->flags != 0 || h->reserved != 0) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "flags and reserved of the header have to be 0 in version %d",
-               CLPD_WIRE_VERSION);
+        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
+               "flags and reserved of the header have to be 0 in version %d", CLPD_WIRE_VERSION);
     } else if (h->type != CLPD_INFER && h->type != CLPD_STATUS && h->type != CLPD_MODELS) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u are not for the daemon", h->type);
     } else if (h->type == CLPD_INFER && h->bytes < FRAME_INFER) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
-               "an INFER frame has %zu bytes and then the tensor; this one has %" PRIu64, FRAME_INFER, h->bytes);
+               "an INFER frame has %zu bytes and then the tensor; this one has %" PRIu64, FRAME_INFER,
+               h->bytes);
     } else if (h->type != CLPD_INFER && h->bytes != 0) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u have no body", h->type);
     } else {
@@ -58,7 +59,8 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
 void frame_read_infer(const uint8_t *bytes, struct clpd_infer *q, struct frame_verdict *v) {
     memcpy(q, bytes, sizeof *q);
     if (!memchr(q->model, 0, sizeof q->model))
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the model's name does not end within %d bytes", CLPD_MODEL_NAME);
+        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the model's name does not end within %d bytes",
+               CLPD_MODEL_NAME);
     else if (q->top_k > CLPD_MAX_TOP_K)
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "top_k %u is more than %d", q->top_k, CLPD_MAX_TOP_K);
     else if (q->flags & ~CLPD_WANT_SCORES)
@@ -66,14 +68,15 @@ void frame_read_infer(const uint8_t *bytes, struct clpd_infer *q, struct frame_v
                CLPD_WANT_SCORES);
     else if (q->format != CLPD_F32_NCHW && q->format != CLPD_U8_NHWC)
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "format %u: 0 is float32 NCHW, 1 is uint8 NHWC", q->format);
-    else pass(v);
+    else
+        pass(v);
 }
 
 /* --- the tensor against the model ------------------------------------------------------- */
 
 bool frame_input_equal(const struct frame_input *a, const struct frame_input *b) {
-    return a->rank == b->rank && memcmp(a->dims, b->dims, sizeof a->dims) == 0 && a->f32_bytes == b->f32_bytes &&
-           a->u8_bytes == b->u8_bytes;
+    return a->rank == b->rank && memcmp(a->dims, b->dims, sizeof a->dims) == 0 &&
+           a->f32_bytes == b->f32_bytes && a->u8_bytes == b->u8_bytes;
 }
 
 /* The model's dimensions in the order that `format` has them, the batch first. */
@@ -85,7 +88,8 @@ static void wanted_dims(const struct frame_input *in, uint32_t format, uint32_t 
     out[3] = in->dims[1];
 }
 
-/* "f32 [N,3,48,48]"; N of any size, "4N" where it has to be a multiple of 4; then the dimensions as they are. */
+/* "f32 [N,3,48,48]"; N of any size, "4N" where it has to be a multiple of 4; then the dimensions as they are.
+ */
 static void print_dims(char *out, size_t room, uint32_t format, const uint32_t *dims, uint32_t rank,
                        bool any_batch) {
     int n = snprintf(out, room, "%s [", format == CLPD_U8_NHWC ? "u8" : "f32");
@@ -93,8 +97,10 @@ static void print_dims(char *out, size_t room, uint32_t format, const uint32_t *
         char first[16] = "N";
         if (dims[0] > 1) (void)snprintf(first, sizeof first, "%uN", dims[0]);
         const char *comma = i ? "," : "";
-        if (i == 0 && any_batch) n += snprintf(out + n, room - (size_t)n, "%s", first);
-        else n += snprintf(out + n, room - (size_t)n, "%s%u", comma, dims[i]);
+        if (i == 0 && any_batch)
+            n += snprintf(out + n, room - (size_t)n, "%s", first);
+        else
+            n += snprintf(out + n, room - (size_t)n, "%s%u", comma, dims[i]);
     }
     if (n > 0 && (size_t)n < room) (void)snprintf(out + n, room - (size_t)n, "]");
 }
@@ -158,8 +164,8 @@ size_t frame_write_refusal(uint8_t *out, uint8_t type, uint64_t id, uint32_t sta
 }
 
 const char *frame_status_name(uint32_t status) {
-    static const char *const names[] = {"ok",          "busy",      "deadline",  "no-model", "bad-shape",
-                                        "bad-request", "too-large", "bad-frame", "internal", "shutting-down",
-                                        "forbidden"};
+    static const char *const names[] = {"ok",        "busy",          "deadline",  "no-model",
+                                        "bad-shape", "bad-request",   "too-large", "bad-frame",
+                                        "internal",  "shutting-down", "forbidden"};
     return status < sizeof names / sizeof names[0] ? names[status] : "unknown";
 }

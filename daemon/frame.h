@@ -36,9 +36,9 @@ void frame_read_infer(const uint8_t *bytes, struct clpd_infer *q, struct frame_v
 
 /* What a model takes; one item as the engine counts them. */
 struct frame_input {
-    uint32_t rank;                /* 1 .. FRAME_MAX_RANK */
+    uint32_t rank;                 /* 1 .. FRAME_MAX_RANK */
     uint32_t dims[FRAME_MAX_RANK]; /* of one item; dims[0] is 1, or K where pictures come in Ks */
-    uint64_t f32_bytes, u8_bytes; /* of one item; u8_bytes 0: no pictures, F32 alone */
+    uint64_t f32_bytes, u8_bytes;  /* of one item; u8_bytes 0: no pictures, F32 alone */
 };
 bool frame_input_equal(const struct frame_input *a, const struct frame_input *b);
 

@@ -93,9 +93,12 @@ static void forget_process(struct guard_child *g) {
 
 static void say_how(const struct guard_child *g, int status) {
     char how[64] = "ended";
-    if (WIFSIGNALED(status)) (void)snprintf(how, sizeof how, "was killed by signal %d", WTERMSIG(status));
-    else if (WIFEXITED(status)) (void)snprintf(how, sizeof how, "ended with status %d", WEXITSTATUS(status));
-    if (g->stopping) log_debug("clp-guard %s", how);
+    if (WIFSIGNALED(status))
+        (void)snprintf(how, sizeof how, "was killed by signal %d", WTERMSIG(status));
+    else if (WIFEXITED(status))
+        (void)snprintf(how, sizeof how, "ended with status %d", WEXITSTATUS(status));
+    if (g->stopping)
+        log_debug("clp-guard %s", how);
     else
         log_warning("clp-guard %s; it is started again in %.1f s, what is served goes on", how,
                     (double)g->pause / 1e9);
@@ -121,7 +124,8 @@ static void flush_queue(void *owner) {
     while (g->queue_n && g->link >= 0) {
         int rc = link_send(g->link, &g->queue[g->queue_first], -1);
         if (rc == -EAGAIN) {
-            if (g->state == UP) loop_timer_set(g->loop, &g->timer, loop_now(g->loop) + SEND_AGAIN, flush_queue, g);
+            if (g->state == UP)
+                loop_timer_set(g->loop, &g->timer, loop_now(g->loop) + SEND_AGAIN, flush_queue, g);
             return;
         }
         if (rc) { /* its end is noticed by the pidfd */
@@ -152,8 +156,11 @@ void guard_child_send(struct guard_child *g, const struct link_message *m) {
 
 static void on_message(struct guard_child *g, const struct link_message *m, int fd) {
     if (g->state == GREETING && m->type == LINK_HELLO) {
+        /* Greeted back only now, so that the count and what follows are of one moment. */
+        const struct link_message hello = {.type = LINK_HELLO, .count = g->calls.served(g->calls.owner)};
         set_state(g, UP);
         loop_timer_stop(g->loop, &g->timer);
+        enqueue(g, &hello);
         g->calls.greeted(g->calls.owner);
     } else if (g->state == UP && m->type != LINK_HELLO) {
         g->calls.received(g->calls.owner, m, fd);
@@ -168,7 +175,7 @@ static void read_link(void *owner) {
     struct guard_child *g = owner;
     struct link_message m;
     int fd;
-    while (g->link >= 0 && g->calls.can_take(g->calls.owner)) {
+    while (g->link >= 0 && (g->state != UP || g->calls.can_take(g->calls.owner))) {
         int rc = link_receive(g->link, &m, &fd);
         if (rc == 1) {
             on_message(g, &m, fd);
@@ -189,8 +196,8 @@ void guard_child_resume(struct guard_child *g) {
 
 /* Ours alone: readiness, watchdog and passed sockets are clpd's, not the child's. */
 static bool is_kept(const char *variable) {
-    static const char *const ours[] = {"NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=",
-                                       "LISTEN_FDS=",    "LISTEN_PID=",    "LISTEN_FDNAMES="};
+    static const char *const ours[] = {
+        "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES="};
     for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
         if (strncmp(variable, ours[i], strlen(ours[i])) == 0) return false;
     return true;
@@ -206,9 +213,12 @@ static char **child_environment(void) {
 }
 
 static int spawn(struct guard_child *g, int child_end) {
-    char number[16], *argv[] = {(char *)(uintptr_t) "clp-guard", (char *)(uintptr_t) "--config",
-                                (char *)(uintptr_t)g->config,    (char *)(uintptr_t) "--link-fd",
-                                number,                          NULL};
+    char number[16], *argv[] = {(char *)(uintptr_t) "clp-guard",
+                                (char *)(uintptr_t) "--config",
+                                (char *)(uintptr_t)g->config,
+                                (char *)(uintptr_t) "--link-fd",
+                                number,
+                                NULL};
     char **environment = child_environment();
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attributes;
@@ -273,9 +283,7 @@ static void start(void *owner) {
         start_later(g);
         return;
     }
-    const struct link_message hello = {.type = LINK_HELLO};
     loop_timer_set(g->loop, &g->timer, g->started_ns + GREETING_LIMIT, too_late, g);
-    enqueue(g, &hello);
 }
 
 struct guard_child *guard_child_start(struct loop *l, const char *path, const char *config,
@@ -350,10 +358,13 @@ char *guard_child_find(struct err *e) {
     const char *folder = dirname(self);
     char *beside = join(folder, "clp-guard"), *installed = join(folder, "../libexec/clpd/clp-guard");
     char *found = NULL;
-    if (beside && access(beside, X_OK) == 0) found = beside;
-    else if (installed && access(installed, X_OK) == 0) found = installed;
-    else (void)err_set(e, ERR_SYSTEM, "the program clp-guard is missing: it is neither %s nor %s", beside ? beside : "?",
-                       installed ? installed : "?");
+    if (beside && access(beside, X_OK) == 0)
+        found = beside;
+    else if (installed && access(installed, X_OK) == 0)
+        found = installed;
+    else
+        (void)err_set(e, ERR_SYSTEM, "the program clp-guard is missing: it is neither %s nor %s",
+                      beside ? beside : "?", installed ? installed : "?");
     if (found != beside) free(beside);
     if (found != installed) free(installed);
     return found;

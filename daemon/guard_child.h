@@ -15,7 +15,8 @@
 struct guard_child;
 
 struct guard_child_calls {
-    void (*greeted)(void *owner); /* a new one is there: it knows nothing yet */
+    uint32_t (*served)(void *owner); /* how many models are served now */
+    void (*greeted)(void *owner);    /* a new one is there: it awaits one LINK_SERVING for each of them */
     /* A message, HELLO excepted. Takes fd (LINK_OFFER; else -1). */
     void (*received)(void *owner, const struct link_message *m, int fd);
     bool (*can_take)(void *owner); /* false: leave messages in the socket until guard_child_resume */

@@ -103,8 +103,10 @@ const char *loop_refusal(const struct loop *l) {
 
 void loop_timer_stop(struct loop *l, struct loop_timer *t) {
     if (!t->set) return;
-    if (t->previous) t->previous->next = t->next;
-    else l->timers = t->next;
+    if (t->previous)
+        t->previous->next = t->next;
+    else
+        l->timers = t->next;
     if (t->next) t->next->previous = t->previous;
     t->set = false;
     t->next = t->previous = NULL;
@@ -119,8 +121,10 @@ void loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t at, void (*ru
     }
     *t = (struct loop_timer){
         .at = at, .run = run, .owner = owner, .next = after, .previous = before, .set = true};
-    if (before) before->next = t;
-    else l->timers = t;
+    if (before)
+        before->next = t;
+    else
+        l->timers = t;
     if (after) after->previous = t;
 }
 
@@ -147,7 +151,8 @@ void loop_post(struct loop *l, struct loop_post *p) {
 }
 
 static void run_posts(struct loop *l) {
-    struct loop_post *newest = atomic_exchange_explicit(&l->posts, NULL, memory_order_acquire), *oldest = NULL;
+    struct loop_post *newest = atomic_exchange_explicit(&l->posts, NULL, memory_order_acquire),
+                     *oldest = NULL;
     while (newest) { /* turn it round */
         struct loop_post *next = newest->next;
         newest->next = oldest;
@@ -289,14 +294,18 @@ void loop_stream_close(struct loop_stream *s) {
 
 void loop_answer_receive(struct loop_stream *s, const uint8_t *bytes, ssize_t n) {
     s->receiving = false;
-    if (s->state == STREAM_OPEN) s->calls->received(s->owner, bytes, n);
-    else loop_check_done(s);
+    if (s->state == STREAM_OPEN)
+        s->calls->received(s->owner, bytes, n);
+    else
+        loop_check_done(s);
 }
 
 void loop_answer_send(struct loop_stream *s, ssize_t n) {
     s->sending = false;
-    if (s->state == STREAM_OPEN) s->calls->sent(s->owner, n);
-    else loop_check_done(s);
+    if (s->state == STREAM_OPEN)
+        s->calls->sent(s->owner, n);
+    else
+        loop_check_done(s);
 }
 
 /* --- watches ------------------------------------------------------------------------------- */
@@ -312,8 +321,10 @@ static int add_watch(struct loop *l, const struct loop_watch *like, struct loop_
         w->generation = generation;
         w->used = true;
         int rc = l->calls->watch(w);
-        if (rc) w->used = false;
-        else *out = w;
+        if (rc)
+            w->used = false;
+        else
+            *out = w;
         return rc;
     }
     return -EMFILE;

@@ -42,8 +42,8 @@ void loop_stop(struct loop *l);
 /* Called in every turn after all callbacks, before the kernel is entered again. */
 void loop_set_turn_end(struct loop *l, void (*run)(void *owner), void *owner);
 
-uint64_t loop_clock(void);                /* CLOCK_MONOTONIC in ns; any thread */
-uint64_t loop_now(const struct loop *l);  /* the same, as of this turn */
+uint64_t loop_clock(void);               /* CLOCK_MONOTONIC in ns; any thread */
+uint64_t loop_now(const struct loop *l); /* the same, as of this turn */
 
 /* --- connections ------------------------------------------------------------------------ */
 
@@ -79,7 +79,8 @@ struct loop_watch;
  * The listening descriptor stays the caller's; it may be closed after loop_unwatch. */
 int loop_listen(struct loop *l, int fd, void (*accepted)(void *owner, int fd), void *owner,
                 struct loop_watch **out);
-/* ready() comes when fd becomes readable or breaks: read until -EAGAIN, it does not come twice for the same. */
+/* ready() comes when fd becomes readable or breaks: read until -EAGAIN, it does not come twice for the same.
+ */
 int loop_watch(struct loop *l, int fd, void (*ready)(void *owner), void *owner, struct loop_watch **out);
 void loop_unwatch(struct loop_watch *w); /* no callback comes any more; NULL is fine */
 

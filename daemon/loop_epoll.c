@@ -13,9 +13,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define EVENTS      256
-#define ACCEPTS     64 /* per turn */
-#define WATCH_FLAG  ((uint64_t)1 << 63)
+#define EVENTS     256
+#define ACCEPTS    64 /* per turn */
+#define WATCH_FLAG ((uint64_t)1 << 63)
 
 struct epoll {
     int fd;
@@ -95,8 +95,10 @@ static void try_receive(struct loop_stream *s) {
 
 static void try_send(struct loop_stream *s) {
     ssize_t n = sendmsg(s->fd, &s->message, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) s->writable = false;
-    else if (n >= 0 || errno != EINTR) loop_answer_send(s, n < 0 ? -errno : n);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        s->writable = false;
+    else if (n >= 0 || errno != EINTR)
+        loop_answer_send(s, n < 0 ? -errno : n);
 }
 
 static void run_active(struct epoll *p) {
@@ -108,8 +110,10 @@ static void run_active(struct epoll *p) {
         s->listed = false;
         if (s->state == STREAM_OPEN && s->receiving && s->readable) try_receive(s);
         if (s->state == STREAM_OPEN && s->sending && s->writable) try_send(s);
-        if (s->state == STREAM_OPEN) activate(s);
-        else loop_check_done(s);
+        if (s->state == STREAM_OPEN)
+            activate(s);
+        else
+            loop_check_done(s);
         s = next;
     }
 }
@@ -165,8 +169,10 @@ static void dispatch(struct loop *l, const struct epoll_event *ev) {
     if (ev->data.u64 & WATCH_FLAG) {
         struct loop_watch *w = &l->watches[index];
         if (!w->used || w->generation != generation) return;
-        if (w->accepted) accept_some(w);
-        else w->ready(w->owner);
+        if (w->accepted)
+            accept_some(w);
+        else
+            w->ready(w->owner);
         return;
     }
     struct loop_stream *s = &l->streams[index];
@@ -186,7 +192,10 @@ static int wait_events(struct epoll *p, uint64_t wait_ns) {
         p->no_pwait2 = true;
     }
     const uint64_t ms = wait_ns / 1000000u + (wait_ns % 1000000u != 0);
-    return epoll_wait(p->fd, p->events, EVENTS, wait_ns == LOOP_NEVER ? -1 : ms > INT_MAX ? INT_MAX : (int)ms);
+    return epoll_wait(p->fd, p->events, EVENTS,
+                      wait_ns == LOOP_NEVER ? -1
+                      : ms > INT_MAX        ? INT_MAX
+                                            : (int)ms);
 }
 
 static int wait_epoll(struct loop *l, uint64_t wait_ns) {

@@ -6,7 +6,7 @@
 
 #include <sys/socket.h>
 
-#define LOOP_WATCHES      16
+#define LOOP_WATCHES 16
 #define LOOP_PAUSE   100000000u /* 0.1 s after a failed accept, so that a full table is no busy loop */
 
 enum stream_state { STREAM_FREE, STREAM_OPEN, STREAM_CLOSING };
@@ -23,11 +23,12 @@ struct loop_stream {
     size_t want, got;
     struct msghdr message; /* of the send */
     /* of the back end */
-    bool readable, writable; /* epoll: may be tried */
-    bool drained;            /* io_uring: the last receive left nothing, so wait before trying */
+    bool readable, writable;        /* epoll: may be tried */
+    bool drained;                   /* io_uring: the last receive left nothing, so wait before trying */
     bool rearm_receive, rearm_send; /* io_uring: to be submitted in the next turn */
-    bool listed;             /* on the list below */
-    struct loop_stream *next; /* free list; io_uring: to be armed again; epoll: something to do; closing: to be finished */
+    bool listed;                    /* on the list below */
+    struct loop_stream
+        *next; /* free list; io_uring: to be armed again; epoll: something to do; closing: to be finished */
 };
 
 struct loop_watch {
@@ -35,7 +36,7 @@ struct loop_watch {
     int fd;
     uint32_t generation;
     bool used, gone; /* gone: unwatched, but the kernel is not done with it */
-    bool armed;          /* the kernel has it */
+    bool armed;      /* the kernel has it */
     void (*ready)(void *owner);
     void (*accepted)(void *owner, int fd); /* a listening socket */
     void *owner;

@@ -21,11 +21,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SQ_ENTRIES   512
-#define CQ_MOST      65536
-#define CHUNKS       256 /* a power of two; a chunk is held only while its bytes are looked at */
-#define CHUNK_GROUP  0
-#define ENTER_TRIES  8
+#define SQ_ENTRIES  512
+#define CQ_MOST     65536
+#define CHUNKS      256 /* a power of two; a chunk is held only while its bytes are looked at */
+#define CHUNK_GROUP 0
+#define ENTER_TRIES 8
 
 enum operation { ON_RECEIVE = 1, ON_SEND, ON_WATCH, ON_CANCEL };
 
@@ -33,7 +33,8 @@ struct uring {
     struct io_uring ring;
     struct io_uring_buf_ring *chunk_ring;
     uint8_t *chunks;
-    struct loop_stream *again; /* to be armed in the next turn: no buffer, or no room in the submission queue */
+    struct loop_stream
+        *again; /* to be armed in the next turn: no buffer, or no room in the submission queue */
 };
 
 static uint64_t cookie(enum operation op, size_t index, uint32_t generation) {
@@ -61,8 +62,7 @@ static int open_chunks(struct uring *u) {
     if (at == MAP_FAILED) return -errno;
     u->chunk_ring = (void *)at;
     u->chunks = at + chunk_ring_bytes();
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uintptr_t)at, .ring_entries = CHUNKS, .bgid = CHUNK_GROUP};
+    struct io_uring_buf_reg reg = {.ring_addr = (uintptr_t)at, .ring_entries = CHUNKS, .bgid = CHUNK_GROUP};
     int rc = io_uring_register_buf_ring(&u->ring, &reg, 0);
     if (rc) {
         (void)munmap(at, all);
@@ -95,10 +95,11 @@ static int setup_ring(struct uring *u, uint32_t streams) {
 }
 
 static int refuse(struct err *e, const char *what, int rc) {
-    const char *hint = rc == -EPERM || rc == -EACCES ? " (see kernel.io_uring_disabled, or the container's seccomp profile)"
-                       : rc == -ENOSYS               ? " (the kernel has no io_uring)"
-                       : rc == -EINVAL               ? " (needs Linux 5.19)"
-                                                     : "";
+    const char *hint = rc == -EPERM || rc == -EACCES
+                           ? " (see kernel.io_uring_disabled, or the container's seccomp profile)"
+                       : rc == -ENOSYS ? " (the kernel has no io_uring)"
+                       : rc == -EINVAL ? " (needs Linux 5.19)"
+                                       : "";
     return err_set(e, ERR_SYSTEM, "%s: %s%s", what, strerror(-rc), hint);
 }
 
@@ -177,7 +178,8 @@ static void submit_send(struct loop_stream *s) {
     const struct iovec *iov = s->message.msg_iov;
     if (s->message.msg_iovlen == 1)
         io_uring_prep_send(sqe, s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_WAITALL);
-    else io_uring_prep_sendmsg(sqe, s->fd, &s->message, MSG_NOSIGNAL | MSG_WAITALL);
+    else
+        io_uring_prep_sendmsg(sqe, s->fd, &s->message, MSG_NOSIGNAL | MSG_WAITALL);
     io_uring_sqe_set_data64(sqe, cookie(ON_SEND, index_of(s), s->generation));
 }
 
@@ -251,9 +253,12 @@ static void on_watch(struct loop_watch *w, int res, bool more) {
         if (!more) loop_watch_done(w);
         return;
     }
-    if (!w->accepted) w->ready(w->owner);
-    else if (res >= 0) w->accepted(w->owner, res);
-    else if (!accept_goes_on(res)) loop_answer_accept_error(w, res);
+    if (!w->accepted)
+        w->ready(w->owner);
+    else if (res >= 0)
+        w->accepted(w->owner, res);
+    else if (!accept_goes_on(res))
+        loop_answer_accept_error(w, res);
     /* the callback may have unwatched it, even used the place anew */
     if (more || w->generation != generation || !w->used || w->gone || w->pause.set) return;
     if (submit_watch(w)) loop_watch_again_later(w);
@@ -284,9 +289,12 @@ static void on_received_into(struct uring *u, struct loop_stream *s, int res) {
     }
     s->drained = false;
     if (res > 0) s->got += (size_t)res;
-    if (res > 0 && s->got < s->want && s->state == STREAM_OPEN) submit_receive(s);
-    else if (res < 0) loop_answer_receive(s, NULL, res);
-    else loop_answer_receive(s, NULL, (ssize_t)s->got);
+    if (res > 0 && s->got < s->want && s->state == STREAM_OPEN)
+        submit_receive(s);
+    else if (res < 0)
+        loop_answer_receive(s, NULL, res);
+    else
+        loop_answer_receive(s, NULL, (ssize_t)s->got);
 }
 
 static void on_received(struct uring *u, struct loop_stream *s, int res, unsigned flags) {
@@ -296,8 +304,10 @@ static void on_received(struct uring *u, struct loop_stream *s, int res, unsigne
     }
     const unsigned chunk = flags >> IORING_CQE_BUFFER_SHIFT;
     s->drained = res > 0 && res < LOOP_CHUNK;
-    if (try_again(res)) receive_later(u, s);
-    else loop_answer_receive(s, res > 0 ? chunk_at(u, chunk) : NULL, res);
+    if (try_again(res))
+        receive_later(u, s);
+    else
+        loop_answer_receive(s, res > 0 ? chunk_at(u, chunk) : NULL, res);
     if (flags & IORING_CQE_F_BUFFER) give_back(u, chunk);
 }
 
@@ -323,8 +333,10 @@ static void dispatch(struct loop *l, uint64_t data, int res, unsigned flags) {
     if (op != ON_RECEIVE && op != ON_SEND) return;
     struct loop_stream *s = &l->streams[index];
     if (s->generation != generation || s->state == STREAM_FREE) return;
-    if (op == ON_RECEIVE) on_received(u, s, res, flags);
-    else on_sent(u, s, res);
+    if (op == ON_RECEIVE)
+        on_received(u, s, res, flags);
+    else
+        on_sent(u, s, res);
 }
 
 /* -EBUSY and -EAGAIN: the kernel wants completions to be read first. */

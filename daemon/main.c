@@ -6,10 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const char usage[] = "usage: clpd --config FILE            serve, in the foreground, until SIGTERM\n"
-                            "       clpd --config FILE --check    say what is in force, or what is wrong, and end\n"
-                            "       clpd --help | --version\n"
-                            "Signals: SIGHUP reads the configuration again, SIGTERM finishes what runs and ends.\n";
+static const char usage[] =
+    "usage: clpd --config FILE            serve, in the foreground, until SIGTERM\n"
+    "       clpd --config FILE --check    say what is in force, or what is wrong, and end\n"
+    "       clpd --help | --version\n"
+    "Signals: SIGHUP reads the configuration again, SIGTERM finishes what runs and ends.\n";
 
 static int complain(const char *what) {
     (void)fprintf(stderr, "clpd: %s\n%s", what, usage);

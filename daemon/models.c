@@ -15,7 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-struct offer { /* a job; also a retirement, which must not overtake the offers before it */
+#define FRESH 60000000000u /* a file that was closed less than a minute ago is why we are here */
+
+struct offer {             /* a job; also a retirement, which must not overtake the offers before it */
     struct loop_post post; /* first */
     struct models *models;
     struct link_message message;
@@ -83,7 +85,8 @@ static void load(struct models *m, struct offer *o) {
 static void on_loaded(struct loop_post *p);
 static void on_unmapped(struct loop_post *p);
 
-/* Off the hot path: the page tables of a large image take a while. The rest of the version goes on the loop. */
+/* Off the hot path: the page tables of a large image take a while. The rest of the version goes on the loop.
+ */
 static void unmap_all(struct models *m, struct version *chain) {
     while (chain) {
         struct version *v = chain;
@@ -114,8 +117,10 @@ static void *loader(void *arg) {
         const bool stopping = m->stopping;
         pthread_mutex_unlock(&m->lock);
         unmap_all(m, retired);
-        if (o && stopping) (void)err_set(&o->e, ERR_SYSTEM, "clpd is stopping");
-        else if (o && !o->is_retirement) load(m, o);
+        if (o && stopping)
+            (void)err_set(&o->e, ERR_SYSTEM, "clpd is stopping");
+        else if (o && !o->is_retirement)
+            load(m, o);
         if (o) loop_post(m->loop, &o->post);
         pthread_mutex_lock(&m->lock);
     }
@@ -135,7 +140,8 @@ static struct model *find_place(struct models *m, const char *name) {
     return empty;
 }
 
-/* A place whose last version is gone is used anew; its queue keeps its virtual time, which clients remember. */
+/* A place whose last version is gone is used anew; its queue keeps its virtual time, which clients remember.
+ */
 static void take_place(struct models *m, struct model *model, const char *name) {
     if (model->used) return;
     const uint32_t index = (uint32_t)(model - m->table);
@@ -171,14 +177,16 @@ static void withdraw(struct models *m, const char *name) {
 }
 
 static void say_served(const struct offer *o, const struct version *v) {
-    char digest[2 * DIGEST_BYTES + 1];
+    char digest[2 * DIGEST_BYTES + 1], after[64] = "";
+    const uint64_t closed = o->message.closed_ns;
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     const uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    const uint64_t age = o->message.closed_ns && now > o->message.closed_ns ? now - o->message.closed_ns : 0;
-    log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked and warmed in %" PRIu64
-             " ms, %" PRIu64 " ms after its file was closed)",
-             o->message.model, v->number, digest_text(v->sha256, digest), o->load_ns / 1000000u, age / 1000000u);
+    if (closed && now > closed && now - closed < FRESH) /* a kept image at start says nothing */
+        (void)snprintf(after, sizeof after, ", %" PRIu64 " ms after its file was closed",
+                       (now - closed) / 1000000u);
+    log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked and warmed in %" PRIu64 " ms%s)",
+             o->message.model, v->number, digest_text(v->sha256, digest), o->load_ns / 1000000u, after);
 }
 
 static void on_loaded(struct loop_post *p) {
@@ -284,19 +292,22 @@ struct models *models_open(struct loop *l, struct workers *w, uint32_t max_batch
     return NULL;
 }
 
-void models_stop(struct models *m) {
-    if (!m || !m->started) return;
+int models_stop(struct models *m, uint64_t limit) {
+    if (!m || !m->started) return 0;
     pthread_mutex_lock(&m->lock);
     m->stopping = true;
     pthread_cond_signal(&m->wake);
     pthread_mutex_unlock(&m->lock);
-    (void)pthread_join(m->loader, NULL);
-    m->started = false;
+    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u), .tv_nsec = (long)(limit % 1000000000u)};
+    const int rc = limit == MODELS_NO_LIMIT ? pthread_join(m->loader, NULL)
+                                            : pthread_clockjoin_np(m->loader, NULL, CLOCK_MONOTONIC, &at);
+    if (rc == 0) m->started = false;
+    return -rc;
 }
 
 void models_close(struct models *m) {
     if (!m) return;
-    models_stop(m);
+    (void)models_stop(m, MODELS_NO_LIMIT);
     for (uint32_t i = 0; i < MODELS_MAX; i++) {
         struct version *v = m->table[i].current;
         m->table[i].current = NULL;

@@ -18,15 +18,16 @@ struct model {
     char name[LINK_MODEL];
     bool used;
     struct batcher_queue queue;
-    struct version *current; /* one reference; NULL: retired. Changed under the workers' lock */
-    uint32_t n_versions;     /* that exist: the place is free when there is none any more */
+    struct version *current;  /* one reference; NULL: retired. Changed under the workers' lock */
+    uint32_t n_versions;      /* that exist: the place is free when there is none any more */
     uint64_t requests_before; /* of versions that are gone */
 };
 
 struct models;
 
 struct models_calls { /* on the loop's thread */
-    /* An offer was dealt with: v serves (NULL: refused, `why` says why). `ticket` as given to models_offer. */
+    /* An offer was dealt with: v serves (NULL: refused, `why` says why). `ticket` as given to models_offer.
+     */
     void (*answered)(void *owner, const struct link_message *offer, uint64_t ticket, const struct version *v,
                      const char *why);
     void *owner;
@@ -35,8 +36,10 @@ struct models_calls { /* on the loop's thread */
 /* Starts the loader thread. Borrows loop and workers until models_close. NULL with `e` set. */
 struct models *models_open(struct loop *l, struct workers *w, uint32_t max_batch, uint64_t request_bytes,
                            const struct models_calls *calls, struct err *e);
-/* Ends the loader; after it nothing is published any more. Call it before workers_stop. */
-void models_stop(struct models *m);
+/* Ends the loader; after it nothing is published any more. Call it before workers_stop. 0, or -ETIMEDOUT
+ * where it is still at work at `limit` (loop_clock): a model that is being warmed can't be interrupted. */
+#define MODELS_NO_LIMIT UINT64_MAX
+int models_stop(struct models *m, uint64_t limit);
 /* Unmaps everything; after workers_stop, when no request is left. NULL is fine. */
 void models_close(struct models *m);
 
@@ -53,7 +56,7 @@ const struct model *models_at(const struct models *m, uint32_t i);
 uint32_t models_count(const struct models *m); /* that serve */
 uint64_t models_requests(const struct model *model);
 uint64_t models_swaps(const struct models *m); /* a version took another one's place */
-bool models_are_idle(const struct models *m); /* no offer waits or is being loaded */
+bool models_are_idle(const struct models *m);  /* no offer waits or is being loaded */
 
 /* For workers_start. */
 struct version *models_current(const struct batcher_queue *q);

@@ -19,7 +19,9 @@ int reply_scratch_reserve(struct reply_scratch *s, uint32_t classes, struct err 
         return err_set(e, ERR_SYSTEM, "out of memory for the labels of %u classes", classes);
     }
     reply_scratch_free(s);
-    *s = (struct reply_scratch){at, of, classes, 0};
+    s->label_at = at;
+    s->label_of = of;
+    s->n_classes = classes;
     return 0;
 }
 
@@ -67,13 +69,15 @@ void reply_put_item(const struct version *v, struct request *r, uint32_t item, c
         const uint64_t picture = (uint64_t)item * v->pictures + p;
         const float *scores = from + (size_t)p * v->classes;
         if (r->want_scores)
-            memcpy(r->reply + sizeof(struct clpd_reply) + scores_bytes(v, picture), scores, scores_bytes(v, 1));
+            memcpy(r->reply + sizeof(struct clpd_reply) + scores_bytes(v, picture), scores,
+                   scores_bytes(v, 1));
         if (r->top_k) put_top(v, r, picture, scores);
     }
 }
 
 /* Each label that occurs goes into the text once; returns the bytes of the text. */
-static size_t put_labels(const struct version *v, struct request *r, uint64_t n_top, struct reply_scratch *s) {
+static size_t put_labels(const struct version *v, struct request *r, uint64_t n_top,
+                         struct reply_scratch *s) {
     uint8_t *top = top_place(v, r), *text = top + n_top * sizeof(struct clpd_top);
     const size_t room = r->reply_room - (size_t)(text - r->reply);
     size_t used = 0;

@@ -13,7 +13,7 @@
 
 #define SWEEP_EVERY 5000000000u /* stalled connections are looked for */
 #define TRIM_EVERY  5000000000u
-#define TRIM_AGAIN  20000000u   /* where one go was not enough */
+#define TRIM_AGAIN  20000000u /* where one go was not enough */
 
 /* --- staged requests ------------------------------------------------------------------- */
 
@@ -34,7 +34,8 @@ static void expire(void *owner) {
 }
 
 static void note_deadline(struct server *s, uint64_t at) {
-    if (at && (!s->deadlines.set || at < s->deadlines.at)) loop_timer_set(s->loop, &s->deadlines, at, expire, s);
+    if (at && (!s->deadlines.set || at < s->deadlines.at))
+        loop_timer_set(s->loop, &s->deadlines, at, expire, s);
 }
 
 /* All that became whole in this turn, under one lock; workers then see it together, as a batch. */
@@ -109,12 +110,7 @@ static void turn_away(const struct server *s, int fd) {
     (void)close(fd);
 }
 
-static void on_accepted(void *owner, int fd) {
-    struct server *s = owner;
-    if (fd < 0) {
-        log_warning("accepting a connection: %s", strerror(-fd));
-        return;
-    }
+void server_take(struct server *s, int fd) {
     if (s->n_connections >= s->limits.connections) {
         log_debug("a connection is turned away: %u are open", s->n_connections);
         turn_away(s, fd);
@@ -132,9 +128,18 @@ static void on_accepted(void *owner, int fd) {
     server_mark_dirty(s, c); /* to read */
 }
 
+static void on_accepted(void *owner, int fd) {
+    if (fd >= 0)
+        server_take(owner, fd);
+    else
+        log_warning("accepting a connection: %s", strerror(-fd));
+}
+
 void server_forget(struct server *s, struct connection *c) {
-    if (c->previous) c->previous->next = c->next;
-    else s->connections = c->next;
+    if (c->previous)
+        c->previous->next = c->next;
+    else
+        s->connections = c->next;
     if (c->next) c->next->previous = c->previous;
     s->n_connections--;
     for (struct connection **link = &s->dirty; c->dirty && *link; link = &(*link)->next_dirty)
@@ -150,8 +155,9 @@ static void sweep(void *owner) {
     for (struct connection *c = s->connections, *next; c; c = next) {
         next = c->next;
         if (!connection_is_stalled(c, now)) continue;
-        log_warning("the connection of pid %d (uid %u) is closed: %u s without a byte in the middle of a frame",
-                    (int)c->peer.pid, (unsigned)c->peer.uid, (unsigned)(SERVER_STALL / 1000000000u));
+        log_warning(
+            "the connection of pid %d (uid %u) is closed: %u s without a byte in the middle of a frame",
+            (int)c->peer.pid, (unsigned)c->peer.uid, (unsigned)(SERVER_STALL / 1000000000u));
         connection_close(c);
     }
     loop_timer_set(s->loop, &s->sweep, now + SWEEP_EVERY, sweep, s);

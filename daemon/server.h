@@ -10,7 +10,8 @@
 #include "daemon/models.h"
 #include "daemon/slots.h"
 
-#define SERVER_STALL 30000000000u /* 30 s without a byte in the middle of a frame, or of answers: it is closed */
+#define SERVER_STALL                                                                                         \
+    30000000000u /* 30 s without a byte in the middle of a frame, or of answers: it is closed */
 
 struct connection;
 
@@ -50,6 +51,9 @@ int server_open(struct server *s, struct loop *l, struct workers *w, struct mode
                 const struct server_limits *limits, struct err *e);
 /* Starts accepting on a listening socket, which stays the caller's. 0, or -1 with `e` set. */
 int server_listen(struct server *s, int fd, struct err *e);
+
+/* Takes a connected socket, or turns it away. What the listening socket's connections come through. */
+void server_take(struct server *s, int fd);
 
 /* No connection and no request is taken any more; what runs is finished, what waits is told. */
 void server_drain(struct server *s);

@@ -7,11 +7,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PAGE        ((size_t)4096)
-#define TRIM_IDLE   10000000000u          /* 10 s */
-#define TRIM_ABOVE  ((size_t)256 << 10)   /* what a slot may keep for good */
-#define TRIM_AT_ONCE ((size_t)4 << 20)    /* about 0.3 ms of munmapping */
-#define TRIM_LOOKS  1024
+#define PAGE         ((size_t)4096)
+#define TRIM_IDLE    10000000000u        /* 10 s */
+#define TRIM_ABOVE   ((size_t)256 << 10) /* what a slot may keep for good */
+#define TRIM_AT_ONCE ((size_t)4 << 20)   /* about 0.3 ms of munmapping */
+#define TRIM_LOOKS   1024
 
 static size_t round_up(size_t bytes) {
     return (bytes + PAGE - 1) & ~(PAGE - 1);
@@ -31,11 +31,13 @@ int slots_open(struct slots *s, uint32_t n, uint64_t tensor_bytes, struct err *e
         const int why = errno;
         free(s->slots);
         *s = (struct slots){0};
-        return err_set(e, ERR_SYSTEM,
-                       "no address space for %u slots of %zu MiB (%s): lower limits.queue or limits.request_bytes",
-                       n, each >> 20, strerror(why));
+        return err_set(
+            e, ERR_SYSTEM,
+            "no address space for %u slots of %zu MiB (%s): lower limits.queue or limits.request_bytes", n,
+            each >> 20, strerror(why));
     }
-    (void)madvise(s->memory, s->memory_bytes, MADV_DONTDUMP); /* clients' pictures don't belong into core files */
+    (void)madvise(s->memory, s->memory_bytes,
+                  MADV_DONTDUMP); /* clients' pictures don't belong into core files */
     for (uint32_t i = n; i-- > 0;) {
         struct slot *slot = &s->slots[i];
         slot->frame = s->memory + (size_t)i * each;

@@ -16,16 +16,16 @@
 #define SLOT_REPLY_EXTRA ((size_t)64 << 10) /* a reply may be this much larger than the largest tensor */
 
 struct slot {
-    struct request request;  /* first: a request of ours is its slot */
-    struct loop_post post;   /* brings it back to the loop */
-    void *owner;             /* the transport's */
-    uint64_t id;             /* the client's */
-    uint8_t *tensor;         /* page-aligned */
-    uint8_t *frame;          /* header and reply; request.reply lies FRAME_HEADER behind */
-    size_t tensor_bytes;     /* of this request */
-    size_t received;         /* of them */
-    struct frame_out out;    /* of `frame`, when it is to be sent */
-    struct slot *next;       /* free list */
+    struct request request; /* first: a request of ours is its slot */
+    struct loop_post post;  /* brings it back to the loop */
+    void *owner;            /* the transport's */
+    uint64_t id;            /* the client's */
+    uint8_t *tensor;        /* page-aligned */
+    uint8_t *frame;         /* header and reply; request.reply lies FRAME_HEADER behind */
+    size_t tensor_bytes;    /* of this request */
+    size_t received;        /* of them */
+    struct frame_out out;   /* of `frame`, when it is to be sent */
+    struct slot *next;      /* free list */
     bool taken;
     size_t touched_tensor, touched_frame; /* bytes that may have pages */
     uint64_t given_ns;

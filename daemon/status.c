@@ -55,16 +55,16 @@ char *status_text(const struct status_facts *f, size_t *bytes) {
     workers_count_up(f->workers, &w);
     const uint64_t uptime = (loop_clock() - f->started_ns) / 1000000000u;
     json_t *counters = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "requests", number(c->requests), "ok",
-                                 number(c->ok), "busy", number(c->busy), "deadline", number(c->deadline), "errors",
-                                 number(c->errors), "batches", number(w.batches), "items", number(w.items), "swaps",
-                                 number(models_swaps(f->models)));
+                                 number(c->ok), "busy", number(c->busy), "deadline", number(c->deadline),
+                                 "errors", number(c->errors), "batches", number(w.batches), "items",
+                                 number(w.items), "swaps", number(models_swaps(f->models)));
     json_t *guard = json_pack("{s:s,s:I}", "state", f->guard_state, "restarts", number(f->guard_restarts));
     return dump(json_pack("{s:i,s:s,s:i,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "schema", 1, "version",
-                          CLPD_VERSION, "pid", (int)getpid(), "uptime_s", number(uptime), "io_backend", f->io_backend,
-                          "threads", number(workers_count(f->workers)), "max_batch", number(f->max_batch),
-                          "connections", number(f->server->n_connections), "queue",
-                          number(workers_queued(f->workers)), "models", number(models_count(f->models)), "counters",
-                          counters, "guard", guard),
+                          CLPD_VERSION, "pid", (int)getpid(), "uptime_s", number(uptime), "io_backend",
+                          f->io_backend, "threads", number(workers_count(f->workers)), "max_batch",
+                          number(f->max_batch), "connections", number(f->server->n_connections), "queue",
+                          number(workers_queued(f->workers)), "models", number(models_count(f->models)),
+                          "counters", counters, "guard", guard),
                 bytes);
 }
 
@@ -80,22 +80,22 @@ static json_t *input_json(const struct version *v) {
 
 static json_t *model_json(const struct model *m) {
     const struct version *v = m->current;
-    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:I,s:b,s:I,s:I,s:o}", "name", text(m->name), "version",
-                     number(v->number), "sha256", digest_or_null(v->sha256), "state", "serving", "verdict",
-                     verdict_name((enum verdict)v->verdict), "pruned_channels", (json_int_t)v->pruned_channels,
-                     "total_channels", (json_int_t)v->total_channels, "input", input_json(v), "classes",
-                     number(v->classes), "labels", image_header(v->image)->n_labels != 0, "requests",
-                     number(models_requests(m)), "image_bytes", number(v->image_bytes), "loaded_at",
-                     time_text(v->loaded_ns));
+    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:I,s:b,s:I,s:I,s:o}", "name", text(m->name),
+                     "version", number(v->number), "sha256", digest_or_null(v->sha256), "state", "serving",
+                     "verdict", verdict_name((enum verdict)v->verdict), "pruned_channels",
+                     (json_int_t)v->pruned_channels, "total_channels", (json_int_t)v->total_channels, "input",
+                     input_json(v), "classes", number(v->classes), "labels",
+                     image_header(v->image)->n_labels != 0, "requests", number(models_requests(m)),
+                     "image_bytes", number(v->image_bytes), "loaded_at", time_text(v->loaded_ns));
 }
 
 static json_t *file_json(const struct file_line *l) {
     const bool known = l->state == FILE_OFFERED || l->state == FILE_SERVING || l->state == FILE_SEALED;
     return json_pack("{s:o,s:o,s:s,s:o,s:o,s:o,s:I}", "path", text(l->path), "model",
                      l->model[0] ? text(l->model) : json_null(), "state", file_state_name(l->state), "reason",
-                     l->reason[0] ? text(l->reason) : json_null(), "sha256", digest_or_null(l->sha256), "verdict",
-                     known ? json_string(verdict_name((enum verdict)l->verdict)) : json_null(), "version",
-                     number(l->version));
+                     l->reason[0] ? text(l->reason) : json_null(), "sha256", digest_or_null(l->sha256),
+                     "verdict", known ? json_string(verdict_name((enum verdict)l->verdict)) : json_null(),
+                     "version", number(l->version));
 }
 
 char *status_models_text(const struct status_facts *f, size_t *bytes) {
@@ -104,14 +104,15 @@ char *status_models_text(const struct status_facts *f, size_t *bytes) {
     int rc = 0;
     for (uint32_t i = 0; (m = models_at(f->models, i)); i++)
         if (m->current) rc |= json_array_append_new(models, model_json(m));
-    for (size_t i = 0; i < f->files->n; i++) rc |= json_array_append_new(files, file_json(&f->files->lines[i]));
+    for (size_t i = 0; i < f->files->n; i++)
+        rc |= json_array_append_new(files, file_json(&f->files->lines[i]));
     if (rc) {
         json_decref(models);
         json_decref(files);
         *bytes = 0;
         return NULL;
     }
-    return dump(json_pack("{s:i,s:o,s:o,s:I}", "schema", 1, "models", models, "files", files, "files_not_listed",
-                          number(f->files->dropped)),
+    return dump(json_pack("{s:i,s:o,s:o,s:I}", "schema", 1, "models", models, "files", files,
+                          "files_not_listed", number(f->files->dropped)),
                 bytes);
 }

@@ -11,20 +11,23 @@
 static int take_input(struct version *v, uint64_t request_bytes, struct err *e) {
     const struct image_header *h = image_header(v->image);
     if (h->n_inputs != 1)
-        return err_set(e, ERR_UNSUPPORTED, "the network has %u inputs; requests carry one tensor", h->n_inputs);
+        return err_set(e, ERR_UNSUPPORTED, "the network has %u inputs; requests carry one tensor",
+                       h->n_inputs);
     const struct shape *s = &image_tensor_at(v->image, h->inputs[0])->shape;
     char text[96];
     if (s->rank < 1 || s->rank > FRAME_MAX_RANK)
         return err_set(e, ERR_UNSUPPORTED, "the input %s has rank %d; requests have 1 to %d dimensions",
                        shape_text(s, text, sizeof text), s->rank, FRAME_MAX_RANK);
     v->input.rank = (uint32_t)s->rank;
-    for (int i = 0; i < s->rank; i++) v->input.dims[i] = (uint32_t)s->dim[i]; /* image_check: 1 .. INT32_MAX */
+    for (int i = 0; i < s->rank; i++)
+        v->input.dims[i] = (uint32_t)s->dim[i]; /* image_check: 1 .. INT32_MAX */
     v->input.f32_bytes = engine_input_bytes(v->image, 0, INPUT_F32_NCHW);
     v->input.u8_bytes = engine_input_bytes(v->image, 0, INPUT_U8_NHWC);
     const uint64_t least = v->input.u8_bytes ? v->input.u8_bytes : v->input.f32_bytes;
     if (least > request_bytes)
         return err_set(e, ERR_LIMIT,
-                       "one input %s takes %" PRIu64 " bytes, over limits.request_bytes (%" PRIu64 "): raise that",
+                       "one input %s takes %" PRIu64 " bytes, over limits.request_bytes (%" PRIu64
+                       "): raise that",
                        shape_text(s, text, sizeof text), least, request_bytes);
     return 0;
 }
@@ -71,6 +74,8 @@ struct version *version_new(struct image *img, const struct link_message *offer,
     v->total_channels = offer->total_channels;
     v->image_bytes = h->bytes;
     v->closed_ns = offer->closed_ns;
+    v->identity = offer->identity;
+    memcpy(v->path, offer->path, sizeof v->path);
     (void)clock_gettime(CLOCK_REALTIME, &now);
     v->loaded_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
     return v;
@@ -94,6 +99,6 @@ void version_put(struct version *v) {
 }
 
 bool version_same_signature(const struct version *a, const struct version *b) {
-    return frame_input_equal(&a->input, &b->input) && a->pictures == b->pictures && a->classes == b->classes &&
-           a->is_probability == b->is_probability;
+    return frame_input_equal(&a->input, &b->input) && a->pictures == b->pictures &&
+           a->classes == b->classes && a->is_probability == b->is_probability;
 }

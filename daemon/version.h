@@ -24,14 +24,16 @@ struct version {
     uint64_t number;    /* of the model's, from the guard */
     uint64_t signature; /* equal: a request checked against the one may run on the other */
     struct frame_input input;
-    uint32_t pictures;  /* in one item of the engine */
-    uint32_t classes;   /* scores per picture */
-    uint32_t max_items; /* of one engine run */
+    uint32_t pictures;   /* in one item of the engine */
+    uint32_t classes;    /* scores per picture */
+    uint32_t max_items;  /* of one engine run */
     bool is_probability; /* the scores are probabilities already */
     uint8_t sha256[32];
     uint32_t verdict; /* enum verdict */
     int64_t pruned_channels, total_channels;
     uint64_t image_bytes;
+    struct link_identity identity; /* of the file, and its path: for a guard that was restarted */
+    char path[LINK_PATH];
     uint64_t closed_ns, loaded_ns; /* CLOCK_REALTIME: the file's last change; ready to serve */
     _Atomic uint64_t requests;     /* answered */
     struct version *next;          /* of the loader's list */

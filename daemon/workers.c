@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STUCK_AFTER   60000000000u /* 60 s for one run, and beyond that … */
-#define SLOWEST_MACS  1000000000u  /* … what a network may need that gets but 1 GMAC/s */
+#define STUCK_AFTER  60000000000u /* 60 s for one run, and beyond that … */
+#define SLOWEST_MACS 1000000000u  /* … what a network may need that gets but 1 GMAC/s */
 
 struct batch {
     struct request *requests[BATCHER_MAX_ITEMS];
@@ -43,7 +43,7 @@ struct worker {
     struct engine *engine;
     struct reply_scratch scratch;
     struct engine_item items[BATCHER_MAX_ITEMS];
-    struct batch batches[2]; /* one that runs, one that is through and not delivered yet */
+    struct batch batches[2];  /* one that runs, one that is through and not delivered yet */
     struct task *task;        /* under the lock */
     bool idle;                /* under the lock */
     struct worker *next_idle; /* under the lock */
@@ -218,7 +218,8 @@ static void *work(void *arg) {
     struct batch *next = &w->batches[0], *through = &w->batches[1];
     pthread_mutex_lock(&all->lock);
     for (;;) {
-        batcher_finish(&all->batcher, through->n); /* before anyone hears of it: room for what they send next */
+        batcher_finish(&all->batcher,
+                       through->n); /* before anyone hears of it: room for what they send next */
         const bool stopping = all->stopping;
         struct task *t = w->task;
         w->task = NULL;
@@ -254,19 +255,26 @@ static uint32_t allowed_cpus(int cpus[WORKERS_MAX]) {
     return n;
 }
 
-static int start_thread(struct worker *w, uint32_t number) {
-    char name[16];
+/* cpu -1: it may wander. */
+static int create_thread(struct worker *w, int cpu) {
     pthread_attr_t attributes;
     cpu_set_t set;
     int rc = pthread_attr_init(&attributes);
     if (rc) return rc;
     CPU_ZERO(&set);
-    if (w->cpu >= 0) {
-        CPU_SET((size_t)w->cpu, &set);
-        (void)pthread_attr_setaffinity_np(&attributes, sizeof set, &set); /* refused: then it wanders */
+    if (cpu >= 0) {
+        CPU_SET((size_t)cpu, &set);
+        rc = pthread_attr_setaffinity_np(&attributes, sizeof set, &set);
     }
-    rc = pthread_create(&w->thread, &attributes, work, w);
+    if (rc == 0) rc = pthread_create(&w->thread, &attributes, work, w);
     (void)pthread_attr_destroy(&attributes);
+    return rc;
+}
+
+static int start_thread(struct worker *w, uint32_t number) {
+    char name[16];
+    int rc = create_thread(w, w->cpu);
+    if (rc && w->cpu >= 0) rc = create_thread(w, -1); /* a seccomp filter or a CPU that went away */
     w->started = rc == 0;
     (void)snprintf(name, sizeof name, "clpd-work-%u", number % 10000);
     if (rc == 0) (void)pthread_setname_np(w->thread, name);

@@ -41,7 +41,8 @@ uint32_t workers_count(const struct workers *w);
  * wakes as many workers as can help. Returns the chain of those that were over
  * the limit: they are untouched, the answer is CLPD_BUSY. */
 struct request *workers_submit(struct workers *w, struct request *chain);
-/* Completes all that wait from this client, with CLPD_SHUTTING_DOWN. What runs already comes back by itself. */
+/* Completes all that wait from this client, with CLPD_SHUTTING_DOWN. What runs already comes back by itself.
+ */
 void workers_cancel(struct workers *w, struct batcher_client *c);
 /* Completes all that wait. */
 void workers_drain(struct workers *w);

@@ -355,7 +355,7 @@ int evaluate_not(struct evaluation *v) {
 
 static int cast_number(const struct evaluation *v, double x, int32_t to, int64_t *out) {
     /* 2^63 is exact as a double, INT64_MAX is not. */
-    if (!(x >= -0x1p63 && x < 0x1p63) || !tensor_integer_fits(to, (int64_t)x))
+    if (!(x >= -9223372036854775808.0 && x < 9223372036854775808.0) || !tensor_integer_fits(to, (int64_t)x))
         return err_set(v->e, ERR_VALUE, "%g does not fit %s", x, onnx_type_name(to));
     *out = (int64_t)x;
     return 0;
@@ -497,7 +497,7 @@ static int evaluate_range(struct evaluation *v) {
         if (t->count != 1 || t->type != v->in[0]->type)
             return err_set(v->e, ERR_FORMAT, "its inputs must be three numbers of one type");
         x[k] = t->f ? (double)t->f[0] : (double)t->i[0];
-        if (t->i && (t->i[0] > INT32_MAX || t->i[0] < INT32_MIN)) /* so that doubles are exact */
+        if (!t->f && (t->i[0] > INT32_MAX || t->i[0] < INT32_MIN)) /* so that doubles are exact */
             return err_set(v->e, ERR_LIMIT, "%lld is too large for a range", (long long)t->i[0]);
     }
     if (range_count(v, x[0], x[1], x[2], &count)) return -1;

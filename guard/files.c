@@ -17,8 +17,8 @@
 
 #define TO(STATE) (1u << FILE_##STATE)
 static const unsigned legal[FILE_STATES] = {
-    [FILE_SEEN] = TO(SETTLING) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
-    [FILE_SETTLING] = TO(SEEN) | TO(IMPORTING) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
+    [FILE_SEEN] = TO(SETTLING) | TO(IMPORTING) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
+    [FILE_SETTLING] = TO(SEEN) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
     [FILE_IMPORTING] = TO(SEEN) | TO(SETTLING) | TO(SEALED) | TO(REJECTED) | TO(SERVING),
     [FILE_SEALED] = TO(SEEN) | TO(OFFERED) | TO(SUPERSEDED),
     [FILE_OFFERED] = TO(SERVING) | TO(REJECTED),
@@ -229,7 +229,7 @@ static void judge(struct files *f, struct file *x, const struct file_entry *e, u
         if (!x->ready) x->order = ++f->order;
         x->ready = true;
         x->waiting = false;
-        files_set_state(f, x, FILE_SETTLING, "complete: waiting for its turn");
+        files_set_state(f, x, FILE_SEEN, "complete: waiting for its turn");
     } else {
         x->check_at = x->changed_at + settle;
         files_set_state(f, x, FILE_SETTLING,
@@ -320,7 +320,7 @@ uint64_t files_next_scan(const struct files *f) {
     uint64_t next = FILES_NEVER;
     for (size_t i = 0; i < f->n; i++) {
         const struct file *x = f->list[i];
-        bool awaits = x->state == FILE_SEEN || (x->state == FILE_SETTLING && !x->ready);
+        bool awaits = (x->state == FILE_SEEN || x->state == FILE_SETTLING) && !x->ready;
         if (awaits && !x->gone && x->check_at < next) next = x->check_at;
     }
     for (size_t i = 0; i < f->n_models; i++) {

@@ -1,7 +1,8 @@
 /* What the guard knows of every model file, and what is to be done next.
  *
- *   seen -> settling -> importing -> sealed -> offered -> serving
- *                                   any of them -> rejected, superseded
+ *   seen -> importing -> sealed -> offered -> serving      seen: complete, in the queue
+ *     `-> settling: somebody is at work on it, or a part is missing
+ *                     any of them -> rejected, superseded
  *
  * Pure: scans, events, results and answers come in with the time, jobs and
  * messages come out; no system call but closing a descriptor that it owns. The

@@ -13,7 +13,7 @@ bool files_next_import(struct files *f, struct file_job *job) {
     if (f->importing) return false;
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
-        if (x->state == FILE_SETTLING && x->ready && !x->gone && (!next || x->order < next->order)) next = x;
+        if (x->state == FILE_SEEN && x->ready && !x->gone && (!next || x->order < next->order)) next = x;
     }
     if (!next) return false;
     f->importing = next;

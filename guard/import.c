@@ -17,7 +17,9 @@
 
 /* What evaluated constants may take beyond what the file itself can justify:
  * the classic nets of the ONNX tests make up to 575 MB of weights from ConstantOfShape. */
+#ifndef EVALUATED_BYTES /* fuzzing is given less, so that inputs are quick */
 #define EVALUATED_BYTES ((int64_t)1 << 30)
+#endif
 
 int import_out_of_memory(struct err *e) {
     return err_set(e, ERR_LIMIT, "out of memory while importing the model");

@@ -172,12 +172,11 @@ const char *import_c_name(struct text t, char *buf) {
 }
 
 static int check_finite(struct tensor *t, const struct operand *o, struct err *e) {
-    if (t->bad == TENSOR_UNCHECKED) t->bad = tensor_find_bad(t->f, t->count);
-    if (t->bad < 0) return 0;
-    return err_set(e, ERR_VALUE,
-                   "constant '%.*s' holds %s at element %lld; every weight must be a finite number",
-                   TEXT_ARGS(t->name.n ? t->name : o->name), isnan(t->f[t->bad]) ? "NaN" : "infinity",
-                   (long long)t->bad);
+    const int64_t bad = tensor_first_bad(t);
+    if (bad < 0) return 0;
+    return err_set(
+        e, ERR_VALUE, "constant '%.*s' holds %s at element %lld; every weight must be a finite number",
+        TEXT_ARGS(t->name.n ? t->name : o->name), isnan(t->f[bad]) ? "NaN" : "infinity", (long long)bad);
 }
 
 /* A constant becomes a value of the graph when the first run-time node uses it. */

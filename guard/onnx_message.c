@@ -7,10 +7,24 @@ struct message message_enter(struct onnx_model *m, struct wire body, const char 
     return (struct message){.m = m, .whole = body, .rest = body, .name = name, .e = e};
 }
 
-/* Joined parts lie in memory of the model, outside the file: no position then. */
+bool message_zeros_to_end(const struct onnx_model *m, const uint8_t *at) {
+    const uint8_t *end = m->bytes + m->size;
+    if ((uintptr_t)at < (uintptr_t)m->bytes || (uintptr_t)at >= (uintptr_t)end) return false;
+    while (at < end && *at == 0) at++;
+    return at == end;
+}
+
+/* Some tools give a file its whole length first and fill it later; the zeros
+ * then begin anywhere. Joined parts lie outside the file: no position then. */
 static void fail_at(struct message *x, const uint8_t *at, const char *what) {
     x->failed = true;
     const uintptr_t offset = (uintptr_t)at - (uintptr_t)x->m->bytes;
+    if (message_zeros_to_end(x->m, at)) {
+        (void)err_set(x->e, ERR_TRUNCATED,
+                      "the file holds nothing but zeros from byte %zu on; the copy is not finished",
+                      (size_t)offset);
+        return;
+    }
     if (offset <= x->m->size)
         (void)err_set(x->e, ERR_FORMAT, "damaged ONNX file: %s in a %s, at byte %zu", what, x->name,
                       (size_t)offset);

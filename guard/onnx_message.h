@@ -29,6 +29,8 @@ void message_int64(struct message *x, int64_t *out);
 void message_int32(struct message *x, int32_t *out);
 void message_float(struct message *x, float *out);
 void message_fail_memory(struct message *x);
+/* The file holds nothing but zeros from here on. */
+bool message_zeros_to_end(const struct onnx_model *m, const uint8_t *at);
 
 /* Field `number` of a message, which may have come in several parts: joined. A
  * singular message in parts means their concatenation; and repeated numbers

@@ -243,11 +243,6 @@ static int read_graph(struct onnx_model *m, struct err *e) {
 
 /* --- ModelProto ---------------------------------------------------------------- */
 
-static bool rest_is_zero(const uint8_t *at, const uint8_t *end) {
-    while (at < end && *at == 0) at++;
-    return at == end;
-}
-
 static bool looks_like_text(const uint8_t *bytes, size_t size) {
     const size_t n = size < 256 ? size : 256;
     for (size_t i = 0; i < n; i++)
@@ -281,7 +276,7 @@ static int fail_top_level(const struct onnx_model *m, const struct wire *w, enum
             "the file ends too early: a part that begins at byte %zu is longer than its %zu bytes; "
             "the copy is not finished",
             at, m->size);
-    if (rest_is_zero(w->at, w->end))
+    if (message_zeros_to_end(m, w->at))
         return err_set(e, ERR_TRUNCATED,
                        "the file holds nothing but zeros from byte %zu on; the copy is not finished", at);
     return err_set(e, ERR_FORMAT, "not an ONNX file: no protobuf field begins at byte %zu", at);

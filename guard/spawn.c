@@ -111,7 +111,9 @@ static void add(struct arguments *a, const char *name, const char *fmt, ...) {
 
 static void make_arguments(struct arguments *a, const struct spawn_request *r) {
     *a = (struct arguments){.list = {(char *)(uintptr_t) "clp-guard", (char *)(uintptr_t) "worker"}, .n = 2};
-    add(a, "--mode", "%s", r->mode == SPAWN_PRUNE ? "prune" : "image");
+    static const char *const modes[] = {
+        [SPAWN_IMAGE] = "image", [SPAWN_PLAIN] = "plain", [SPAWN_PRUNE] = "prune"};
+    add(a, "--mode", "%s", modes[r->mode]);
     add(a, "--threshold", "%.9g", (double)r->threshold);
     add(a, "--guard", "%s", r->guard_off ? "off" : "on");
     add(a, "--model-fd", "%d", AT_MODEL);

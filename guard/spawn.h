@@ -18,6 +18,7 @@
 
 enum spawn_mode {
     SPAWN_IMAGE, /* the compiled model */
+    SPAWN_PLAIN, /* the same by plain kernels, nothing fused: to compare with */
     SPAWN_PRUNE  /* the repaired ONNX file */
 };
 

@@ -62,6 +62,11 @@ int64_t tensor_find_bad(const float *p, int64_t n) {
     return rest < 0 ? -1 : at + rest;
 }
 
+int64_t tensor_first_bad(struct tensor *t) {
+    if (t->origin->bad == TENSOR_UNCHECKED) t->origin->bad = tensor_find_bad(t->f, t->count);
+    return t->origin->bad;
+}
+
 static int64_t copy_and_find_bad(float *to, const uint8_t *from, int64_t n) {
     int64_t bad = -1;
     for (int64_t at = 0; at < n; at += BLOCK) {
@@ -104,7 +109,8 @@ static struct tensor *new_empty(struct tensor_memory *m, int32_t type, const str
                              .count = count,
                              .source = -1,
                              .value = -1,
-                             .bad = TENSOR_UNCHECKED};
+                             .bad = TENSOR_UNCHECKED,
+                             .origin = t};
     return t;
 }
 

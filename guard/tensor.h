@@ -14,15 +14,16 @@
 #define TENSOR_UNCHECKED (-2)
 
 struct tensor {
-    struct text name;   /* of the initializer or value that it came from, for messages */
-    struct shape shape; /* dimensions may be 0 */
-    int32_t type;       /* enum onnx_type, as declared */
-    int64_t count;      /* elements */
-    const float *f;     /* floats; else NULL */
-    const int64_t *i;   /* integers and bool; else NULL. Both NULL: a value known by its shape only */
-    int32_t source;     /* the initializer that it is a view of, or -1 */
-    int32_t value;      /* its graph value, or -1 as long as it has none */
-    int64_t bad;        /* first element that is not finite; -1: none; TENSOR_UNCHECKED */
+    struct text name;      /* of the initializer or value that it came from, for messages */
+    struct shape shape;    /* dimensions may be 0 */
+    int32_t type;          /* enum onnx_type, as declared */
+    int64_t count;         /* elements */
+    const float *f;        /* floats; else NULL */
+    const int64_t *i;      /* integers and bool; else NULL. Both NULL: a value known by its shape only */
+    int32_t source;        /* the initializer that it is a view of, or -1 */
+    int32_t value;         /* its graph value, or -1 as long as it has none */
+    int64_t bad;           /* first element that is not finite; -1: none; TENSOR_UNCHECKED */
+    struct tensor *origin; /* the tensor that it is a view of, itself where it is none: `bad` counts there */
 };
 
 struct tensor_memory { /* where tensors are made */
@@ -60,6 +61,8 @@ bool tensor_equal(const struct tensor *a, const struct tensor *b);
 
 /* Index of the first NaN or infinity, or -1. */
 int64_t tensor_find_bad(const float *p, int64_t n);
+/* The same for a tensor of floats; looked for once, however many views there are. */
+int64_t tensor_first_bad(struct tensor *t);
 
 float tensor_widen_half(uint16_t half);
 

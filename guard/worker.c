@@ -1,6 +1,6 @@
 /* The import worker, from start to end:
  *
- *   arguments -> sizes -> SANDBOX -> map -> digests (sent) -> sidecar -> import -> CLP
+ *   arguments -> sizes -> SANDBOX -> copy -> digests (sent) -> sidecar -> import -> CLP
  *             -> plan -> image -> report (sent)          or: -> onnx_prune -> report (sent)
  *
  * Nothing of any file is interpreted before the sandbox stands and the digests
@@ -38,7 +38,7 @@ struct work {
     struct file model, sidecar_file, external;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, guard_off;
+    bool prune, plain, guard_off;
     float threshold;
     uint32_t seconds;
     uint64_t memory, max_output;
@@ -96,7 +96,10 @@ static bool take_option(struct work *w, int option, const char *value) {
     uint64_t n;
     char *end;
     switch (option) {
-    case OPT_MODE: w->prune = strcmp(value, "prune") == 0; return w->prune || strcmp(value, "image") == 0;
+    case OPT_MODE:
+        w->prune = strcmp(value, "prune") == 0;
+        w->plain = strcmp(value, "plain") == 0;
+        return w->prune || w->plain || strcmp(value, "image") == 0;
     case OPT_THRESHOLD: w->threshold = strtof(value, &end); return end != value && !*end && w->threshold > 0;
     case OPT_GUARD: w->guard_off = strcmp(value, "off") == 0; return w->guard_off || strcmp(value, "on") == 0;
     case OPT_MODEL: return parse_fd(value, &w->model.fd);
@@ -158,21 +161,31 @@ static int measure(struct file *f, const char *what, struct err *e) {
     return 0;
 }
 
-static int map(struct file *f, const char *what, struct err *e) {
+/* A copy of our own: whoever still has the file mapped for writing could change a view of it between the digest,
+ * CLP's look at a weight and its way into the image, and no time of the file would tell. */
+static int take_copy(struct file *f, const char *what, struct err *e) {
     if (f->fd < 0 || f->size == 0) return 0;
-    void *p = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, f->fd, 0);
+    uint8_t *p = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return err_set(e, errno == ENOMEM ? ERR_LIMIT : ERR_SYSTEM,
-                       "%s: %zu bytes can't be mapped: %s; is guard.worker.memory too small?", what, f->size,
+                       "%s: no memory for its %zu bytes: %s; is guard.worker.memory too small?", what, f->size,
                        strerror(errno));
-    (void)madvise(p, f->size, MADV_WILLNEED); /* only a hint */
+    (void)madvise(p, f->size, MADV_HUGEPAGE); /* a fault for 2 MiB instead of 512 */
+    for (size_t have = 0; have < f->size;) {
+        ssize_t n = pread(f->fd, p + have, f->size - have, (off_t)have);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return err_set(e, ERR_SYSTEM, "%s: reading it: %s", what, strerror(errno));
+        if (n == 0) return err_set(e, ERR_SYSTEM, "%s was cut: it changed while it was read", what);
+        have += (size_t)n;
+    }
+    if (mprotect(p, f->size, PROT_READ) < 0) return err_set(e, ERR_SYSTEM, "mprotect: %s", strerror(errno));
     f->bytes = p;
     return 0;
 }
 
 static int open_files(struct work *w, struct err *e) {
-    if (map(&w->model, "the model", e) < 0 || map(&w->sidecar_file, "its .yaml file", e) < 0 ||
-        map(&w->external, "its data file", e) < 0)
+    if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
+        take_copy(&w->external, "its data file", e) < 0)
         return -1;
     struct spawn_digests *d = &w->digests;
     digest_sha256(w->model.bytes, w->model.size, d->model);
@@ -285,7 +298,7 @@ static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
 
 static int compile(struct work *w, struct err *e) {
     const struct sidecar *s = &w->sidecar;
-    const struct plan_options options = {.isa = image_host_isa()};
+    const struct plan_options options = {.isa = image_host_isa(), .reference = w->plain};
     struct plan_metadata meta = {
         .labels = (const char *const *)s->labels,
         .n_labels = s->n_labels,

@@ -2,10 +2,12 @@
  *
  * Planner and validator ask the same functions, so what the planner chose is
  * what the validator accepts, and the engine's scratch is never taken from the
- * file. All algorithms so far read weights as ONNX has them, row-major. */
+ * file. */
 #include "infer/algorithm.h"
 
 #include "infer/conv.h"
+#include "infer/conv_blocked.h"
+#include "infer/conv_cost.h"
 
 #include <string.h>
 
@@ -15,31 +17,70 @@ static int64_t filter_size(const struct shape *weight) {
     return shape_product(weight, 1, weight->rank);
 }
 
-static const char *const names[ALG_COUNT] = {"default", "reference", "im2col", "pointwise", "depthwise"};
+static const char *const names[ALG_COUNT] = {"default",      "reference",    "im2col", "pointwise",
+                                             "depthwise",    "direct",       "first",  "channelwise",
+                                             "winograd 2x2", "winograd 4x4", "reorder"};
 
 const char *algorithm_name(uint32_t algorithm) {
     return algorithm < ALG_COUNT ? names[algorithm] : "unknown";
 }
 
+/* Of OP_CONV: reads or writes blocked tensors. */
+static bool is_blocked(uint32_t algorithm) {
+    return algorithm >= ALG_CONV_DIRECT && algorithm <= ALG_CONV_WINOGRAD_4;
+}
+
 bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, const struct shape *in,
                     int n_in, const struct shape *out) {
+    if (op == OP_IDENTITY && algorithm == ALG_REORDER) return in[0].rank == 4;
     if (op != OP_CONV) return algorithm == ALG_DEFAULT;
     if (n_in < 2) return false;
     struct conv c;
     conv_describe(&p->window, &in[0], out, &c);
+    if (is_blocked(algorithm)) return in[0].rank == 4 && conv_blocked_fits(algorithm, &c);
     return conv_fits(algorithm, &c);
 }
 
-/* Directly where one filter sees one channel; without unfolding where
- * the input already is the matrix; else unfolded. What im2col cannot take
- * (volumes, enormous filters) goes through the plain loops. */
+/* The cheapest of those that can run it, by the cost model; or 0. */
+static uint32_t cheapest(const struct conv *c) {
+    static const uint32_t candidates[] = {ALG_CONV_DIRECT, ALG_CONV_WINOGRAD_2, ALG_CONV_WINOGRAD_4};
+    uint32_t best = ALG_DEFAULT;
+    double least = 0;
+    for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
+        if (!conv_blocked_fits(candidates[i], c)) continue;
+        const double cost = conv_cost(candidates[i], c);
+        if (best == ALG_DEFAULT || cost < least) {
+            best = candidates[i];
+            least = cost;
+        }
+    }
+    return best;
+}
+
+/* Channel by channel where one filter sees one; directly from the plain tensor
+ * where there are few channels; else the cheapest. */
+static uint32_t choose_blocked(const struct conv *c) {
+    if (conv_blocked_fits(ALG_CONV_CHANNELWISE, c)) return ALG_CONV_CHANNELWISE;
+    if (conv_blocked_fits(ALG_CONV_FIRST, c)) return ALG_CONV_FIRST;
+    return cheapest(c);
+}
+
+/* The blocked kernels live in vector registers: where those have four floats,
+ * BLAS does better. What they do not take (groups that are not whole blocks)
+ * is unfolded; what im2col cannot take (volumes, enormous filters) goes through
+ * the plain loops. */
 uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p, const struct shape *in,
                           int n_in, const struct shape *out) {
-    static const uint32_t by_preference[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
-    (void)isa; /* all of these are portable */
-    if (op != OP_CONV) return ALG_DEFAULT;
-    for (size_t i = 0; i < sizeof by_preference / sizeof by_preference[0]; i++)
-        if (algorithm_fits(by_preference[i], op, p, in, n_in, out)) return by_preference[i];
+    static const uint32_t plain[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
+    if (op != OP_CONV || n_in < 2) return ALG_DEFAULT;
+    struct conv c;
+    conv_describe(&p->window, &in[0], out, &c);
+    if (isa != ISA_GENERIC && in[0].rank == 4) {
+        const uint32_t best = choose_blocked(&c);
+        if (best != ALG_DEFAULT) return best;
+    }
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
+        if (conv_fits(plain[i], &c)) return plain[i];
     return ALG_CONV_REFERENCE;
 }
 
@@ -48,14 +89,18 @@ size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_pa
     if (op != OP_CONV || !algorithm_fits(algorithm, op, p, in, n_in, out)) return 0;
     struct conv c;
     conv_describe(&p->window, &in[0], out, &c);
-    return (size_t)conv_scratch_floats(algorithm, &c) * sizeof(float);
+    return (size_t)(is_blocked(algorithm) ? conv_blocked_scratch_floats(algorithm, &c)
+                                          : conv_scratch_floats(algorithm, &c)) *
+           sizeof(float);
 }
 
 /* --- weights ---------------------------------------------------------------------- */
 
 size_t algorithm_weight_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                               const struct shape *weight) {
-    (void)algorithm, (void)op, (void)p;
+    (void)p;
+    if (op == OP_CONV && is_blocked(algorithm))
+        return (size_t)conv_blocked_weight_floats(algorithm, weight) * sizeof(float);
     return (size_t)shape_elements(weight) * sizeof(float);
 }
 
@@ -79,7 +124,10 @@ static void scale_columns(const float *restrict from, const double *restrict sca
 
 void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
                            const struct shape *weight, const double *scale, const float *from, void *to) {
-    (void)algorithm;
+    if (op == OP_CONV && is_blocked(algorithm)) {
+        conv_blocked_pack(algorithm, weight, scale, from, to);
+        return;
+    }
     const int64_t rows = weight->dim[0], columns = shape_product(weight, 1, weight->rank);
     const bool output_is_last = op == OP_GEMM && !p->gemm.trans_b; /* B [K,N]; else rows are outputs */
     float *packed = to;

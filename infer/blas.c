@@ -8,6 +8,8 @@
  * administrator's choice (update-alternatives), so it is asked at run time. */
 #include "infer/blas.h"
 
+#include "infer/kernels_product.h"
+
 #include <cblas.h>
 #include <pthread.h>
 #include <stddef.h>
@@ -54,8 +56,19 @@ static blasint leading(int64_t ld, int64_t row) {
     return (blasint)(ld < 1 ? 1 : ld);
 }
 
-void blas_sgemm(const struct blas_product *p) {
-    if (p->m <= 0 || p->n <= 0) return;
+/* C has one column: C: [m] = alpha * op(A) * B + beta * C, columns being strided vectors. */
+static void multiply_vector(const struct blas_product *p) {
+    const bool t = p->trans_a;
+    if (p->beta == 0)
+        for (int64_t i = 0; i < p->m; i++) p->c[i * p->ldc] = 0;
+    enter();
+    cblas_sgemv(CblasRowMajor, t ? CblasTrans : CblasNoTrans, (blasint)(t ? p->k : p->m),
+                (blasint)(t ? p->m : p->k), p->alpha, p->a, leading(p->lda, t ? p->m : p->k), p->b,
+                p->trans_b ? 1 : leading(p->ldb, 1), p->beta == 0 ? 1 : p->beta, p->c, leading(p->ldc, 1));
+    leave();
+}
+
+static void multiply(const struct blas_product *p) {
     enter();
     cblas_sgemm(CblasRowMajor, p->trans_a ? CblasTrans : CblasNoTrans, p->trans_b ? CblasTrans : CblasNoTrans,
                 (blasint)p->m, (blasint)p->n, (blasint)p->k, p->alpha, p->a,
@@ -64,9 +77,17 @@ void blas_sgemm(const struct blas_product *p) {
     leave();
 }
 
+void blas_sgemm(const struct blas_product *p) {
+    if (p->n == 1)
+        multiply_vector(p);
+    else if (product_is_small(p))
+        product_run(p); /* OpenBLAS would allocate */
+    else
+        multiply(p);
+}
+
 void blas_sgemv(bool trans, int64_t rows, int64_t cols, float alpha, const float *a, const float *x,
                 float beta, float *y) {
-    if (rows <= 0) return;
     enter();
     if (trans)
         cblas_sgemv(CblasRowMajor, CblasTrans, (blasint)cols, (blasint)rows, alpha, a, leading(rows, 1), x, 1,

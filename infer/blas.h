@@ -18,7 +18,8 @@ const char *blas_describe(void);
 
 /* C: [m,n] = alpha * op(A) * op(B) + beta * C, all row-major; A: [m,k], or
  * [k,m] where trans_a; B: [k,n], or [n,k] where trans_b; ld*: floats from row
- * to row. Numbers up to INT32_MAX, as shape_valid has it. beta 0 does not read C. */
+ * to row, at least the row. Numbers are 1 to INT32_MAX, as shape_valid has it. beta
+ * 0 does not read C. Allocates nothing, but for OpenBLAS's buffers the first time. */
 struct blas_product {
     bool trans_a, trans_b;
     int64_t m, n, k;

@@ -22,7 +22,8 @@ struct engine *engine_new(void);       /* NULL: out of memory */
 void engine_free(struct engine *e);
 
 /* Makes room for batches of up to `items` on `img`; never shrinks; prefaults.
- * May be called again for other images. 0, or -1 with `e` set. */
+ * May be called again for other images; where it has to grow, the outputs of the
+ * last run are gone. 0, or -1 with `e` set. */
 int engine_reserve(struct engine *en, const struct image *img, uint32_t items, struct err *e);
 
 /* Runs `n` items (<= what was reserved for this image). Outputs stay valid

@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 #define IMAGE_MAGIC "CLPDIMG\1"
-#define IMAGE_VERSION 1
+#define IMAGE_VERSION 2
 #define IMAGE_ALIGN 64
 #define IMAGE_NAME 64
 #define IMAGE_MAX_TENSORS 60000
@@ -29,7 +29,7 @@
 #define IMAGE_MAX_STRINGS (32u << 20)
 #define IMAGE_MAX_REPORT (32u << 20)
 #define IMAGE_MAX_SLAB ((uint64_t)64 << 30)
-#define IMAGE_MAX_WORK ((uint64_t)1 << 44) /* multiply-adds, or elements touched, of one item: minutes */
+#define IMAGE_MAX_WORK ((uint64_t)1 << 38) /* multiply-adds, or elements touched, of one item: seconds; VGG-19 has 2^34 */
 #define IMAGE_NO_TENSOR UINT32_MAX
 
 enum image_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };
@@ -48,10 +48,16 @@ enum image_place {
  * output. The concat kernel skips an input that lies in its slice already. What
  * a step writes (of a concatenation: the other slices) overlaps none of its inputs. */
 
+enum image_layout { /* layout.h has the rules */
+    LAYOUT_PLAIN,   /* row-major */
+    LAYOUT_BLOCKED, /* [N,C,H,W] as [N][C/16][H][W][16] */
+    LAYOUT_COUNT
+};
+
 struct image_tensor { /* 128 bytes */
     struct shape shape; /* of one item */
     uint32_t place;     /* enum image_place */
-    uint32_t layout;    /* 0: plain row-major, the only one so far */
+    uint32_t layout;    /* enum image_layout; constants, inputs and outputs of the model are plain */
     uint64_t offset;    /* bytes */
     uint64_t bytes;     /* what the tensor occupies there */
     uint32_t name;      /* offset into strings, for profiles and errors */
@@ -67,6 +73,13 @@ enum image_algorithm { /* per operator; ALG_DEFAULT where there is only one */
     ALG_CONV_IM2COL,    /* im2col + sgemm */
     ALG_CONV_POINTWISE, /* 1x1, stride 1: sgemm on the tensor as it lies */
     ALG_CONV_DEPTHWISE, /* one filter per channel, direct */
+    /* These take and give blocked tensors: */
+    ALG_CONV_DIRECT,      /* tile by tile, from packed weights */
+    ALG_CONV_FIRST,       /* the same, from a plain tensor of few channels */
+    ALG_CONV_CHANNELWISE, /* one filter per channel */
+    ALG_CONV_WINOGRAD_2,  /* F(2x2,3x3) */
+    ALG_CONV_WINOGRAD_4,  /* F(4x4,3x3) */
+    ALG_REORDER,          /* of OP_IDENTITY: from one layout to the other */
     ALG_COUNT
 };
 

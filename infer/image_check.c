@@ -8,6 +8,7 @@
  * Steps have their own file, image_check_steps.c. */
 #include "infer/digest.h"
 #include "infer/image_internal.h"
+#include "infer/layout.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -156,8 +157,9 @@ static int check_inputs_outputs(const struct image_view *v, struct err *e) {
                 return err_set(e, ERR_FORMAT, "inputs %u and %u are one tensor", k, i);
     }
     for (uint32_t i = 0; i < h->n_outputs; i++)
-        if (h->outputs[i] >= h->n_tensors || v->tensors[h->outputs[i]].place != PLACE_ARENA)
-            return err_set(e, ERR_FORMAT, "output %u is tensor %u, which is not in the arena", i,
+        if (h->outputs[i] >= h->n_tensors || v->tensors[h->outputs[i]].place != PLACE_ARENA ||
+            v->tensors[h->outputs[i]].layout != LAYOUT_PLAIN)
+            return err_set(e, ERR_FORMAT, "output %u is tensor %u, which is not a plain one in the arena", i,
                            h->outputs[i]);
     for (uint32_t i = 0; i < IMAGE_MAX_IO; i++)
         if ((i >= h->n_inputs && h->inputs[i]) || (i >= h->n_outputs && h->outputs[i]))
@@ -184,10 +186,13 @@ static int check_metadata(const struct image_view *v, struct err *e) {
 
 static int check_tensor(const struct image_view *v, const struct image_tensor *t, struct err *e) {
     if (t->place > PLACE_INPUT) return err_set(e, ERR_FORMAT, "place %u does not exist", t->place);
-    if (t->layout != 0) return err_set(e, ERR_FORMAT, "layout %u does not exist", t->layout);
     if (t->shape.reserved != 0 || !image_all_zero(t->reserved, sizeof t->reserved))
         return err_set(e, ERR_FORMAT, "reserved fields are not zero");
     if (!shape_valid(&t->shape)) return err_set(e, ERR_FORMAT, "its shape is not possible");
+    if (t->layout >= LAYOUT_COUNT || !layout_takes_shape(t->layout, &t->shape))
+        return err_set(e, ERR_FORMAT, "layout %u does not exist, or not for its shape", t->layout);
+    if (t->layout != LAYOUT_PLAIN && t->place != PLACE_ARENA)
+        return err_set(e, ERR_FORMAT, "layout %u where only plain tensors are possible", t->layout);
 
     const bool constant = t->place == PLACE_CONSTANT;
     const uint64_t room = constant ? v->h->sections[SECTION_CONSTANTS].bytes : v->h->slab_bytes;
@@ -196,10 +201,11 @@ static int check_tensor(const struct image_view *v, const struct image_tensor *t
                        (unsigned long long)t->offset, (unsigned long long)t->bytes,
                        constant ? "constants" : "slab", (unsigned long long)room);
     /* What a constant has to occupy depends on the step that reads it; see there. */
-    if (!constant && t->bytes != (uint64_t)shape_elements(&t->shape) * sizeof(float))
-        return err_set(e, ERR_FORMAT, "%llu bytes are not those of its shape", (unsigned long long)t->bytes);
-    /* In the slab, tensors may be slices of a concatenation, at any float. */
-    if (t->offset % (t->place == PLACE_ARENA ? sizeof(float) : IMAGE_ALIGN) != 0)
+    if (!constant && t->bytes != layout_bytes(t->layout, &t->shape))
+        return err_set(e, ERR_FORMAT, "%llu bytes are not those of its shape and layout",
+                       (unsigned long long)t->bytes);
+    /* In the slab, plain tensors may be slices of a concatenation, at any float; blocks are whole. */
+    if (t->offset % (t->place == PLACE_ARENA && t->layout == LAYOUT_PLAIN ? sizeof(float) : IMAGE_ALIGN) != 0)
         return err_set(e, ERR_FORMAT, "offset %llu is not aligned", (unsigned long long)t->offset);
     return 0;
 }

@@ -6,6 +6,7 @@
  * so an image that reads stale bytes could hand one client's data to another. */
 #include "infer/algorithm.h"
 #include "infer/image_internal.h"
+#include "infer/layout.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,17 @@ static int resolve_operands(struct step_check *c, struct err *e) {
     return 0;
 }
 
+static int check_layouts(const struct step_check *c, struct err *e) {
+    uint32_t layouts[OP_MAX_INPUTS];
+    for (uint32_t i = 0; i < c->s->n_inputs; i++) layouts[i] = c->in[i] ? c->in[i]->layout : LAYOUT_PLAIN;
+    if (!layout_fits(c->s->algorithm, (enum op)c->s->op, &c->s->params, c->shapes, &c->out->shape,
+                     &(struct layouts){layouts, (int)c->s->n_inputs, c->out->layout}))
+        return err_set(e, ERR_FORMAT, "its tensors do not lie as its kernel wants them");
+    if (c->residual && c->residual->layout != c->out->layout)
+        return err_set(e, ERR_FORMAT, "its residual lies otherwise than its output");
+    return 0;
+}
+
 static int check_operator(const struct step_check *c, struct err *e) {
     const struct image_step *s = c->s;
     const enum op op = (enum op)s->op;
@@ -97,6 +109,7 @@ static int check_operator(const struct step_check *c, struct err *e) {
     if (!algorithm_fits(s->algorithm, op, &s->params, c->shapes, (int)s->n_inputs, &out))
         return err_set(e, ERR_FORMAT, "algorithm %u (%s) does not fit", s->algorithm,
                        algorithm_name(s->algorithm));
+    if (check_layouts(c, e)) return -1;
     if (s->multiply_adds != algorithm_multiply_adds(op, &s->params, c->shapes, (int)s->n_inputs, &out))
         return err_set(e, ERR_FORMAT, "%llu is not its number of multiply-adds",
                        (unsigned long long)s->multiply_adds);
@@ -127,7 +140,7 @@ static int check_bytes(const struct step_check *c, const struct image_tensor *t,
     const bool weight =
         slot == 1 && (op == OP_CONV || op == OP_GEMM || op == OP_MATMUL) && t->place == PLACE_CONSTANT;
     const uint64_t want = weight ? algorithm_weight_bytes(c->s->algorithm, op, &c->s->params, &t->shape)
-                                 : (uint64_t)shape_elements(&t->shape) * sizeof(float);
+                                 : layout_bytes(t->layout, &t->shape);
     if (t->bytes != want)
         return err_set(e, ERR_FORMAT, "input %u has %llu bytes where %llu are read", slot,
                        (unsigned long long)t->bytes, (unsigned long long)want);
@@ -217,7 +230,7 @@ static int check_step(struct step_check *c, struct written *w, struct totals *su
     const enum op op = (enum op)s->op;
     const uint64_t work = image_step_work(op, &s->params, c->shapes, (int)s->n_inputs, &c->out->shape);
     if (work > IMAGE_MAX_WORK - sum->work)
-        return err_set(e, ERR_LIMIT, "an item would take more than 2^44 operations");
+        return err_set(e, ERR_LIMIT, "an item would take more than 2^38 operations");
     sum->work += work;
     sum->multiply_adds += s->multiply_adds;
     const size_t scratch =

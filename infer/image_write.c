@@ -83,6 +83,7 @@ static void write_tensors(struct writer *w) {
             .place = t->data       ? PLACE_CONSTANT
                      : t->is_input ? PLACE_INPUT
                                    : PLACE_ARENA,
+            .layout = t->layout,
             .offset = t->offset,
             .bytes = t->bytes,
             .name = write_string(w, t->name, name_bytes(t->name)),

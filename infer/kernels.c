@@ -34,14 +34,16 @@ static const kernel_fn of_op[OP_COUNT] = {
 
 static const kernel_fn of_algorithm[ALG_COUNT] = {
     /* of OP_CONV */
-    [ALG_CONV_REFERENCE] = kernel_conv_reference,
-    [ALG_CONV_IM2COL] = kernel_conv_im2col,
-    [ALG_CONV_POINTWISE] = kernel_conv_pointwise,
-    [ALG_CONV_DEPTHWISE] = kernel_conv_depthwise,
+    [ALG_CONV_REFERENCE] = kernel_conv_reference,     [ALG_CONV_IM2COL] = kernel_conv_im2col,
+    [ALG_CONV_POINTWISE] = kernel_conv_pointwise,     [ALG_CONV_DEPTHWISE] = kernel_conv_depthwise,
+    [ALG_CONV_DIRECT] = kernel_conv_direct,           [ALG_CONV_FIRST] = kernel_conv_first,
+    [ALG_CONV_CHANNELWISE] = kernel_conv_channelwise, [ALG_CONV_WINOGRAD_2] = kernel_conv_winograd_2,
+    [ALG_CONV_WINOGRAD_4] = kernel_conv_winograd_4,
 };
 
 kernel_fn kernel_find(uint32_t op, uint32_t algorithm) {
     if (op >= OP_COUNT || algorithm >= ALG_COUNT) return NULL;
     if (op == OP_CONV) return of_algorithm[algorithm];
+    if (op == OP_IDENTITY && algorithm == ALG_REORDER) return kernel_reorder;
     return algorithm == ALG_DEFAULT ? of_op[op] : NULL;
 }

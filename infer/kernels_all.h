@@ -12,6 +12,12 @@ void kernel_conv_reference(const struct kernel_call *c);
 void kernel_conv_im2col(const struct kernel_call *c);
 void kernel_conv_pointwise(const struct kernel_call *c);
 void kernel_conv_depthwise(const struct kernel_call *c);
+/* … of blocked tensors (layout.h); `first` reads a plain one. */
+void kernel_conv_direct(const struct kernel_call *c);
+void kernel_conv_first(const struct kernel_call *c);
+void kernel_conv_channelwise(const struct kernel_call *c);
+void kernel_conv_winograd_2(const struct kernel_call *c);
+void kernel_conv_winograd_4(const struct kernel_call *c);
 
 /* Elementwise; apply the activation; the output may be an input of its own shape. */
 void kernel_add(const struct kernel_call *c);
@@ -20,6 +26,7 @@ void kernel_relu(const struct kernel_call *c);
 void kernel_clip(const struct kernel_call *c);
 void kernel_batch_norm(const struct kernel_call *c); /* X, scale, shift */
 void kernel_copy(const struct kernel_call *c);       /* Identity, Reshape */
+void kernel_reorder(const struct kernel_call *c);    /* from one layout to the other; never in place */
 
 /* Matrix products; apply the activation. */
 void kernel_gemm(const struct kernel_call *c);

@@ -23,38 +23,48 @@ struct plane { /* one channel, ready */
     int64_t tap_at[CONV_DEPTHWISE_MAX_WIDTH]; /* of tap kx: offset within a row */
 };
 
+/* Input columns of one phase: j * stride + shift for j in [lo, hi); the rest is padding. */
+struct span {
+    int64_t shift, lo, hi;
+};
+
+static struct span span_of(const struct plane *p, int64_t phase) {
+    const struct conv *c = p->c;
+    const int64_t s = c->stride[2], w = c->in[2], length = p->phases.length;
+    struct span r = {.shift = phase - c->pad[2]};
+    r.lo = r.shift >= 0 ? 0 : (-r.shift + s - 1) / s;
+    r.hi = r.shift >= w ? 0 : (w - r.shift + s - 1) / s;
+    if (r.hi > length) r.hi = length;
+    if (r.hi < r.lo) r.hi = r.lo;
+    return r;
+}
+
+/* Padding is zeroed here, once for all channels: they fill the same places. */
 static void plane_prepare(struct plane *p, const struct conv *c, float *scratch) {
     p->c = c;
     p->phases = conv_phases_of(c);
     p->rows = scratch;
+    memset(scratch, 0, (size_t)(c->in[1] * p->phases.row) * sizeof *scratch);
     for (int64_t kx = 0; kx < c->kernel[2]; kx++) {
         const int64_t at = kx * c->dilation[2];
         p->tap_at[kx] = at % c->stride[2] * p->phases.length + at / c->stride[2];
     }
 }
 
-/* Columns of phase `phase`: input column j * stride + phase - pad, or 0 outside. */
-SIMD_INLINE void load_phase(const struct conv *c, const float *from, int64_t phase, float *to,
-                            int64_t length) {
-    const int64_t s = c->stride[2], w = c->in[2], shift = phase - c->pad[2];
-    int64_t lo = shift >= 0 ? 0 : (-shift + s - 1) / s, hi = shift >= w ? 0 : (w - shift + s - 1) / s;
-    lo = lo < length ? lo : length;
-    hi = hi < length ? hi : length;
-    hi = hi > lo ? hi : lo;
-    for (int64_t j = 0; j < lo; j++) to[j] = 0;
-    if (hi > lo && s == 1)
-        memcpy(to + lo, from + lo + shift, (size_t)(hi - lo) * sizeof *to);
-    else
-        for (int64_t j = lo; j < hi; j++) to[j] = from[j * s + shift];
-    for (int64_t j = hi; j < length; j++) to[j] = 0;
-}
-
-SIMD_CLONES static void plane_load(struct plane *p, const float *x) {
+SIMD_CLONES static void plane_load(const struct plane *p, const float *x) {
     const struct conv *c = p->c;
-    for (int64_t y = 0; y < c->in[1]; y++)
-        for (int64_t phase = 0; phase < c->stride[2]; phase++)
-            load_phase(c, x + y * c->in[2], phase, p->rows + y * p->phases.row + phase * p->phases.length,
-                       p->phases.length);
+    const int64_t s = c->stride[2];
+    for (int64_t phase = 0; phase < s; phase++) {
+        const struct span r = span_of(p, phase);
+        if (r.hi == r.lo) continue;
+        float *to = p->rows + phase * p->phases.length + r.lo;
+        const float *from = x + r.lo * s + r.shift;
+        for (int64_t y = 0; y < c->in[1]; y++, to += p->phases.row, from += c->in[2])
+            if (s == 1)
+                memcpy(to, from, (size_t)(r.hi - r.lo) * sizeof *to);
+            else
+                simd_gather(from, s, to, r.hi - r.lo);
+    }
 }
 
 struct row {                     /* one output row of one filter */
@@ -82,7 +92,7 @@ SIMD_INLINE void strip_start(const struct row *r, int64_t at, simd_f *sum) {
 SIMD_INLINE void strip_finish(const struct row *r, int64_t at, const simd_f *sum) {
     float strip[SIMD_LANES];
     memcpy(strip, sum, sizeof strip);
-    for (int j = 0; j < SIMD_LANES; j++) strip[j] = simd_clip(strip[j], r->lo, r->hi);
+    SIMD_EACH(j) strip[j] = simd_clip(strip[j], r->lo, r->hi);
     const int64_t left = r->count - at;
     if (left >= SIMD_LANES)
         memcpy(r->out + at, strip, sizeof strip);
@@ -123,29 +133,42 @@ SIMD_INLINE void convolve_width(const struct row *r, int64_t width) {
     for (; at < r->count; at += SIMD_LANES) convolve_strip(r, width, at);
 }
 
-/* The usual widths as constants, so that their taps are unrolled. */
-SIMD_CLONES static void convolve_row(const struct row *r, int64_t width) {
-    if (width == 3)
-        convolve_width(r, 3);
-    else if (width == 5)
-        convolve_width(r, 5);
-    else
-        convolve_width(r, width);
-}
-
 /* The part of the window above output row `y` that lies on the plane. */
-static void set_lines(struct row *r, const struct plane *p, const float *filter, int64_t y) {
+SIMD_INLINE void set_lines(struct row *r, const struct plane *p, const float *filter, int64_t y) {
     const struct conv *c = p->c;
     const int64_t top = y * c->stride[1] - c->pad[1], d = c->dilation[1];
-    const int64_t skip = top < 0 ? (-top + d - 1) / d : 0;
-    int64_t end = top >= c->in[1] ? 0 : (c->in[1] - top + d - 1) / d;
-    if (end > c->kernel[1]) end = c->kernel[1];
-    r->height = 0;
-    if (end <= skip) return;
-    r->height = end - skip;
-    r->lines = p->rows + (top + skip * d) * p->phases.row;
+    int64_t first = 0, end = c->kernel[1];
+    while (first < end && top + first * d < 0) first++;
+    while (end > first && top + (end - 1) * d >= c->in[1]) end--;
+    r->height = end - first;
+    if (first == end) return;
+    r->lines = p->rows + (top + first * d) * p->phases.row;
     r->line_step = d * p->phases.row;
-    r->filter = filter + skip * c->kernel[2];
+    r->filter = filter + first * c->kernel[2];
+}
+
+/* `r` by value: a copy of its own, which stores through `out` can't change, stays in registers. */
+SIMD_INLINE void convolve_rows(struct row r, const struct plane *p, const float *filter, int64_t width) {
+    int64_t tap_at[CONV_DEPTHWISE_MAX_WIDTH];
+    for (int64_t kx = 0; kx < width; kx++) tap_at[kx] = p->tap_at[kx];
+    r.tap_at = tap_at;
+    for (int64_t y = 0; y < p->c->out[1]; y++) {
+        set_lines(&r, p, filter, y);
+        convolve_width(&r, width);
+        r.out += r.count;
+        if (r.residual) r.residual += r.count;
+    }
+}
+
+/* One filter over the plane; the usual widths as constants, so that their taps are unrolled.
+ * `r` comes with its first row's residual and output. */
+SIMD_CLONES static void convolve_plane(const struct row *r, const struct plane *p, const float *filter) {
+    if (p->c->kernel[2] == 3)
+        convolve_rows(*r, p, filter, 3);
+    else if (p->c->kernel[2] == 5)
+        convolve_rows(*r, p, filter, 5);
+    else
+        convolve_rows(*r, p, filter, p->c->kernel[2]);
 }
 
 static void run_filter(const struct kernel_call *call, const struct plane *p, uint32_t item, int64_t image,
@@ -157,16 +180,13 @@ static void run_filter(const struct kernel_call *call, const struct plane *p, ui
     const float *residual = call->residual.t ? view_item(&call->residual, item) + at : NULL;
     float *out = view_item(&call->out, item) + at;
     struct row r = {.tap_at = p->tap_at,
+                    .residual = residual,
+                    .out = out,
                     .count = c->out[2],
                     .bias = bias ? view_item(bias, item)[filter] : 0,
                     .lo = b.lo,
                     .hi = b.hi};
-    for (int64_t y = 0; y < c->out[1]; y++) {
-        set_lines(&r, p, view_item(&call->in[1], 0) + filter * c->window, y);
-        r.out = out + y * r.count;
-        r.residual = residual ? residual + y * r.count : NULL;
-        convolve_row(&r, c->kernel[2]);
-    }
+    convolve_plane(&r, p, view_item(&call->in[1], 0) + filter * c->window);
 }
 
 void kernel_conv_depthwise(const struct kernel_call *call) {

@@ -3,6 +3,7 @@
  * activation is applied on the way. */
 #include "infer/kernels_all.h"
 
+#include "infer/kernels_blocked.h"
 #include "infer/kernels_epilogue.h"
 #include "infer/simd.h"
 
@@ -50,7 +51,7 @@ SIMD_INLINE void operate_runs(enum operation o, const float *a, const float *b, 
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = operate(o, a[i + j], b[i + j], bd);
+        SIMD_EACH(j) strip[j] = operate(o, a[i + j], b[i + j], bd);
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = operate(o, a[i], b[i], bd);
@@ -61,7 +62,7 @@ SIMD_INLINE void operate_one(enum operation o, const float *a, float b, float *o
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = operate(o, a[i + j], b, bd);
+        SIMD_EACH(j) strip[j] = operate(o, a[i + j], b, bd);
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = operate(o, a[i], b, bd);
@@ -113,7 +114,15 @@ static void operate_all(enum operation o, const struct merged *m, const float *a
 static void run_operation(const struct kernel_call *c, enum operation o) {
     const struct bounds bd = bounds_of(c->step);
     struct merged m;
-    merge_axes(&c->in[0].t->shape, &c->in[1].t->shape, &c->out.t->shape, &m);
+    if (kernel_is_blocked(c)) {
+        if (!shape_equal(&c->in[0].t->shape, &c->in[1].t->shape)) {
+            kernel_blocked_per_channel(c, o == OPERATION_MUL);
+            return;
+        }
+        m = (struct merged){{{kernel_floats(&c->out), true, true}}, 1};
+    } else {
+        merge_axes(&c->in[0].t->shape, &c->in[1].t->shape, &c->out.t->shape, &m);
+    }
     for (uint32_t i = 0; i < c->n_items; i++)
         operate_all(o, &m, view_item(&c->in[0], i), view_item(&c->in[1], i), view_item(&c->out, i), &bd);
 }
@@ -129,7 +138,7 @@ void kernel_mul(const struct kernel_call *c) {
 
 static void run_bounds(const struct kernel_call *c, float lo, float hi) {
     const struct bounds b = {true, lo, hi};
-    const int64_t n = shape_elements(&c->out.t->shape);
+    const int64_t n = kernel_floats(&c->out);
     for (uint32_t i = 0; i < c->n_items; i++)
         epilogue_bound(&b, &(struct bound){view_item(&c->in[0], i), view_item(&c->out, i), 1, n, 0, 0});
 }
@@ -146,13 +155,17 @@ SIMD_CLONES static void scale_shift(const float *x, float *out, int64_t n, float
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = simd_clip(x[i + j] * scale + shift, bd->lo, bd->hi);
+        SIMD_EACH(j) strip[j] = simd_clip(x[i + j] * scale + shift, bd->lo, bd->hi);
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = simd_clip(x[i] * scale + shift, bd->lo, bd->hi);
 }
 
 void kernel_batch_norm(const struct kernel_call *c) {
+    if (kernel_is_blocked(c)) {
+        kernel_blocked_batch_norm(c);
+        return;
+    }
     const struct shape *s = &c->in[0].t->shape;
     const struct bounds bd = bounds_of(c->step);
     const int64_t channels = s->dim[1], planes = s->dim[0] * channels, plane = shape_product(s, 2, s->rank);
@@ -166,7 +179,7 @@ void kernel_batch_norm(const struct kernel_call *c) {
 }
 
 void kernel_copy(const struct kernel_call *c) {
-    const size_t bytes = (size_t)shape_elements(&c->out.t->shape) * sizeof(float);
+    const size_t bytes = (size_t)kernel_floats(&c->out) * sizeof(float);
     for (uint32_t i = 0; i < c->n_items; i++) {
         const float *from = view_item(&c->in[0], i);
         float *to = view_item(&c->out, i);

@@ -14,8 +14,7 @@ struct bounds bounds_of(const struct image_step *s) {
 
 SIMD_INLINE void fill_row(float *out, float bias, int64_t n) {
     int64_t i = 0;
-    for (; i + SIMD_LANES <= n; i += SIMD_LANES)
-        for (int j = 0; j < SIMD_LANES; j++) out[i + j] = bias;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES) SIMD_EACH(j) out[i + j] = bias;
     for (; i < n; i++) out[i] = bias;
 }
 
@@ -23,7 +22,7 @@ SIMD_INLINE void add_row(float *out, const float *residual, float bias, int64_t 
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = residual[i + j] + bias;
+        SIMD_EACH(j) strip[j] = residual[i + j] + bias;
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = residual[i] + bias;
@@ -43,7 +42,7 @@ SIMD_INLINE void bound_row(const float *from, float *to, float lo, float hi, int
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = simd_clip(from[i + j], lo, hi);
+        SIMD_EACH(j) strip[j] = simd_clip(from[i + j], lo, hi);
         memcpy(to + i, strip, sizeof strip);
     }
     for (; i < n; i++) to[i] = simd_clip(from[i], lo, hi);

@@ -19,7 +19,7 @@ SIMD_INLINE void simd_exp(float x[SIMD_LANES]) {
     const float magic = 12582912.0f, log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
     float shifted[SIMD_LANES], y[SIMD_LANES], power[SIMD_LANES];
     uint32_t exponent[SIMD_LANES];
-    for (int j = 0; j < SIMD_LANES; j++) {
+    SIMD_EACH(j) {
         const float v = simd_clip(x[j], -87.3f, 88.3f);
         shifted[j] = v * log2e + magic;
         const float n = shifted[j] - magic, r = (v - n * ln2_high) - n * ln2_low;
@@ -33,9 +33,9 @@ SIMD_INLINE void simd_exp(float x[SIMD_LANES]) {
         y[j] = p * r + 1;
     }
     memcpy(exponent, shifted, sizeof exponent);
-    for (int j = 0; j < SIMD_LANES; j++) exponent[j] = (exponent[j] - 0x4b400000u + 127u) << 23; /* 2^n */
+    SIMD_EACH(j) exponent[j] = (exponent[j] - 0x4b400000u + 127u) << 23; /* 2^n */
     memcpy(power, exponent, sizeof power);
-    for (int j = 0; j < SIMD_LANES; j++) {
+    SIMD_EACH(j) {
         const float v = x[j] < -87.3f ? 0 : y[j] * power[j];
         x[j] = x[j] > 88.3f ? __builtin_inff() : v;
     }

@@ -4,13 +4,17 @@
  * first one row per item, so that reading the weights is all the work there is.
  * Rows of several items therefore go into one product, which reads them
  * once: items lie a fixed distance apart, and that distance is the product's
- * leading dimension. One row alone is a matrix-vector product. */
+ * leading dimension. Up to four are matrix-vector products each: BLAS copies
+ * the weights into its own order first, and that costs more than reading them
+ * so often (1000 x 2048, two items: 0.2 ms against 1.3). */
 #include "infer/kernels_all.h"
 
 #include "infer/blas.h"
 #include "infer/kernels_epilogue.h"
 
 #include <string.h>
+
+enum { FEW_ITEMS = 4 };
 
 struct matrices { /* one product per item: out [m,n] = alpha * A * B + out */
     int64_t m, n, k;
@@ -54,7 +58,7 @@ static void multiply_items(const struct kernel_call *c, const struct matrices *x
     const struct view *a = &c->in[0], *b = &c->in[1];
     const int64_t da = distance(a, c->n_items), dout = distance(&c->out, c->n_items);
     const bool common = !b->items && b->stride == 0;
-    if (c->n_items > 1 && common && x->m == 1 && da >= x->k && dout >= x->n) {
+    if (c->n_items > FEW_ITEMS && common && x->m == 1 && da >= x->k && dout >= x->n) {
         blas_sgemm(&(struct blas_product){.trans_b = x->trans_b,
                                           .m = c->n_items,
                                           .n = x->n,

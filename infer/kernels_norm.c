@@ -32,9 +32,8 @@ SIMD_CLONES static void normalise(const float *x, const float *scale, const floa
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = (x[i + j] - m) * factor * scale[i + j];
-        if (shift)
-            for (int j = 0; j < SIMD_LANES; j++) strip[j] += shift[i + j];
+        SIMD_EACH(j) strip[j] = (x[i + j] - m) * factor * scale[i + j];
+        if (shift) SIMD_EACH(j) strip[j] += shift[i + j];
         memcpy(out + i, strip, sizeof strip);
     }
     for (; i < n; i++) out[i] = (x[i] - m) * factor * scale[i] + (shift ? shift[i] : 0);

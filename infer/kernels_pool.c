@@ -8,6 +8,7 @@
 #include "infer/kernels_all.h"
 
 #include "infer/conv.h"
+#include "infer/kernels_blocked.h"
 #include "infer/simd.h"
 
 #include <math.h>
@@ -36,7 +37,7 @@ SIMD_INLINE void join_row(enum kind k, float *line, const float *row, int64_t n)
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = join(k, line[i + j], row[i + j]);
+        SIMD_EACH(j) strip[j] = join(k, line[i + j], row[i + j]);
         memcpy(line + i, strip, sizeof strip);
     }
     for (; i < n; i++) line[i] = join(k, line[i], row[i]);
@@ -72,11 +73,9 @@ SIMD_INLINE void load_taps(const float *from, int64_t stride, float *to) {
     if (stride == 1) {
         memcpy(to, from, SIMD_LANES * sizeof *to);
     } else if (stride == 2) {
-        const simd_f a = *(const simd_f_at *)from, b = *(const simd_f_at *)(from + SIMD_LANES);
-        *(simd_f_at *)to =
-            __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+        simd_evens(from, to);
     } else {
-        for (int j = 0; j < SIMD_LANES; j++) to[j] = from[j * stride];
+        SIMD_EACH(j) to[j] = from[j * stride];
     }
 }
 
@@ -90,7 +89,7 @@ SIMD_INLINE void reduce_columns(enum kind k, const struct conv *c, const float *
         load_taps(line + i * s, s, sum);
         for (int64_t kx = 1; kx < c->kernel[2]; kx++) {
             load_taps(line + i * s + kx * c->dilation[2], s, taps);
-            for (int j = 0; j < SIMD_LANES; j++) sum[j] = join(k, sum[j], taps[j]);
+            SIMD_EACH(j) sum[j] = join(k, sum[j], taps[j]);
         }
         memcpy(out + i, sum, (size_t)(n - i < SIMD_LANES ? n - i : SIMD_LANES) * sizeof *out);
     }
@@ -158,8 +157,7 @@ static int64_t taps_counted(const struct pool *p, int a, int64_t start) {
 
 SIMD_CLONES static void divide(float *out, int64_t n, float by) {
     int64_t i = 0;
-    for (; i + SIMD_LANES <= n; i += SIMD_LANES)
-        for (int j = 0; j < SIMD_LANES; j++) out[i + j] /= by;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES) SIMD_EACH(j) out[i + j] /= by;
     for (; i < n; i++) out[i] /= by;
 }
 
@@ -190,6 +188,10 @@ static void pool_plane(enum kind k, const struct pool *p, const float *plane, fl
 }
 
 static void run_pool(const struct kernel_call *call, enum kind k) {
+    if (kernel_is_blocked(call)) {
+        kernel_blocked_pool(call, k == KIND_SUM);
+        return;
+    }
     struct pool p = {.w = &call->step->params.window};
     conv_describe(p.w, &call->in[0].t->shape, &call->out.t->shape, &p.c);
     p.extent = (p.c.kernel[2] - 1) * p.c.dilation[2] + 1;
@@ -225,6 +227,10 @@ SIMD_CLONES static double sum_plane(const float *x, int64_t n) {
 }
 
 void kernel_global_average_pool(const struct kernel_call *call) {
+    if (kernel_is_blocked(call)) {
+        kernel_blocked_mean(call);
+        return;
+    }
     const struct shape *s = &call->in[0].t->shape;
     const int64_t planes = s->dim[0] * s->dim[1];
     int64_t plane = 1;

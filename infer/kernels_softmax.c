@@ -8,11 +8,11 @@
 
 /* The largest; NaNs are passed over, their difference to it will show them. */
 SIMD_INLINE float largest(const float *x, int64_t n) {
-    simd_f lanes = {0};
-    float max = -INFINITY;
+    float lanes[SIMD_LANES], max = -INFINITY;
     int64_t i = 0;
-    lanes += max;
-    for (; i + SIMD_LANES <= n; i += SIMD_LANES) simd_max(&lanes, x + i);
+    SIMD_EACH(j) lanes[j] = max;
+    for (; i + SIMD_LANES <= n; i += SIMD_LANES)
+        SIMD_EACH(j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
     for (int j = 0; j < SIMD_LANES; j++) max = lanes[j] > max ? lanes[j] : max;
     for (; i < n; i++) max = x[i] > max ? x[i] : max;
     return max;
@@ -26,16 +26,15 @@ SIMD_CLONES static void softmax_row(const float *x, float *out, int64_t n) {
     for (; i < n; i += SIMD_LANES) {
         const int64_t left = n - i < SIMD_LANES ? n - i : SIMD_LANES;
         float strip[SIMD_LANES];
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] = -INFINITY;
+        SIMD_EACH(j) strip[j] = -INFINITY;
         memcpy(strip, x + i, (size_t)left * sizeof *x);
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] -= max;
+        SIMD_EACH(j) strip[j] -= max;
         simd_exp(strip);
         lanes += *(const simd_f_at *)strip;
         memcpy(out + i, strip, (size_t)left * sizeof *out);
     }
     const float scale = (float)(1 / simd_sum(&lanes));
-    for (i = 0; i + SIMD_LANES <= n; i += SIMD_LANES)
-        for (int j = 0; j < SIMD_LANES; j++) out[i + j] *= scale;
+    for (i = 0; i + SIMD_LANES <= n; i += SIMD_LANES) SIMD_EACH(j) out[i + j] *= scale;
     for (; i < n; i++) out[i] *= scale;
 }
 
@@ -43,22 +42,22 @@ SIMD_CLONES static void softmax_row(const float *x, float *out, int64_t n) {
 SIMD_CLONES static void softmax_columns(const float *x, float *out, int64_t n, int64_t step, int64_t width) {
     const size_t bytes = (size_t)width * sizeof *x;
     float max[SIMD_LANES], sum[SIMD_LANES] = {0}, strip[SIMD_LANES] = {0};
-    for (int j = 0; j < SIMD_LANES; j++) max[j] = -INFINITY;
+    SIMD_EACH(j) max[j] = -INFINITY;
     for (int64_t i = 0; i < n; i++) {
         memcpy(strip, x + i * step, bytes);
-        for (int j = 0; j < SIMD_LANES; j++) max[j] = strip[j] > max[j] ? strip[j] : max[j];
+        SIMD_EACH(j) max[j] = strip[j] > max[j] ? strip[j] : max[j];
     }
     for (int64_t i = 0; i < n; i++) {
         memcpy(strip, x + i * step, bytes);
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] -= max[j];
+        SIMD_EACH(j) strip[j] -= max[j];
         simd_exp(strip);
-        for (int j = 0; j < SIMD_LANES; j++) sum[j] += strip[j];
+        SIMD_EACH(j) sum[j] += strip[j];
         memcpy(out + i * step, strip, bytes);
     }
-    for (int j = 0; j < SIMD_LANES; j++) sum[j] = 1 / sum[j];
+    SIMD_EACH(j) sum[j] = 1 / sum[j];
     for (int64_t i = 0; i < n; i++) {
         memcpy(strip, out + i * step, bytes);
-        for (int j = 0; j < SIMD_LANES; j++) strip[j] *= sum[j];
+        SIMD_EACH(j) strip[j] *= sum[j];
         memcpy(out + i * step, strip, bytes);
     }
 }

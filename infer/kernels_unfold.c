@@ -19,21 +19,8 @@ static void zero(float *to, int64_t n) {
     memset(to, 0, (size_t)n * sizeof *to);
 }
 
-/* Every second float; the last strip would read one float past its last one, which may not exist. */
-SIMD_INLINE int64_t gather_pairs(float *to, const float *from, int64_t n) {
-    int64_t i = 0;
-    for (; i + SIMD_LANES < n; i += SIMD_LANES) {
-        const simd_f a = *(const simd_f_at *)(from + 2 * i),
-                     b = *(const simd_f_at *)(from + 2 * i + SIMD_LANES);
-        *(simd_f_at *)(to + i) =
-            __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    }
-    return i;
-}
-
-SIMD_CLONES static void gather(float *to, const float *from, int64_t n, int64_t stride) {
-    int64_t i = stride == 2 ? gather_pairs(to, from, n) : 0;
-    for (; i < n; i++) to[i] = from[i * stride];
+SIMD_CLONES static void gather(const float *from, int64_t stride, float *to, int64_t n) {
+    simd_gather(from, stride, to, n);
 }
 
 /* Output columns [from, to) of one row; `row`: the input row, or NULL where it is padding. */
@@ -51,7 +38,7 @@ static void unfold_span(const struct conv *c, const float *row, int64_t dx, int6
     if (hi > lo && s == 1)
         memcpy(out + (lo - from), row + lo + dx, (size_t)(hi - lo) * sizeof *out);
     else if (hi > lo)
-        gather(out + (lo - from), row + lo * s + dx, hi - lo, s);
+        gather(row + lo * s + dx, s, out + (lo - from), hi - lo);
     zero(out + (hi - from), to - hi);
 }
 

@@ -156,11 +156,12 @@ static int check_graph(const struct graph *g, struct err *e) {
     return 0;
 }
 
-/* Up to four tensors per node are the planner's own: scale, shift or bias, packed weight. */
+/* Up to four tensors per node are the planner's own: scale, shift or bias, packed weight;
+ * and each may be there in both layouts. */
 static int take_graph(struct plan *p, struct err *e) {
     const struct graph *g = p->graph;
     if (check_graph(g, e)) return -1;
-    p->tensor_room = g->n_values + 4 * g->n_nodes + GRAPH_MAX_IO;
+    p->tensor_room = 2 * (g->n_values + 4 * g->n_nodes + GRAPH_MAX_IO);
     p->step_room = g->n_nodes + GRAPH_MAX_IO;
     p->tensors = calloc((size_t)p->tensor_room, sizeof *p->tensors);
     p->steps = calloc((size_t)p->step_room, sizeof *p->steps);
@@ -185,7 +186,7 @@ static int choose(struct plan *p, struct err *e) {
             return err_set(e, ERR_INTERNAL, "%s %s: planning has changed its shape", op_name(s->op), s->name);
         const uint64_t more = image_step_work(s->op, &s->params, in, s->n_inputs, &out);
         if (more > IMAGE_MAX_WORK - work)
-            return err_set(e, ERR_LIMIT, "one picture would take more than 2^44 operations");
+            return err_set(e, ERR_LIMIT, "one picture would take more than 2^38 operations");
         work += more;
         const bool constant_weight = s->n_inputs > 1 && s->inputs[1] >= 0 && p->tensors[s->inputs[1]].data;
         if (s->op == OP_CONV && (p->options.reference || !constant_weight))
@@ -204,8 +205,8 @@ int plan_make(struct graph *g, const struct plan_options *o, struct plan **out, 
     if (!p) return plan_out_of_memory(e);
     p->graph = g;
     p->options = *o;
-    if (take_graph(p, e) || plan_fold(p, e) || plan_fuse(p, e) || plan_alias(p, e) || choose(p, e) ||
-        plan_place(p, e) || plan_constants(p, e)) {
+    if (take_graph(p, e) || plan_fold(p, e) || plan_fuse(p, e) || choose(p, e) || plan_layout(p, e) ||
+        plan_alias(p, e) || plan_place(p, e) || plan_constants(p, e)) {
         plan_free(p);
         return -1;
     }

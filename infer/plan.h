@@ -2,8 +2,9 @@
  *
  *   graph -> fold (normalisation into convolutions, after CLP)
  *         -> fuse (residual add, activation)
- *         -> drop (dead nodes; reshapes and identities become other names of their input)
  *         -> choose (an algorithm per step)
+ *         -> layout (blocked or plain; reordering where they meet)
+ *         -> drop (dead nodes; reshapes and identities become other names of their input)
  *         -> place (arena offsets by lifetime; concatenations write in place)
  *         -> image_write
  *

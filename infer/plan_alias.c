@@ -31,6 +31,7 @@ static void alias_unary(struct plan *p, struct plan_step *s) {
 }
 
 static bool only_renames(const struct plan *p, const struct plan_step *s) {
+    if (s->algorithm == ALG_REORDER) return false;
     if (p->tensors[s->inputs[0]].data) return false; /* a constant that is an output of the model */
     return s->op == OP_RESHAPE || s->op == OP_IDENTITY || (s->op == OP_CONCAT && s->n_inputs == 1);
 }

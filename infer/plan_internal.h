@@ -24,6 +24,7 @@ struct plan_tensor {
     int32_t first, last; /* memory of its own: steps between which it is live */
     uint64_t offset;     /* in the slab or in the constants */
     uint64_t bytes;
+    uint32_t layout; /* enum image_layout */
     uint32_t index; /* in the image, or IMAGE_NO_TENSOR */
     bool is_input, is_output;
 };
@@ -71,6 +72,7 @@ struct plan {
 /* Each pass: 0, or -1 with `e` set. They run in this order. */
 int plan_fold(struct plan *p, struct err *e);      /* plan_fold.c */
 int plan_fuse(struct plan *p, struct err *e);      /* plan_fuse.c */
+int plan_layout(struct plan *p, struct err *e);    /* plan_layout.c: after algorithms are chosen */
 int plan_alias(struct plan *p, struct err *e);     /* plan_alias.c */
 int plan_place(struct plan *p, struct err *e);     /* plan_place.c: the arena */
 int plan_constants(struct plan *p, struct err *e); /* plan_constants.c */

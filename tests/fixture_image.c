@@ -15,11 +15,12 @@ static void must(int rc, const struct err *e) {
     CU_ASSERT_EQUAL_FATAL(rc, 0);
 }
 
-struct compiled fixture_compile_with(struct graph *g, bool reference, const struct plan_metadata *m) {
+static struct compiled compile(struct graph *g, enum image_isa isa, bool reference,
+                               const struct plan_metadata *m) {
     struct err e = {0};
     struct plan *p;
     struct compiled c = {0};
-    must(plan_make(g, &(struct plan_options){.isa = ISA_GENERIC, .reference = reference}, &p, &e), &e);
+    must(plan_make(g, &(struct plan_options){.isa = isa, .reference = reference}, &p, &e), &e);
     c.size = plan_image_bytes(p, m);
     c.bytes = aligned_alloc(64, (c.size + 63) / 64 * 64);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.bytes);
@@ -28,6 +29,14 @@ struct compiled fixture_compile_with(struct graph *g, bool reference, const stru
     plan_free(p);
     must(image_check(c.bytes, c.size, &c.img, &e), &e);
     return c;
+}
+
+struct compiled fixture_compile_with(struct graph *g, bool reference, const struct plan_metadata *m) {
+    return compile(g, ISA_GENERIC, reference, m);
+}
+
+struct compiled fixture_compile_here(struct graph *g) {
+    return compile(g, image_host_isa(), false, &(struct plan_metadata){0});
 }
 
 struct compiled fixture_compile(struct graph *g, bool reference) {

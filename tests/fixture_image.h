@@ -12,6 +12,8 @@ struct compiled {
 
 /* Plans `g`, writes the image (two labels, a report) and has it checked; a failure ends the test. */
 struct compiled fixture_compile(struct graph *g, bool reference);
+/* For this host: blocked tensors and all; run it with the engine, the twin knows plain ones only. */
+struct compiled fixture_compile_here(struct graph *g);
 struct compiled fixture_compile_with(struct graph *g, bool reference, const struct plan_metadata *m);
 void fixture_discard(struct compiled *c);
 

@@ -29,7 +29,8 @@ static void pieces_are_aligned_zeroed_and_apart(void) {
 static void large_pieces_too(void) {
     struct bump b = {0};
     const size_t bytes = ((size_t)3 << 20) + 100;
-    unsigned char *first = bump_alloc(&b, bytes), *small = bump_alloc(&b, 10), *second = bump_alloc(&b, bytes);
+    unsigned char *first = bump_alloc(&b, bytes), *small = bump_alloc(&b, 10),
+                  *second = bump_alloc(&b, bytes);
     CU_ASSERT_FATAL(first && small && second);
     for (int i = 0; i < 2; i++) {
         unsigned char *p = i ? second : first;
@@ -53,5 +54,4 @@ static void impossible_sizes_are_refused(void) {
 }
 
 SUITE(bump, {"pieces are aligned, zeroed and apart", pieces_are_aligned_zeroed_and_apart},
-      {"large pieces too", large_pieces_too},
-      {"impossible sizes are refused", impossible_sizes_are_refused});
+      {"large pieces too", large_pieces_too}, {"impossible sizes are refused", impossible_sizes_are_refused});

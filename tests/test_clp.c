@@ -19,7 +19,8 @@ struct made {
     struct report r;
     struct clp_result c;
     struct err e;
-    float weight[CHANNELS * 3], bias[CHANNELS], gamma[CHANNELS], beta[CHANNELS], mean[CHANNELS], var[CHANNELS];
+    float weight[CHANNELS * 3], bias[CHANNELS], gamma[CHANNELS], beta[CHANNELS], mean[CHANNELS],
+        var[CHANNELS];
 };
 
 static int32_t constant(struct made *m, const char *name, const float *data, int rank, const int64_t *dims) {
@@ -28,15 +29,17 @@ static int32_t constant(struct made *m, const char *name, const float *data, int
     return graph_add_constant(m->g, name, &s, data, -1, &m->e);
 }
 
-static int32_t node(struct made *m, const char *name, enum op op, union op_params p, int32_t n, const int32_t *in) {
+static int32_t node(struct made *m, const char *name, enum op op, union op_params p, int32_t n,
+                    const int32_t *in) {
     int32_t index = graph_add_node(m->g, name, op, &p, in, n, name, 0, &m->e);
     CU_ASSERT_FATAL(index >= 0);
     return m->g->nodes[index].output;
 }
 
 static int32_t conv1x1(struct made *m, const char *name, int32_t x) {
-    union op_params p = {.window = {.spatial = 2, .groups = 1, .kernel = {1, 1, 1}, .stride = {1, 1, 1},
-                                    .dilation = {1, 1, 1}}};
+    union op_params p = {
+        .window = {
+            .spatial = 2, .groups = 1, .kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}}};
     int64_t in = m->g->values[x].shape.dim[1];
     int32_t w = constant(m, "w", m->weight, 4, (int64_t[]){CHANNELS, in, 1, 1});
     int32_t b = constant(m, "b", m->bias, 1, (int64_t[]){CHANNELS});
@@ -57,7 +60,8 @@ static int32_t begin(struct made *m, int64_t channels) {
     m->g = graph_new();
     for (int k = 0; k < CHANNELS; k++) {
         m->gamma[k] = 1, m->beta[k] = 2, m->mean[k] = 0, m->var[k] = 4, m->bias[k] = 3;
-        for (int64_t c = 0; c < channels && channels <= 3; c++) m->weight[k * channels + c] = 1.0f + 0.01f * (float)k;
+        for (int64_t c = 0; c < channels && channels <= 3; c++)
+            m->weight[k * channels + c] = 1.0f + 0.01f * (float)k;
     }
     struct shape s = {.rank = 4, .dim = {1, channels, 4, 4}};
     return graph_add_input(m->g, "x", &s, &m->e);
@@ -151,8 +155,9 @@ static void a_norm_behind_a_sum_scores_nothing(void) {
     struct made m;
     int32_t x = begin(&m, CHANNELS); /* pre-activation: x + conv(x), then BN */
     static const float zeros[CHANNELS * CHANNELS];
-    union op_params p = {.window = {.spatial = 2, .groups = 1, .kernel = {1, 1, 1}, .stride = {1, 1, 1},
-                                    .dilation = {1, 1, 1}}};
+    union op_params p = {
+        .window = {
+            .spatial = 2, .groups = 1, .kernel = {1, 1, 1}, .stride = {1, 1, 1}, .dilation = {1, 1, 1}}};
     int32_t w = constant(&m, "w", zeros, 4, (int64_t[]){CHANNELS, CHANNELS, 1, 1});
     int32_t y = node(&m, "conv", OP_CONV, p, 2, (int32_t[]){x, w});
     y = node(&m, "add", OP_ADD, (union op_params){0}, 2, (int32_t[]){x, y});
@@ -171,13 +176,51 @@ static void a_shared_norm_scores_nothing(void) {
     end(&m);
 }
 
+/* conv -> relu -> concat with the picture's own channels -> norm: a folded DenseNet's stem. */
+static void a_norm_behind_an_activation_is_anothers(void) {
+    struct made m;
+    int32_t x = begin(&m, 3), y = conv1x1(&m, "conv", x);
+    y = node(&m, "relu", OP_RELU, (union op_params){0}, 1, &y);
+    int32_t other = node(&m, "other", OP_RELU, (union op_params){0}, 1, &y);
+    union op_params axis = {.axis = {.axis = 2}}; /* along the height: batch_norm has CHANNELS */
+    y = node(&m, "concat", OP_CONCAT, axis, 2, (int32_t[]){y, other});
+    CU_ASSERT_EQUAL_FATAL(apply(&m, batch_norm(&m, "bn", y), 3), 0);
+    CU_ASSERT_TRUE(m.r.layers[0].scored);
+    CU_ASSERT_EQUAL(m.r.layers[0].norm, NORM_FOLDED_OR_NONE);
+    end(&m);
+}
+
+static void a_norm_of_the_activation_scores_nothing(void) {
+    struct made m;
+    int32_t x = begin(&m, 3), y = conv1x1(&m, "conv", x);
+    y = node(&m, "relu", OP_RELU, (union op_params){0}, 1, &y);
+    CU_ASSERT_EQUAL_FATAL(apply(&m, batch_norm(&m, "bn", y), 3), 0);
+    CU_ASSERT_FALSE(m.r.layers[0].scored);
+    CU_ASSERT_PTR_NOT_NULL(strstr(m.r.layers[0].reason, "activation"));
+    end(&m);
+}
+
+static void a_layer_norm_spelled_out_scores_nothing(void) {
+    struct made m;
+    int32_t x = begin(&m, 3), y = conv1x1(&m, "conv", x);
+    union op_params mean = {.reduce = {.axes = 1u << 1, .keep = 1}};
+    int32_t middle = node(&m, "mean", OP_REDUCE_MEAN, mean, 1, &y);
+    y = node(&m, "sub", OP_SUB, (union op_params){0}, 2, (int32_t[]){y, middle});
+    CU_ASSERT_EQUAL_FATAL(apply(&m, y, 3), 0);
+    CU_ASSERT_FALSE(m.r.layers[0].scored);
+    CU_ASSERT_PTR_NOT_NULL(strstr(m.r.layers[0].reason, "LayerNormalization"));
+    end(&m);
+}
+
 static void refuses_what_would_switch_it_off(void) {
     static const float bad[] = {0, -1, NAN, INFINITY};
     for (int i = 0; i < 4; i++) {
         struct made m;
         int32_t x = begin(&m, 3);
-        if (i < 3) m.var[7] = bad[i];
-        else m.gamma[7] = bad[i];
+        if (i < 3)
+            m.var[7] = bad[i];
+        else
+            m.gamma[7] = bad[i];
         CU_ASSERT_EQUAL(apply(&m, batch_norm(&m, "bn", conv1x1(&m, "conv", x)), 3), -1);
         CU_ASSERT_EQUAL(m.e.code, ERR_VALUE);
         CU_ASSERT_PTR_NOT_NULL(strstr(m.e.text, "channel 7"));
@@ -262,10 +305,15 @@ static void finds_what_the_authors_find(void) {
 }
 
 SUITE(clp, {"prunes the outlier through its normalisation", prunes_the_outlier_through_its_norm},
-      {"prunes filters and bias where the normalisation was folded", prunes_filters_where_the_norm_was_folded},
+      {"prunes filters and bias where the normalisation was folded",
+       prunes_filters_where_the_norm_was_folded},
       {"says when a layer is too small to fire", says_when_a_layer_is_too_small_to_fire},
       {"never touches the class scores", leaves_class_scores_alone},
       {"a normalisation behind a sum scores nothing", a_norm_behind_a_sum_scores_nothing},
       {"a shared normalisation scores nothing", a_shared_norm_scores_nothing},
+      {"a normalisation behind activation and concatenation is another's",
+       a_norm_behind_an_activation_is_anothers},
+      {"a normalisation of the activation scores nothing", a_norm_of_the_activation_scores_nothing},
+      {"a LayerNormalization spelled out scores nothing", a_layer_norm_spelled_out_scores_nothing},
       {"refuses variances and scales that would switch it off", refuses_what_would_switch_it_off},
       {"finds what the authors' code finds, kept and folded", finds_what_the_authors_find});

@@ -8,7 +8,7 @@ static void from_seen_to_serving(void) {
     begin();
     put("a.onnx", "a", 0, 7);
     scan();
-    EXPECT_STATE("a.onnx", "settling");
+    EXPECT_STATE("a.onnx", "seen");
     CU_ASSERT_FALSE(files_settled(f));
     CU_ASSERT_TRUE(next("a.onnx"));
     EXPECT_STATE("a.onnx", "importing");

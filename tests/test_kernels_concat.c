@@ -61,4 +61,25 @@ static void test_in_place(void) {
     case_free(f);
 }
 
-SUITE(kernels_concat, {"every axis", test_axes}, {"inputs that lie in their place already", test_in_place});
+/* One tensor in two slices: it lies in the second, and the first is copied from there. */
+static void test_from_slice_to_slice(void) {
+    struct kernel_case *f = case_new(OP_CONCAT, 2);
+    f->step.params.axis.axis = 1;
+    case_add(f, SHAPE(1, 2, 5));
+    case_add(f, SHAPE(1, 2, 5));
+    CU_ASSERT_FATAL(case_finish(f, false));
+    for (uint32_t i = 0; i < 2; i++)
+        memcpy(view_item(&f->out, i) + 10, case_input(f, 1, i), 10 * sizeof(float));
+    const struct view computed = f->in[1];
+    f->in[0].base = f->in[1].base = f->out.base + 10;
+    f->in[0].stride = f->in[1].stride = f->out.stride;
+    const struct kernel_call call = {
+        .step = &f->step, .n_items = 2, .n_inputs = 2, .in = f->in, .out = f->out};
+    kernel_find(OP_CONCAT, ALG_DEFAULT)(&call);
+    for (uint32_t i = 0; i < 2; i++)
+        for (int k = 0; k < 20; k++) CU_ASSERT(view_item(&f->out, i)[k] == view_item(&computed, i)[k % 10]);
+    case_free(f);
+}
+
+SUITE(kernels_concat, {"from one slice to another", test_from_slice_to_slice}, {"every axis", test_axes},
+      {"inputs that lie in their place already", test_in_place});

@@ -237,8 +237,8 @@ static void test_dead(void) {
     on_both(send_to_the_dead);
 }
 
-/* With a receive into memory and a blocked send under way: closed() once, no other callback, and the memory is
- * free to go. */
+/* With a receive into memory and a blocked send under way: closed() once, no other callback, and the memory
+ * is free to go. */
 static void close_while_busy(struct loop *l) {
     const size_t big = 4u << 20;
     for (int round = 0; round < 30; round++) {
@@ -473,7 +473,8 @@ static void on_tick(void *owner) {
 
 static void ticking(struct loop *l) {
     char order[8] = "";
-    struct tick a = {.name = 'a', .to = order}, b = {.name = 'b', .to = order}, c = {.name = 'c', .to = order};
+    struct tick a = {.name = 'a', .to = order}, b = {.name = 'b', .to = order},
+                c = {.name = 'c', .to = order};
     const uint64_t now = loop_clock();
     loop_timer_set(l, &c.timer, now + 30000000, on_tick, &c);
     loop_timer_set(l, &a.timer, now + 60000000, on_tick, &a);
@@ -532,7 +533,8 @@ static void posting(struct loop *l) {
         CU_ASSERT_EQUAL_FATAL(pthread_create(&t[i], NULL, post_many, &p[i]), 0);
     }
     const uint64_t end = loop_clock() + 10 * SECOND;
-    while (!g.all && loop_clock() < end) /* a lost wake-up would cost a second each: the limit would be passed */
+    while (!g.all &&
+           loop_clock() < end) /* a lost wake-up would cost a second each: the limit would be passed */
         CU_ASSERT_EQUAL_FATAL(loop_turn(l, 5 * SECOND), 0);
     CU_ASSERT_TRUE(g.all);
     CU_ASSERT_FALSE(g.out_of_order);
@@ -566,7 +568,8 @@ static void test_run(void) {
 SUITE(loop, {"a chunk comes when it is asked for", test_chunk},
       {"the end of one direction leaves the other", test_end},
       {"a tensor arrives where it belongs, whole or with its early end", test_tensor},
-      {"a gathered send survives a slow reader", test_send}, {"sending to a dead peer is an error", test_dead},
+      {"a gathered send survives a slow reader", test_send},
+      {"sending to a dead peer is an error", test_dead},
       {"closing with both directions under way", test_close}, {"eight streams, and not a ninth", test_many},
       {"more streams with bytes than buffers", test_more_than_buffers},
       {"accepting, until unwatched", test_accept}, {"accepting without descriptors", test_accept_full},

@@ -156,6 +156,13 @@ static void an_unfinished_copy_of_zeros(void) {
     pb_raw(&copy, file.p, 2); /* the IR version; the rest is allocated, but not written yet */
     pb_raw(&copy, zeros, sizeof zeros);
     CU_ASSERT(refuses(&copy, ERR_TRUNCATED, "nothing but zeros"));
+    /* Wherever the zeros begin, inside the graph too; only the very last field can pass for one. */
+    for (size_t n = 0; n + 4 < file.n; n++) {
+        copy = (struct pb){0};
+        pb_raw(&copy, file.p, n);
+        for (size_t left = file.n - n; left; left--) pb_raw(&copy, zeros, 1);
+        CU_ASSERT(refuses(&copy, ERR_TRUNCATED, ""));
+    }
     pb_free(&file);
 }
 

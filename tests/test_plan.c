@@ -93,7 +93,7 @@ static void endless_work_is_refused(void) {
     struct graph *g = fixture_graph();
     struct err e = {0};
     struct plan *p;
-    /* 2^26 positions, a kernel of 2^9 x 2^9: 2^44 products for one filter, and four of those. */
+    /* 2^26 positions, a kernel of 2^9 x 2^9: 2^38 products for one filter, and four of those. */
     const int32_t x = fixture_input(g, SHAPE(1, 1, 8192, 8192));
     fixture_output(g, fixture_conv(g, x, 4, fixture_window(511, 1, 255, 1), false));
     CU_ASSERT_EQUAL(plan_make(g, &(struct plan_options){.isa = ISA_GENERIC}, &p, &e), -1);

@@ -2,6 +2,7 @@
  *
  * tests/fuzz/corpus/TARGET and tests/fuzz/regression/TARGET are replayed in a child
  * process each, so that a crash is a failed test with the file's name. */
+#include "infer/image.h"
 #include "tests/fuzz/support/fuzz.h"
 #include "tests/suite.h"
 
@@ -78,4 +79,23 @@ static void all_inputs(void) {
     (void)munmap(p, sizeof *p);
 }
 
-SUITE(regression, {"inputs of the fuzz targets", all_inputs});
+/* Images of an older format would all be refused at the first field, and test nothing. */
+static void images_are_current(void) {
+    DIR *dir = opendir("tests/fuzz/corpus/image");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+    for (struct dirent *d; (d = readdir(dir)) != NULL;) {
+        struct image_header h = {.version = 0};
+        char path[512];
+        if (d->d_name[0] == '.') continue;
+        (void)snprintf(path, sizeof path, "tests/fuzz/corpus/image/%s", d->d_name);
+        FILE *f = fopen(path, "rb");
+        CU_ASSERT_FATAL(f && fread(&h, sizeof h, 1, f) == 1);
+        (void)fclose(f);
+        if (h.version != IMAGE_VERSION) fprintf(stderr, "\n  %s: run 'make fuzz-corpus'\n", path);
+        CU_ASSERT_EQUAL(h.version, IMAGE_VERSION);
+    }
+    (void)closedir(dir);
+}
+
+SUITE(regression, {"inputs of the fuzz targets", all_inputs},
+      {"images are of today's format", images_are_current});

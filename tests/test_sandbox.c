@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,13 @@
 
 static volatile int zero;
 
-/* What this process has mapped already: other suites' threads and arenas, which a forked child keeps. */
-static uint64_t mapped_bytes(void) {
+/* A limit that leaves 512 MiB beside what this test process has mapped already. */
+static uint64_t memory_limit(void) {
+    unsigned long pages = 0;
     FILE *f = fopen("/proc/self/statm", "r");
-    unsigned long long pages = 0;
-    if (f && fscanf(f, "%llu", &pages) != 1) pages = 0;
-    if (f) (void)fclose(f);
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    CU_ASSERT_FATAL(f && fscanf(f, "%lu", &pages) == 1);
+    (void)fclose(f);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE) + ((uint64_t)512 << 20);
 }
 
 /* Runs `probe` in a sandboxed child; its return value, or minus the signal that ended it, or 1000 where
@@ -34,12 +35,11 @@ static uint64_t mapped_bytes(void) {
 static int in_sandbox(int (*probe)(void)) {
     int file = memfd_create("sandbox", MFD_CLOEXEC);
     CU_ASSERT_TRUE_FATAL(file >= 0);
-    const uint64_t mapped = mapped_bytes();
     pid_t pid = fork();
     CU_ASSERT_TRUE_FATAL(pid >= 0);
     if (pid == 0) {
         struct sandbox_options o = {
-            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = mapped + ((uint64_t)512 << 20), .output = 1 << 20};
+            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = memory_limit(), .output = 1 << 20};
         char note[ERR_TEXT];
         struct err e = {0};
         if (dup2(file, FILE_FD) < 0 || open("/dev/null", O_RDONLY) < 0) _exit(100);
@@ -196,24 +196,68 @@ static void time_is_limited(void) {
     CU_ASSERT_EQUAL(in_sandbox(burn), -SIGXCPU);
 }
 
-static void a_missing_step_is_an_error(void) {
+/* --- kernels that refuse or lie: an outer filter plays them -------------------------------- */
+
+#define TOOK      0
+#define TOLD      10 /* an error that says that the file was not touched */
+#define NO_EFFECT 11 /* the same, since a step reported success and had none */
+
+/* What comes of entering where `call` returns `error`; 0 is a lie. With TOOK, `note` is the sandbox's. */
+static int enter_where(int call, uint32_t error, char note[ERR_TEXT]) {
+    int ends[2], status = 0;
+    CU_ASSERT_EQUAL_FATAL(pipe2(ends, O_CLOEXEC), 0);
     pid_t pid = fork();
     CU_ASSERT_TRUE_FATAL(pid >= 0);
-    if (pid == 0) { /* within one sandbox, another can't be set up: the first step that fails must be told */
-        struct sandbox_options o = {.seconds = 2, .memory = (uint64_t)512 << 20, .output = 1};
-        struct rlimit none = {0, 0};
-        char note[ERR_TEXT];
+    if (pid == 0) {
+        struct sandbox_options o = {
+            .keep = UINT64_C(1) << FILE_FD, .seconds = 2, .memory = memory_limit(), .output = 1 << 20};
         struct err e = {0};
-        if (setrlimit(RLIMIT_NOFILE, &none) < 0) _exit(1); /* no descriptor for the Landlock ruleset */
-        int rc = sandbox_enter(&o, note, &e);
-        _exit(rc < 0 && strstr(e.text, "not touched") ? 0 : note[0] ? 5 : 2);
+        scmp_filter_ctx f = seccomp_init(SCMP_ACT_ALLOW);
+        if (!f || dup2(ends[1], FILE_FD) < 0) _exit(100);
+        if (seccomp_rule_add(f, SCMP_ACT_ERRNO(error), call, 0) < 0 || seccomp_load(f) < 0) _exit(101);
+        if (sandbox_enter(&o, note, &e) == 0) {
+            (void)!write(FILE_FD, note, ERR_TEXT);
+            _exit(TOOK);
+        }
+        _exit(!strstr(e.text, "not touched") ? 102 : strstr(e.text, "did not take") ? NO_EFFECT : TOLD);
     }
-    int status = 0;
+    (void)close(ends[1]);
+    memset(note, 0, ERR_TEXT);
+    (void)!read(ends[0], note, ERR_TEXT - 1);
+    (void)close(ends[0]);
     CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 5)
-        suite_skip("a missing step is an error", "no Landlock here");
-    else
-        CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+static void without_landlock_seccomp_stands_alone(void) {
+    char note[ERR_TEXT];
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(landlock_create_ruleset), ENOSYS, note), TOOK);
+    CU_ASSERT_PTR_NOT_NULL(strstr(note, "no Landlock"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(note, "seccomp alone"));
+}
+
+static void a_step_that_fails_is_an_error(void) {
+    char note[ERR_TEXT];
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(close_range), ENOSYS, note), TOLD);
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(prlimit64), EPERM, note), TOLD);
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(prctl), EPERM, note), TOLD);
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(seccomp), EPERM, note), TOLD);
+}
+
+static void a_step_without_effect_is_an_error(void) {
+    char note[ERR_TEXT];
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(prctl), 0, note), NO_EFFECT);
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(seccomp), 0, note), NO_EFFECT);
+}
+
+static void landlock_is_verified(void) {
+    char note[ERR_TEXT];
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 0) {
+        suite_skip("Landlock is verified", "this kernel has none");
+        return;
+    }
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(landlock_restrict_self), EPERM, note), TOLD);
+    CU_ASSERT_EQUAL(enter_where(SCMP_SYS(landlock_restrict_self), 0, note), NO_EFFECT);
 }
 
 SUITE(sandbox, {"computing works", computing_works}, {"files are out of reach", files_are_out_of_reach},
@@ -222,4 +266,7 @@ SUITE(sandbox, {"computing works", computing_works}, {"files are out of reach", 
       {"only the named descriptors stay", only_the_named_descriptors_stay},
       {"an abort is an abort", an_abort_is_an_abort}, {"output is limited", output_is_limited},
       {"memory is limited", memory_is_limited}, {"CPU time is limited", time_is_limited},
-      {"a missing step is an error", a_missing_step_is_an_error});
+      {"without Landlock seccomp stands alone", without_landlock_seccomp_stands_alone},
+      {"a step that fails is an error", a_step_that_fails_is_an_error},
+      {"a step without effect is an error", a_step_without_effect_is_an_error},
+      {"Landlock is verified", landlock_is_verified});

@@ -1,5 +1,5 @@
-/* guard/tensor and guard/onnx_tensor: what a TensorProto means, in each of its
- * forms, and that every contradiction in it is refused. */
+/* guard/tensor: what a TensorProto means, in each of its forms, and that every
+ * contradiction in it is refused. */
 #include "guard/tensor.h"
 #include "tests/onnx_build.h"
 #include "tests/suite.h"
@@ -342,25 +342,6 @@ static void views_and_equality(void) {
     tear_down();
 }
 
-static void types_of_inputs(void) {
-    struct onnx_build m = onnx_begin(8, 13);
-    onnx_input(&m, "x", "batchx3x?x-1");
-    struct pb b = m.inputs;
-    struct wire w = wire_view(b.p, b.n), info;
-    struct wire_field f;
-    struct onnx_value_type t = {0};
-    set_up();
-    CU_ASSERT_EQUAL(wire_take_field(&w, &f), WIRE_OK);
-    info = f.bytes;
-    while (wire_take_field(&info, &f) == WIRE_OK)
-        if (f.number == 2) CU_ASSERT_EQUAL(onnx_value_type_read(&model, f.bytes, &t, &e), 0);
-    CU_ASSERT(t.is_tensor && t.has_shape && t.elem_type == ONNX_FLOAT && t.rank == 4);
-    CU_ASSERT(t.dims[0].value == 0 && text_is(t.dims[0].symbol, "batch") && t.dims[1].value == 3);
-    CU_ASSERT(t.dims[2].value == 0 && t.dims[2].symbol.n == 0 && t.dims[3].value == 0);
-    tear_down();
-    pb_free(&m.inputs);
-}
-
 SUITE(tensor, {"aligned floats are a view, others a copy", aligned_floats_are_a_view},
       {"floats may be packed or scattered", floats_packed_and_scattered},
       {"halves are widened", halves_are_widened},
@@ -372,4 +353,4 @@ SUITE(tensor, {"aligned floats are a view, others a copy", aligned_floats_are_a_
       {"kinds that are not accepted", kinds_that_are_not_accepted}, {"memory is bounded", memory_is_bounded},
       {"data beside the model", data_beside_the_model},
       {"every way out of the data file is closed", every_way_out_of_the_file},
-      {"views and equality", views_and_equality}, {"types of inputs", types_of_inputs});
+      {"views and equality", views_and_equality});

@@ -92,6 +92,7 @@ static void decorations_are_refused(void) {
     refused("a: !!str 1\n", ERR_UNSUPPORTED, "x.yaml:1: tags are not taken");
     refused("a: !mine {b: 1}\n", ERR_UNSUPPORTED, "'!mine'");
     refused("%TAG ! tag:x,2000:\n---\na: 1\n", ERR_UNSUPPORTED, "tags are not taken");
+    refused("# x\r%TAG !a! b\n%TAG !a! b\n---\na: 1\n", ERR_UNSUPPORTED, "tags are not taken (%TAG)");
     refused("<<: *x\n", ERR_UNSUPPORTED, "'*x'");
 }
 

@@ -138,6 +138,22 @@ class Clpd(unittest.TestCase):
             d.drop(SIGNS / "models/signs-backdoor.onnx", "signs")
             self.assertEqual(d.wait_serving("signs", 1)["version"], 2)
 
+    def test_what_changes_while_there_is_no_guard_is_seen_by_the_next(self):
+        with Daemon() as d:
+            d.drop(SIGNS / "models/signs-clean.onnx", "signs", SIGNS / "models/signs.yaml")
+            d.wait_file("signs.onnx", "serving")
+            os.kill(d.processes()[1], 9)
+            (d.models / "signs.yaml").write_text("guard:\n  threshold: 0.7\n")
+            served = d.wait_serving("signs", 1)
+            self.assertEqual((served["version"], served["labels"]), (2, False))
+            self.assertGreater(served["pruned_channels"], 0)
+            guard = d.wait_file("signs.onnx", "serving") and d.processes()[1]
+            os.kill(guard, 9)  # and what has not changed is not imported again
+            wait_for("another guard", lambda: [p for p in d.processes()[1:] if p != guard])
+            d.wait_file("signs.onnx", "serving")
+            self.assertEqual(d.model("signs")["version"], 2)
+            self.assertNotIn("the same contents as before", d.log.read_text())
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -3,7 +3,7 @@ import array
 import hashlib
 import unittest
 
-from harness import F32, SIGNS, Daemon, Hammer, wait_for, worst_difference
+from harness import F32, SANITIZED, SIGNS, Daemon, Hammer, wait_for, worst_difference
 
 SWAPS = 50
 CLIENTS = 8
@@ -62,7 +62,8 @@ class Swap(unittest.TestCase):
             self.assertGreater(worst_difference(answers[0], answers[1]), 1e-2, "the networks can't be told apart")
             self.assertEqual(last["version"], 12 + SWAPS)
             self.assertGreater(len(seen), SWAPS / 2, "the clients hardly saw the swaps")
-            self.assertLess(grown, 8 * 1024, f"resident memory grew by {grown} KiB over {SWAPS} swaps")
+            if not SANITIZED:  # which keeps freed memory for a while on purpose, and checks for leaks itself
+                self.assertLess(grown, 8 * 1024, f"resident memory grew by {grown} KiB over {SWAPS} swaps")
             self.assertEqual(d.status()["counters"]["errors"], 0)
             print(f"\n{SWAPS} swaps, {sum(c.answered for c in clients)} answers, {len(seen)} versions seen, "
                   f"memory {grown:+d} KiB")

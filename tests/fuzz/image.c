@@ -21,7 +21,7 @@ static void read_all(const struct image *img) {
     FUZZ_MUST(sum < SIZE_MAX, "unreachable: keeps the reads");
 }
 
-FUZZ(image, 16384) {
+FUZZ(image, 40000) {
     struct image *img;
     struct err e = {0};
     uint8_t *copy;

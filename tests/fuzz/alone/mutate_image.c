@@ -4,6 +4,7 @@
  * libFuzzer calls it on one thread. */
 #include "infer/algorithm.h"
 #include "infer/image_internal.h"
+#include "infer/layout.h"
 #include "tests/fuzz/support/fuzz.h"
 
 #include <string.h>
@@ -37,7 +38,10 @@ static bool open_parts(uint8_t *bytes, size_t size, struct parts *p) {
     p->tensors = find(bytes, size, SECTION_TENSORS, sizeof *p->tensors, &p->n_tensors);
     p->operands = find(bytes, size, SECTION_OPERANDS, sizeof *p->operands, &p->n_operands);
     p->steps = find(bytes, size, SECTION_STEPS, sizeof *p->steps, &p->n_steps);
-    return p->tensors && p->operands && p->steps && p->n_tensors && p->n_operands && p->n_steps;
+    if (!p->tensors || !p->operands || !p->steps) return false;
+    return p->n_tensors && p->n_operands && p->n_steps && (uint8_t *)p->tensors >= bytes + sizeof *p->h &&
+           (uint8_t *)p->operands >= (uint8_t *)(p->tensors + p->n_tensors) &&
+           (uint8_t *)p->steps >= (uint8_t *)(p->operands + p->n_operands); /* nothing overlaps */
 }
 
 /* --- changes ------------------------------------------------------------------------------ */
@@ -81,6 +85,17 @@ static void change_tensor(struct parts *p) {
 
 /* --- and what follows from them --------------------------------------------------------------- */
 
+static void agree_bytes(struct image_tensor *t) {
+    if (t->layout < LAYOUT_COUNT && shape_valid(&t->shape) && layout_takes_shape(t->layout, &t->shape))
+        t->bytes = layout_bytes(t->layout, &t->shape);
+}
+
+static void agree_weight(struct parts *p, const struct image_step *s, const struct shape *weight) {
+    struct image_tensor *t = &p->tensors[p->operands[s->first_operand + 1]];
+    if (t->place == PLACE_CONSTANT && below(4))
+        t->bytes = algorithm_weight_bytes(s->algorithm, OP_CONV, &s->params, weight);
+}
+
 static void agree_step(struct parts *p, struct image_step *s, uint32_t *operands) {
     struct shape in[OP_MAX_INPUTS], out;
     s->first_operand = *operands;
@@ -94,19 +109,20 @@ static void agree_step(struct parts *p, struct image_step *s, uint32_t *operands
     if (s->op >= OP_COUNT || s->output >= p->n_tensors) return;
     if (op_check((enum op)s->op, &s->params, in, (int)s->n_inputs, &out, NULL)) return;
     p->tensors[s->output].shape = out;
-    p->tensors[s->output].bytes = (uint64_t)shape_elements(&out) * sizeof(float);
+    agree_bytes(&p->tensors[s->output]);
     s->multiply_adds = algorithm_multiply_adds((enum op)s->op, &s->params, in, (int)s->n_inputs, &out);
     p->h->multiply_adds += s->multiply_adds;
+    const enum image_isa isa = below(2) ? ISA_GENERIC : image_host_isa();
     if (below(4) == 0)
-        s->algorithm = algorithm_choose(ISA_GENERIC, (enum op)s->op, &s->params, in, (int)s->n_inputs, &out);
+        s->algorithm = algorithm_choose(isa, (enum op)s->op, &s->params, in, (int)s->n_inputs, &out);
+    if (s->op == OP_CONV && algorithm_fits(s->algorithm, OP_CONV, &s->params, in, (int)s->n_inputs, &out))
+        agree_weight(p, s, &in[1]);
 }
 
 static void make_agree(struct parts *p) {
     uint32_t operands = 0;
     for (uint32_t i = 0; i < p->n_tensors; i++) {
-        struct image_tensor *t = &p->tensors[i];
-        if (t->place != PLACE_CONSTANT && shape_valid(&t->shape))
-            t->bytes = (uint64_t)shape_elements(&t->shape) * sizeof(float);
+        if (p->tensors[i].place != PLACE_CONSTANT) agree_bytes(&p->tensors[i]);
     }
     p->h->multiply_adds = 0;
     for (uint32_t i = 0; i < p->n_steps; i++) agree_step(p, &p->steps[i], &operands);

@@ -55,7 +55,7 @@ static void convolutions(void) {
     onnx_node(&m, "Add", "", "d x", "e", ATTR_END);
     onnx_node(&m, "MaxPool", "", "e", "f", attr_ints("kernel_shape", 2, 3, 3), attr_ints("strides", 2, 2, 2),
               attr_int("ceil_mode", 1), ATTR_END);
-    onnx_node(&m, "AveragePool", "", "e", "g", attr_ints("kernel_shape", 2, 2, 2),
+    onnx_node(&m, "AveragePool", "", "e", "g", attr_ints("kernel_shape", 2, 3, 3),
               attr_ints("strides", 2, 2, 2), attr_int("ceil_mode", 1), attr_int("count_include_pad", 1),
               ATTR_END);
     onnx_node(&m, "Concat", "", "f g", "h", attr_int("axis", 1), ATTR_END);
@@ -72,6 +72,58 @@ static void convolutions(void) {
     onnx_initializer(&m, tensor_count("w", "2x2x2x2x2", 0.1f));
     onnx_node(&m, "Conv", "", "x w", "y", attr_ints("pads", 6, 1, 0, 0, 0, 0, 1), ATTR_END);
     end(&m, "conv-3d");
+}
+
+/* What CLP and the planner have rules for: a gate, a channel shuffle's reshapes, dense concatenations. */
+static void blocks(void) {
+    struct onnx_build m = begin(8, 13, "Nx4x5x5");
+    onnx_initializer(&m, tensor_count("w", "4x4x3x3", 0.01f));
+    onnx_initializer(&m, tensor_count("q", "2x4x1x1", 0.1f));
+    onnx_initializer(&m, tensor_count("e", "4x2x1x1", 0.1f));
+    onnx_node(&m, "Conv", "body", "x w", "c", attr_ints("pads", 4, 1, 1, 1, 1), ATTR_END);
+    onnx_node(&m, "GlobalAveragePool", "", "c", "p", ATTR_END);
+    onnx_node(&m, "Conv", "squeeze", "p q", "s", ATTR_END);
+    onnx_node(&m, "Relu", "", "s", "r", ATTR_END);
+    onnx_node(&m, "Conv", "excite", "r e", "k", ATTR_END);
+    onnx_node(&m, "Mul", "", "c k", "g", ATTR_END);
+    onnx_node(&m, "Add", "", "g x", "y", ATTR_END);
+    end(&m, "gate");
+
+    m = begin(8, 13, "1x4x4x4");
+    onnx_initializer(&m, tensor_count("w", "4x4x3x3", 0.01f));
+    onnx_initializer(&m, tensor_count("w2", "4x8x3x3", 0.01f));
+    add_norm(&m, "4");
+    onnx_initializer(&m, tensor_ints("s", "5", (int64_t[]){1, 2, 6, 4, 4}, 5));
+    onnx_initializer(&m, tensor_ints("t", "2", (int64_t[]){0, -1}, 2));
+    onnx_node(&m, "BatchNormalization", "", "x g b m v", "n", ATTR_END);
+    onnx_node(&m, "Relu", "", "n", "r", ATTR_END);
+    onnx_node(&m, "Conv", "one", "r w", "c", attr_ints("pads", 4, 1, 1, 1, 1), ATTR_END);
+    onnx_node(&m, "Concat", "", "x c", "d", attr_int("axis", 1), ATTR_END);
+    onnx_node(&m, "Conv", "two", "d w2", "e", attr_ints("pads", 4, 1, 1, 1, 1), ATTR_END);
+    onnx_node(&m, "Concat", "", "d e", "f", attr_int("axis", 1), ATTR_END);
+    onnx_node(&m, "Reshape", "", "f s", "h", ATTR_END);
+    onnx_node(&m, "Reshape", "", "h t", "y", ATTR_END);
+    end(&m, "dense");
+}
+
+/* Enough channels for the kernels that take them by sixteen. */
+static void many_channels(void) {
+    struct onnx_build m = begin(8, 13, "Nx3x8x8");
+    onnx_initializer(&m, tensor_count("w", "16x3x3x3", 0.001f));
+    onnx_initializer(&m, tensor_count("w2", "16x16x3x3", 0.0001f));
+    onnx_initializer(&m, tensor_count("w3", "16x1x3x3", 0.01f));
+    onnx_initializer(&m, tensor_count("w4", "10x16x1x1", 0.01f));
+    onnx_initializer(&m, tensor_count("b", "16", 0.1f));
+    onnx_node(&m, "Conv", "first", "x w b", "c", attr_ints("pads", 4, 1, 1, 1, 1), ATTR_END);
+    onnx_node(&m, "Relu", "", "c", "r", ATTR_END);
+    onnx_node(&m, "Conv", "second", "r w2 b", "d", attr_ints("pads", 4, 1, 1, 1, 1), ATTR_END);
+    onnx_node(&m, "Add", "", "d r", "a", ATTR_END);
+    onnx_node(&m, "Conv", "third", "a w3 b", "e", attr_int("group", 16), attr_ints("strides", 2, 2, 2),
+              ATTR_END);
+    onnx_node(&m, "Conv", "fourth", "e w4", "f", ATTR_END);
+    onnx_node(&m, "AveragePool", "", "f", "p", attr_ints("kernel_shape", 2, 3, 3), ATTR_END);
+    onnx_node(&m, "Flatten", "", "p", "y", ATTR_END);
+    end(&m, "many-channels");
 }
 
 static void old_forms(void) {
@@ -153,9 +205,9 @@ static void evaluated(void) {
         onnx_initializer(&m, tensor_count("a", "2x3", 1.5f));
         onnx_initializer(&m, tensor_count("b", "3", 1));
         onnx_node(&m, "Cast", "", "a", "k",
-                  attr_int("to", strcmp(op, "Not") == 0 ? 9
-                                 : i % 2                ? 1
-                                                        : 7),
+                  attr_int("to", strcmp(op, "Not") == 0              ? 9
+                                 : i % 2 || strstr("Floor Sqrt", op) ? 1
+                                                                     : 7),
                   ATTR_END);
         onnx_node(&m, "Cast", "", "b", "l", attr_int("to", i % 2 ? 1 : 7), ATTR_END);
         onnx_node(&m, op, "", i < n ? "k l" : "k", "c", ATTR_END);
@@ -213,5 +265,6 @@ static void weights(void) {
     end(&m, "external");
 }
 
-SUITE(corpus_onnx, {"convolutions", convolutions}, {"old forms", old_forms},
-      {"computed shapes", shapes_computed}, {"evaluated", evaluated}, {"weights", weights});
+SUITE(corpus_onnx, {"convolutions", convolutions}, {"blocks", blocks}, {"many channels", many_channels},
+      {"old forms", old_forms}, {"computed shapes", shapes_computed}, {"evaluated", evaluated},
+      {"weights", weights});

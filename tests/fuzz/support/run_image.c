@@ -3,6 +3,7 @@
 
 #include "infer/engine.h"
 #include "infer/image_internal.h"
+#include "tests/fuzz/support/compare.h"
 #include "tests/fuzz/support/fuzz.h"
 
 #include <string.h>
@@ -10,7 +11,7 @@
 #define MOST_BYTES ((uint64_t)1 << 20) /* of a slab, of the scratch */
 #define MOST_WORK  ((uint64_t)1 << 22) /* of one item, as the check counts it: some ms */
 
-static bool is_small(const struct image *img) {
+bool fuzz_image_is_small(const struct image *img) {
     const struct image_header *h = image_header(img);
     uint64_t work = 0;
     if (h->slab_bytes > MOST_BYTES || image_scratch_bytes(img) > MOST_BYTES) return false;
@@ -100,9 +101,10 @@ static void run_format(struct engine *en, const struct image *img, uint32_t form
 void fuzz_try_image(const struct image *img) {
     static struct engine *en; /* kept: what an earlier image left in the arena is part of the test */
     struct err e = {0};
-    if (!is_small(img)) return;
+    if (!fuzz_image_is_small(img)) return;
     if (!en) en = engine_new();
     FUZZ_MUST(en && engine_reserve(en, img, 2, &e) == 0, "%s", e.text);
     run_format(en, img, INPUT_F32_NCHW);
     if (engine_input_bytes(img, 0, INPUT_U8_NHWC)) run_format(en, img, INPUT_U8_NHWC);
+    fuzz_compare_engine(img);
 }

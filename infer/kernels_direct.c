@@ -1,0 +1,184 @@
+/* Direct convolution of blocked tensors, and of a plain first one, tile by tile.
+ *
+ *   per image and group: per band of output rows (conv_blocked.h):
+ *     copy the band with zeros around it, where windows reach over an edge
+ *     per 1 or 2 blocks of filters: per row: per tile of up to 14 pixels
+ *
+ * Weights of the blocks and the band stay in the second-level cache; bias,
+ * residual and activation meet the sums in registers. */
+#include "infer/kernels_all.h"
+
+#include "infer/conv_blocked.h"
+#include "infer/kernels_epilogue.h"
+#include "infer/kernels_tile.h"
+
+#include <string.h>
+
+#define LANES LAYOUT_LANES
+
+struct direct { /* one call */
+    const struct kernel_call *call;
+    uint32_t algorithm;
+    struct conv c;
+    struct conv_bands bands;
+    struct bounds bounds;
+    struct tile_limits limits;
+    struct tile_leg legs[2]; /* whole blocks of channels; a last one that is not full */
+    int n_legs;
+    int64_t s;                                   /* floats from pixel to pixel along a row */
+    int64_t in_planes, out_blocks, group_blocks; /* of one image; of one image; of one group */
+};
+
+struct band { /* where its output rows find their input */
+    const float *x;
+    int64_t row_step, plane_step; /* floats */
+    int64_t first, rows;
+};
+
+/* Channel planes lie `plane_step` apart and rows `row_step`. A window's columns are one run
+ * of floats where nothing lies between them. */
+static void set_legs(struct direct *d, int64_t row_step, int64_t plane_step) {
+    const struct conv *c = &d->c;
+    const int64_t lanes = d->bands.plane, full = c->group_channels / lanes, rest = c->group_channels % lanes;
+    const int64_t down = c->dilation[1] * row_step, along = c->dilation[2] * lanes;
+    const bool joined = c->dilation[2] == 1;
+    d->n_legs = 0;
+    if (full)
+        d->legs[d->n_legs++] = (struct tile_leg){
+            .n = {full, c->kernel[1], joined ? 1 : c->kernel[2]},
+            .step = {plane_step, down, along},
+            .run = joined ? c->kernel[2] * lanes : lanes,
+        };
+    if (rest)
+        d->legs[d->n_legs++] = (struct tile_leg){
+            .at = full * plane_step,
+            .n = {1, c->kernel[1], c->kernel[2]},
+            .step = {0, down, along},
+            .run = rest,
+        };
+}
+
+/* --- the band's copy ------------------------------------------------------------------------- */
+
+static void copy_row(const struct direct *d, const float *from, bool there, float *to) {
+    const struct conv *c = &d->c;
+    const int64_t lanes = d->bands.plane, width = d->bands.in_width;
+    int64_t left = c->pad[2] < width ? c->pad[2] : width, inside = width - left;
+    if (inside > c->in[2]) inside = c->in[2];
+    if (!there) left = width, inside = 0;
+    memset(to, 0, (size_t)(left * lanes) * sizeof *to);
+    memcpy(to + left * lanes, from, (size_t)(inside * lanes) * sizeof *to);
+    memset(to + (left + inside) * lanes, 0, (size_t)((width - left - inside) * lanes) * sizeof *to);
+}
+
+static void copy_band(const struct direct *d, const float *x, const struct band *b, float *to) {
+    const struct conv *c = &d->c;
+    const int64_t row = c->in[2] * d->bands.plane, top = b->first * c->stride[1] - c->pad[1];
+    const int64_t rows = (b->rows - 1) * c->stride[1] + (c->kernel[1] - 1) * c->dilation[1] + 1;
+    for (int64_t p = 0; p < d->bands.group_planes; p++)
+        for (int64_t y = 0; y < rows; y++) {
+            const bool there = top + y >= 0 && top + y < c->in[1];
+            copy_row(d, there ? x + p * c->in[1] * row + (top + y) * row : x, there,
+                     to + p * b->plane_step + y * b->row_step);
+        }
+}
+
+static struct band start_band(struct direct *d, const float *x, int64_t first, int64_t rows) {
+    const struct conv *c = &d->c;
+    const int64_t lanes = d->bands.plane;
+    struct band b = {
+        .row_step = c->in[2] * lanes, .plane_step = c->in_plane * lanes, .first = first, .rows = rows};
+    if (d->bands.copied) {
+        b.row_step = d->bands.in_width * lanes;
+        b.plane_step = d->bands.in_rows * b.row_step;
+        copy_band(d, x, &b, d->call->scratch);
+        b.x = d->call->scratch;
+    } else {
+        b.x = d->bands.flat ? x : x + first * c->stride[1] * b.row_step;
+    }
+    set_legs(d, b.row_step, b.plane_step);
+    return b;
+}
+
+/* --- tiles ------------------------------------------------------------------------------------- */
+
+/* Pixels [from, to) of one row, in tiles of nearly equal width: their sums wait for each other less. */
+static void run_row(const struct direct *d, struct tile *t, int blocks, const float *x, int64_t offset,
+                    int64_t from, int64_t to, const float *residual, float *out) {
+    const int64_t most = d->limits.pixels, n = (to - from + most - 1) / most;
+    for (int64_t i = 0; i < n; i++) {
+        const int64_t at = from + (to - from) * i / n, end = from + (to - from) * (i + 1) / n;
+        t->x = x + at * d->s;
+        t->out = out + (offset + at) * LANES;
+        t->residual = residual ? residual + (offset + at) * LANES : NULL;
+        tile_find(blocks, (int)(end - at), d->s)(t);
+    }
+}
+
+/* Blocks [block, block + blocks) of filters, counted over all groups, of one band. */
+static void run_blocks(const struct direct *d, const struct band *b, uint32_t item, int64_t image,
+                       int64_t block, int blocks) {
+    const struct conv *c = &d->c;
+    const struct view *bias = kernel_input(d->call, 2);
+    const int64_t w_step = c->depth * LANES, step = c->out_plane * LANES;
+    const int64_t at = (image * d->out_blocks + block) * step;
+    const float *residual = d->call->residual.t ? view_item(&d->call->residual, item) + at : NULL;
+    float lanes[TILE_MAX_BLOCKS * LANES] = {0}, *out = view_item(&d->call->out, item) + at;
+    const int64_t left = c->filters - block * LANES;
+    if (bias)
+        memcpy(lanes, view_item(bias, item) + block * LANES,
+               (size_t)(left < blocks * LANES ? left : blocks * LANES) * sizeof *lanes);
+    struct tile t = {.legs = d->legs,
+                     .n_legs = d->n_legs,
+                     .w = view_item(&d->call->in[1], 0) + block * w_step,
+                     .w_step = w_step,
+                     .bias = lanes,
+                     .out_step = step,
+                     .bounded = d->bounds.any,
+                     .lo = d->bounds.lo,
+                     .hi = d->bounds.hi};
+    if (d->bands.flat) {
+        run_row(d, &t, blocks, b->x, 0, b->first, b->first + b->rows, residual, out);
+        return;
+    }
+    for (int64_t y = 0; y < b->rows; y++)
+        run_row(d, &t, blocks, b->x + y * c->stride[1] * b->row_step, (b->first + y) * c->out[2], 0,
+                c->out[2], residual, out);
+}
+
+static void run_group(struct direct *d, uint32_t item, int64_t image, int64_t group) {
+    const struct conv *c = &d->c;
+    const float *x = view_item(&d->call->in[0], item) +
+                     (image * d->in_planes + group * d->bands.group_planes) * c->in_plane * d->bands.plane;
+    const int64_t end = d->bands.flat ? c->out_plane : c->out[1];
+    for (int64_t first = 0, rows; first < end; first += rows) {
+        rows = end - first < d->bands.rows ? end - first : d->bands.rows;
+        const struct band b = start_band(d, x, first, rows);
+        for (int64_t k = 0; k < d->group_blocks; k += d->limits.blocks) {
+            const int64_t left = d->group_blocks - k;
+            run_blocks(d, &b, item, image, group * d->group_blocks + k,
+                       left < d->limits.blocks ? (int)left : d->limits.blocks);
+        }
+    }
+}
+
+static void run(const struct kernel_call *call, uint32_t algorithm) {
+    struct direct d = {.call = call, .algorithm = algorithm, .limits = tile_limits()};
+    conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &d.c);
+    conv_bands_of(algorithm, &d.c, &d.bands);
+    d.bounds = bounds_of(call->step);
+    d.s = d.c.stride[2] * d.bands.plane;
+    d.in_planes = algorithm == ALG_CONV_FIRST ? d.c.channels : layout_blocks(d.c.channels);
+    d.out_blocks = layout_blocks(d.c.filters);
+    d.group_blocks = layout_blocks(d.c.group_filters);
+    for (uint32_t item = 0; item < call->n_items; item++)
+        for (int64_t image = 0; image < d.c.images; image++)
+            for (int64_t g = 0; g < d.c.groups; g++) run_group(&d, item, image, g);
+}
+
+void kernel_conv_direct(const struct kernel_call *c) {
+    run(c, ALG_CONV_DIRECT);
+}
+void kernel_conv_first(const struct kernel_call *c) {
+    run(c, ALG_CONV_FIRST);
+}

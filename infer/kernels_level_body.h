@@ -1,0 +1,28 @@
+/* Vector types and small helpers of one level; included once per level by the
+ * kernels_*_body.h, with LEVEL(name), LEVEL_TARGET and LEVEL_BYTES (of a vector) set. */
+
+#undef LEVEL_LANES
+#undef PARTS
+#undef VEC
+#undef MASK
+#undef AT
+#undef LEVEL_INLINE
+#define LEVEL_LANES (LEVEL_BYTES / 4)
+#define PARTS       (LAYOUT_LANES / LEVEL_LANES) /* vectors of one block */
+
+typedef float LEVEL(vec) __attribute__((vector_size(LEVEL_BYTES)));
+typedef int LEVEL(mask) __attribute__((vector_size(LEVEL_BYTES)));
+typedef float LEVEL(at) __attribute__((vector_size(LEVEL_BYTES), aligned(4), may_alias));
+#define VEC          LEVEL(vec)
+#define MASK         LEVEL(mask)
+#define AT           LEVEL(at)
+#define LEVEL_INLINE LEVEL_TARGET SIMD_INLINE
+
+/* min(max(v, lo), hi); a NaN stays a NaN. */
+LEVEL_INLINE void LEVEL(clip)(VEC *v, float lo, float hi) {
+    const VEC low = (VEC){0} + lo, high = (VEC){0} + hi;
+    const MASK less = *v < low;
+    *v = (VEC)((less & (MASK)low) | (~less & (MASK)*v));
+    const MASK more = *v > high;
+    *v = (VEC)((more & (MASK)high) | (~more & (MASK)*v));
+}

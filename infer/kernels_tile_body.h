@@ -1,0 +1,93 @@
+/* The tile's loops for one level of vector instructions; kernels_tile.c includes
+ * this once per level, with TILE_BLOCKS and TILE_PIXELS, what its registers hold. */
+#include "infer/kernels_level_body.h"
+
+/* Every loop over blocks, parts and pixels has constant bounds once this is inlined, so sums are registers.
+ */
+LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int pixels, const int s,
+                             VEC sums[TILE_BLOCKS * PARTS][TILE_PIXELS]) {
+    const float *w = t->w;
+    const int64_t w_step = t->w_step;
+    for (const struct tile_leg *l = t->legs; l < t->legs + t->n_legs; l++)
+        for (int64_t i = 0; i < l->n[0]; i++)
+            for (int64_t j = 0; j < l->n[1]; j++)
+                for (int64_t k = 0; k < l->n[2]; k++) {
+                    const float *x = t->x + l->at + i * l->step[0] + j * l->step[1] + k * l->step[2];
+                    for (const float *end = x + l->run; x < end; x++, w += LAYOUT_LANES) {
+                        VEC weights[TILE_BLOCKS * PARTS];
+                        TILE_FORGET;
+                        for (int v = 0; v < vectors; v += PARTS) TILE_PREFETCH(w + v / PARTS * w_step);
+#pragma GCC unroll 8
+                        for (int v = 0; v < vectors; v++)
+                            weights[v] = *(const AT *)(w + v / PARTS * w_step + v % PARTS * LEVEL_LANES);
+#pragma GCC unroll 14
+                        for (int p = 0; p < pixels; p++) {
+                            const float value = x[p * s];
+#pragma GCC unroll 8
+                            for (int v = 0; v < vectors; v++) sums[v][p] += weights[v] * value;
+                        }
+                    }
+                }
+}
+
+LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int pixels, const int s) {
+    const int vectors = blocks * PARTS;
+    VEC sums[TILE_BLOCKS * PARTS][TILE_PIXELS];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) {
+        VEC bias = {0};
+        if (t->bias) bias = *(const AT *)(t->bias + v * LEVEL_LANES);
+#pragma GCC unroll 14
+        for (int p = 0; p < pixels; p++) sums[v][p] = bias;
+    }
+    LEVEL(sum)(t, vectors, pixels, s, sums);
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; v++) {
+        const int64_t at = v / PARTS * t->out_step + v % PARTS * LEVEL_LANES;
+        if (t->residual)
+#pragma GCC unroll 14
+            for (int p = 0; p < pixels; p++) sums[v][p] += *(const AT *)(t->residual + at + p * LAYOUT_LANES);
+        if (t->bounded)
+#pragma GCC unroll 14
+            for (int p = 0; p < pixels; p++) LEVEL(clip)(&sums[v][p], t->lo, t->hi);
+#pragma GCC unroll 14
+        for (int p = 0; p < pixels; p++) *(AT *)(t->out + at + p * LAYOUT_LANES) = sums[v][p];
+    }
+}
+
+#define TILE(b, p, s)                                                                                        \
+    LEVEL_TARGET static void LEVEL(tile_##b##_##p##_##s)(const struct tile *t) {                             \
+        LEVEL(run)(t, b, p, s);                                                                              \
+    }
+#define TILES_OF(b, s) TILE_LIST(TILE, b, s)
+#define NAME(b, p, s)  LEVEL(tile_##b##_##p##_##s),
+#define NAMES_OF(b, s)                                                                                       \
+    { TILE_LIST(NAME, b, s) }
+
+#if TILE_BLOCKS == 2
+#define ALL_TILES(s) TILES_OF(1, s) TILES_OF(2, s)
+#define ALL_NAMES(s)                                                                                         \
+    { NAMES_OF(1, s), NAMES_OF(2, s) }
+#else
+#define ALL_TILES(s) TILES_OF(1, s)
+#define ALL_NAMES(s)                                                                                         \
+    { NAMES_OF(1, s) }
+#endif
+
+ALL_TILES(1)
+ALL_TILES(2)
+ALL_TILES(4)
+ALL_TILES(16) ALL_TILES(32)
+
+    static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {
+        ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32)};
+
+#undef TILE
+#undef TILES_OF
+#undef NAME
+#undef NAMES_OF
+#undef ALL_TILES
+#undef ALL_NAMES
+#undef TILE_BLOCKS
+#undef TILE_PIXELS
+#undef TILE_LIST
