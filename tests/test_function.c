@@ -95,7 +95,8 @@ static void test_accuracy(void) {
             const double off = worst((enum op)op, ranges[r][0], ranges[r][1]);
             /* a cut-off float argument of a periodic function moves its zeros */
             if (!(off <= (periodic ? 1e-3 : 1.5e-6)))
-                fprintf(stderr, "\n%s on %g..%g: off by %g\n", op_name((enum op)op), ranges[r][0], ranges[r][1], off);
+                fprintf(stderr, "\n%s on %g..%g: off by %g\n", op_name((enum op)op), ranges[r][0],
+                        ranges[r][1], off);
             CU_ASSERT(off <= (periodic ? 1e-3 : 1.5e-6));
         }
     }
@@ -114,10 +115,11 @@ static void test_extremes(void) {
         CU_ASSERT_EQUAL(one(saturating[i], INFINITY), 1);
         CU_ASSERT_EQUAL(one(saturating[i], -INFINITY), i == 0 ? 0 : -1);
     }
-    static const enum op activations[] = {OP_SIGMOID, OP_TANH,  OP_ERF,      OP_GELU,       OP_GELU_TANH,
-                                          OP_SILU,    OP_MISH,  OP_SOFTPLUS, OP_LEAKY_RELU, OP_ELU,
-                                          OP_SELU,    OP_CELU,  OP_LOG,      OP_EXP,        OP_HARD_SIGMOID,
-                                          OP_SQRT,    OP_ROUND, OP_SHRINK,   OP_SOFTSIGN,   OP_THRESHOLDED_RELU};
+    static const enum op activations[] = {OP_SIGMOID,    OP_TANH,   OP_ERF,          OP_GELU,
+                                          OP_GELU_TANH,  OP_SILU,   OP_MISH,         OP_SOFTPLUS,
+                                          OP_LEAKY_RELU, OP_ELU,    OP_SELU,         OP_CELU,
+                                          OP_LOG,        OP_EXP,    OP_HARD_SIGMOID, OP_SQRT,
+                                          OP_ROUND,      OP_SHRINK, OP_SOFTSIGN,     OP_THRESHOLDED_RELU};
     for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
         CU_ASSERT(isnan(one(activations[i], NAN)));
     CU_ASSERT_EQUAL(one(OP_LOG, 0), -INFINITY);
@@ -152,5 +154,6 @@ static void test_in_place(void) {
     CU_ASSERT(memcmp(x, y, sizeof x) == 0);
 }
 
-SUITE(function, {"each is what libm says in double", test_accuracy}, {"infinities, NaN, huge numbers", test_extremes},
+SUITE(function, {"each is what libm says in double", test_accuracy},
+      {"infinities, NaN, huge numbers", test_extremes},
       {"quantising rounds halves to even and saturates", test_quantisation}, {"in place", test_in_place});

@@ -69,7 +69,8 @@ static void test_hardmax(void) {
         CU_ASSERT_FATAL(case_finish(f, false));
         const float x[] = {1, 5, 5, 2, 5, 5, -1, -2, -3, -2, -1, -4};
         for (int i = 0; i < 12; i++) case_input(f, 0, 0)[i] = x[i];
-        const float by_axis[] = {0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0}, flat[] = {0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0};
+        const float by_axis[] = {0, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0},
+                    flat[] = {0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0};
         float *got = case_run(f, ALG_DEFAULT);
         CU_ASSERT(case_close("Hardmax", got, flatten ? flat : by_axis, 12, 0));
         free(got);
@@ -80,10 +81,12 @@ static void test_hardmax(void) {
 static void test_rules(void) {
     const struct shape x = SHAPE(1, 3, 4), in[3] = {SHAPE(1, 3, 4), SHAPE(3), SHAPE(4)};
     struct shape out;
-    const union op_params bad[] = {{.lrn = {0, 1, 1, 1}}, {.lrn = {INT32_MAX, 1, 1, 1}}, {.lrn = {3, NAN, 1, 1}}};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CU_ASSERT(op_check(OP_LRN, &bad[i], &x, 1, &out, NULL) != 0);
+    const union op_params bad[] = {
+        {.lrn = {0, 1, 1, 1}}, {.lrn = {INT32_MAX, 1, 1, 1}}, {.lrn = {3, NAN, 1, 1}}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CU_ASSERT(op_check(OP_LRN, &bad[i], &x, 1, &out, NULL) != 0);
     CU_ASSERT(op_check(OP_INSTANCE_NORM, &(union op_params){0}, in, 3, &out, NULL) != 0);
 }
 
-SUITE(kernels_across, {"LRN", test_lrn}, {"InstanceNormalization", test_instance_norm}, {"Hardmax", test_hardmax},
-      {"bad parameters", test_rules});
+SUITE(kernels_across, {"LRN", test_lrn}, {"InstanceNormalization", test_instance_norm},
+      {"Hardmax", test_hardmax}, {"bad parameters", test_rules});

@@ -125,8 +125,12 @@ static bool padded(const struct kernel_case *f, const int64_t *out, int64_t *in)
     for (int32_t i = 0; i < f->out.t->shape.rank; i++) {
         const int64_t n = f->in[0].t->shape.dim[i], x = out[i] - p->begin[i];
         if (p->mode == PAD_CONSTANT && (x < 0 || x >= n)) return false;
-        in[i] = p->mode == PAD_EDGE      ? (x < 0 ? 0 : x >= n ? n - 1 : x)
-                : p->mode == PAD_REFLECT ? (x < 0 ? -x : x >= n ? 2 * n - 2 - x : x)
+        in[i] = p->mode == PAD_EDGE      ? (x < 0    ? 0
+                                            : x >= n ? n - 1
+                                                     : x)
+                : p->mode == PAD_REFLECT ? (x < 0    ? -x
+                                            : x >= n ? 2 * n - 2 - x
+                                                     : x)
                                          : (x + n) % n;
     }
     return true;
@@ -203,5 +207,5 @@ static void test_rules(void) {
     CU_ASSERT(refuses(OP_GATHER, (union op_params){.axis = {.axis = -1}}));
 }
 
-SUITE(kernels_move, {"Transpose", test_transpose}, {"Slice", test_slice}, {"Expand", test_expand}, {"Pad", test_pad},
-      {"Gather", test_gather}, {"bad parameters", test_rules});
+SUITE(kernels_move, {"Transpose", test_transpose}, {"Slice", test_slice}, {"Expand", test_expand},
+      {"Pad", test_pad}, {"Gather", test_gather}, {"bad parameters", test_rules});

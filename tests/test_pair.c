@@ -41,7 +41,8 @@ static int64_t paired(const struct shape *s, const struct shape *out, int64_t i)
 static float *numbers(const struct shape *s, uint64_t *seed) {
     float *f = malloc((size_t)shape_elements(s) * sizeof *f);
     CU_ASSERT_FATAL(f != NULL);
-    for (int64_t i = 0; i < shape_elements(s); i++) f[i] = (float)(int)fixture_random(seed, 9) / 2 - 2; /* ties */
+    for (int64_t i = 0; i < shape_elements(s); i++)
+        f[i] = (float)(int)fixture_random(seed, 9) / 2 - 2; /* ties */
     return f;
 }
 
@@ -51,7 +52,9 @@ static const struct shape shapes[][3] = {
     {{.rank = 3, .dim = {3, 1, 1}}, {.rank = 4, .dim = {1, 3, 5, 37}}, {.rank = 2, .dim = {5, 1}}},
     {{.rank = 0}, {.rank = 2, .dim = {17, 19}}, {.rank = 2, .dim = {17, 1}}},
     {{.rank = 2, .dim = {17, 1}}, {.rank = 2, .dim = {1, 19}}, {.rank = 0}},
-    {{.rank = 8, .dim = {2, 1, 3, 1, 2, 1, 3, 1}}, {.rank = 8, .dim = {1, 2, 1, 3, 1, 2, 1, 3}}, {.rank = 1, .dim = {1}}},
+    {{.rank = 8, .dim = {2, 1, 3, 1, 2, 1, 3, 1}},
+     {.rank = 8, .dim = {1, 2, 1, 3, 1, 2, 1, 3}},
+     {.rank = 1, .dim = {1}}},
     {{.rank = 0}, {.rank = 0}, {.rank = 0}},
 };
 
@@ -83,10 +86,12 @@ static void test_where(void) {
         const struct shape *const s[3] = {&shapes[k][0], &shapes[k][1], &shapes[k][2]};
         struct shape both, so;
         if (!shape_broadcast(s[0], s[1], &both) || !shape_broadcast(&both, s[2], &so)) continue;
-        float *c = numbers(s[0], &seed), *x = numbers(s[1], &seed), *y = numbers(s[2], &seed), *out = numbers(&so, &seed);
+        float *c = numbers(s[0], &seed), *x = numbers(s[1], &seed), *y = numbers(s[2], &seed),
+              *out = numbers(&so, &seed);
         pair_where(s, c, x, y, &so, out);
         for (int64_t i = 0; i < shape_elements(&so); i++)
-            CU_ASSERT_EQUAL(out[i], c[paired(s[0], &so, i)] != 0 ? x[paired(s[1], &so, i)] : y[paired(s[2], &so, i)]);
+            CU_ASSERT_EQUAL(out[i],
+                            c[paired(s[0], &so, i)] != 0 ? x[paired(s[1], &so, i)] : y[paired(s[2], &so, i)]);
         free(c);
         free(x);
         free(y);
@@ -107,4 +112,5 @@ static void test_nan(void) {
     CU_ASSERT(isnan(out[0]) && out[1] == 1);
 }
 
-SUITE(pair, {"every operator, every way to broadcast", test_pairs}, {"choices", test_where}, {"NaN stays NaN", test_nan});
+SUITE(pair, {"every operator, every way to broadcast", test_pairs}, {"choices", test_where},
+      {"NaN stays NaN", test_nan});

@@ -72,7 +72,8 @@ static void compare(const struct shape *s, uint32_t axes) {
 }
 
 static void test_all_axes(void) {
-    const struct shape shapes[] = {SHAPE(2, 3, 4, 5), SHAPE(1, 7, 1, 33), SHAPE(3, 70), SHAPE(19), SHAPE(2, 1, 3, 2, 1, 4)};
+    const struct shape shapes[] = {SHAPE(2, 3, 4, 5), SHAPE(1, 7, 1, 33), SHAPE(3, 70), SHAPE(19),
+                                   SHAPE(2, 1, 3, 2, 1, 4)};
     for (size_t k = 0; k < COUNT_OF(shapes); k++)
         for (uint32_t axes = 1; axes < 1u << shapes[k].rank; axes++) compare(&shapes[k], axes);
 }
@@ -98,9 +99,11 @@ static void test_rules(void) {
     const union op_params keep = {.reduce = {2, 1}}, drop = {.reduce = {3, 0}};
     CU_ASSERT(op_check(OP_REDUCE_MAX, &keep, &s, 1, &out, NULL) == 0 && shape_equal(&out, &SHAPE(2, 1)));
     CU_ASSERT(op_check(OP_REDUCE_MAX, &drop, &s, 1, &out, NULL) == 0 && out.rank == 0);
-    const union op_params bad[] = {{.reduce = {0, 1}}, {.reduce = {4, 1}}, {.reduce = {1, 2}}, {.reduce = {UINT32_MAX, 0}}};
-    for (size_t i = 0; i < COUNT_OF(bad); i++) CU_ASSERT(op_check(OP_REDUCE_MAX, &bad[i], &s, 1, &out, NULL) != 0);
+    const union op_params bad[] = {
+        {.reduce = {0, 1}}, {.reduce = {4, 1}}, {.reduce = {1, 2}}, {.reduce = {UINT32_MAX, 0}}};
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        CU_ASSERT(op_check(OP_REDUCE_MAX, &bad[i], &s, 1, &out, NULL) != 0);
 }
 
-SUITE(reduce, {"every reduction over every set of axes", test_all_axes}, {"huge, infinite and missing numbers", test_extremes},
-      {"bad parameters", test_rules});
+SUITE(reduce, {"every reduction over every set of axes", test_all_axes},
+      {"huge, infinite and missing numbers", test_extremes}, {"bad parameters", test_rules});
