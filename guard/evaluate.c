@@ -246,7 +246,8 @@ int evaluate_less_or_equal(struct evaluation *v) {
     return compute_binary(v, &(struct binary){less_or_equal_floats, less_or_equal_integers, true, false});
 }
 int evaluate_greater_or_equal(struct evaluation *v) {
-    return compute_binary(v, &(struct binary){greater_or_equal_floats, greater_or_equal_integers, true, false});
+    return compute_binary(v,
+                          &(struct binary){greater_or_equal_floats, greater_or_equal_integers, true, false});
 }
 int evaluate_xor(struct evaluation *v) {
     return compute_binary(v, &(struct binary){NULL, differ_integers, true, true});
@@ -327,7 +328,10 @@ int evaluate_integer_function(struct evaluation *v) {
     static const struct {
         const char *name;
         int (*function)(int64_t, int64_t *);
-    } rows[] = {{"Neg", negate_integer}, {"Abs", absolute_integer}, {"Sign", sign_integer}, {"Relu", positive_integer}};
+    } rows[] = {{"Neg", negate_integer},
+                {"Abs", absolute_integer},
+                {"Sign", sign_integer},
+                {"Relu", positive_integer}};
     const struct text name = v->node->onnx->op_type;
     for (size_t i = 0; v->in[0]->type != ONNX_BOOL && i < sizeof rows / sizeof *rows; i++)
         if (text_is(name, rows[i].name)) return compute_integers_alone(v, rows[i].function);

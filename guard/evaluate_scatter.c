@@ -28,7 +28,8 @@ static int copy_input(struct evaluation *v, char **to) {
 }
 
 static int bad_index(const struct evaluation *v, int64_t index, int64_t n) {
-    return err_set(v->e, ERR_VALUE, "index %lld is none of the %lld that there are", (long long)index, (long long)n);
+    return err_set(v->e, ERR_VALUE, "index %lld is none of the %lld that there are", (long long)index,
+                   (long long)n);
 }
 
 static int need_integers(const struct evaluation *v, int32_t slot) {
@@ -37,14 +38,14 @@ static int need_integers(const struct evaluation *v, int32_t slot) {
 
 static int no_reduction(const struct evaluation *v) {
     const struct text how = import_text(v->node, "reduction", "none");
-    return text_is(how, "none") ? 0
-                                : err_set(v->e, ERR_UNSUPPORTED, "reduction is '%.*s'; accepted is none",
-                                          TEXT_ARGS(how));
+    return text_is(how, "none")
+               ? 0
+               : err_set(v->e, ERR_UNSUPPORTED, "reduction is '%.*s'; accepted is none", TEXT_ARGS(how));
 }
 
 /* The offset that one row of `depth` indices has in the data, in elements; -1: there is none. */
-static int64_t find_offset(const struct evaluation *v, const struct shape *data, const int64_t *index, int64_t depth,
-                           int32_t first) {
+static int64_t find_offset(const struct evaluation *v, const struct shape *data, const int64_t *index,
+                           int64_t depth, int32_t first) {
     int64_t at = 0;
     for (int64_t d = 0; d < depth; d++) {
         const int64_t n = data->dim[first + d], i = index[d] < 0 ? index[d] + n : index[d];
@@ -65,12 +66,14 @@ static int evaluate_scatter_nd(struct evaluation *v) {
     const int64_t part = shape_product(&data->shape, (int32_t)depth, data->shape.rank);
     const int64_t rows = indices->count / depth;
     const size_t bytes = (size_t)part * element_bytes(data);
-    if (updates->count != rows * part) return err_set(v->e, ERR_FORMAT, "its updates do not go with its indices");
+    if (updates->count != rows * part)
+        return err_set(v->e, ERR_FORMAT, "its updates do not go with its indices");
     if (copy_input(v, &to)) return -1;
     for (int64_t k = 0; k < rows; k++) {
         const int64_t at = find_offset(v, &data->shape, indices->i + k * depth, depth, 0);
         if (at < 0) return -1;
-        if (bytes) memcpy(to + (size_t)at * element_bytes(data), elements(updates) + (size_t)k * bytes, bytes);
+        if (bytes)
+            memcpy(to + (size_t)at * element_bytes(data), elements(updates) + (size_t)k * bytes, bytes);
     }
     return 0;
 }
@@ -82,7 +85,8 @@ static int pair_elements(struct evaluation *v, bool scatter, char *to) {
     int64_t stride[SHAPE_MAX_RANK], step = 1;
     int32_t axis;
     if (import_axis(import_int(v->node, "axis", 0), data->shape.rank, &axis, v->e)) return -1;
-    if (indices->shape.rank != data->shape.rank) return err_set(v->e, ERR_FORMAT, "its inputs are of different rank");
+    if (indices->shape.rank != data->shape.rank)
+        return err_set(v->e, ERR_FORMAT, "its inputs are of different rank");
     for (int32_t d = data->shape.rank - 1; d >= 0; d--) {
         stride[d] = step;
         step *= data->shape.dim[d];
@@ -185,7 +189,8 @@ static int evaluate_trilu(struct evaluation *v) {
     char *to;
     if (s->rank < 2) return err_set(v->e, ERR_FORMAT, "its input is no matrix");
     if (read_number(v, 1, 0, &k) || import_flag(v->node, "upper", 1, &upper) || copy_input(v, &to)) return -1;
-    if (k < -SHAPE_MAX_ELEMENTS || k > SHAPE_MAX_ELEMENTS) k = k < 0 ? -SHAPE_MAX_ELEMENTS : SHAPE_MAX_ELEMENTS;
+    if (k < -SHAPE_MAX_ELEMENTS || k > SHAPE_MAX_ELEMENTS)
+        k = k < 0 ? -SHAPE_MAX_ELEMENTS : SHAPE_MAX_ELEMENTS;
     const int64_t columns = s->dim[s->rank - 1], rows = s->dim[s->rank - 2];
     for (int64_t e = 0; e < v->in[0]->count; e++) {
         const int64_t column = e % columns, row = e / columns % rows;
@@ -270,7 +275,8 @@ int evaluate_matmul(struct evaluation *v) {
     float *f = NULL;
     if (!a->f || !b->f) return err_set(v->e, ERR_UNSUPPORTED, "it is supported on floats only");
     if (op_check(OP_MATMUL, &(union op_params){0}, in, 2, &s, v->e)) return -1;
-    const int64_t k = a->shape.dim[a->shape.rank - 1], m = a->shape.rank > 1 ? a->shape.dim[a->shape.rank - 2] : 1;
+    const int64_t k = a->shape.dim[a->shape.rank - 1],
+                  m = a->shape.rank > 1 ? a->shape.dim[a->shape.rank - 2] : 1;
     const int64_t n = b->shape.rank > 1 ? b->shape.dim[b->shape.rank - 1] : 1;
     rows = s; /* the stack alone */
     rows.rank -= (a->shape.rank > 1) + (b->shape.rank > 1);

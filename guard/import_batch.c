@@ -181,7 +181,8 @@ static int follow_slice(const union op_params p[2], const struct batch_value *in
     for (int lane = 0; in[0].axis >= 0 && lane < 2; lane++) {
         const struct op_slice *s = &p[lane].slice;
         const int32_t a = in[0].axis;
-        if (s->start[a] != 0 || (s->step[a] != 1 && s->count[a] != 1) || s->count[a] != in[0].shape[lane].dim[a])
+        if (s->start[a] != 0 || (s->step[a] != 1 && s->count[a] != 1) ||
+            s->count[a] != in[0].shape[lane].dim[a])
             return mixes(e, "it picks some of the images");
     }
     return 0;
@@ -259,7 +260,8 @@ static int common_outer(const struct batch_value *in, int32_t n_in, int64_t *out
     *outer = 1;
     for (int32_t i = 0, first = 1; i < n_in; i++) {
         if (in[i].axis < 0) continue;
-        if (!first && in[i].outer != *outer) return mixes(e, "the images of its inputs are in different orders");
+        if (!first && in[i].outer != *outer)
+            return mixes(e, "the images of its inputs are in different orders");
         *outer = in[i].outer;
         first = 0;
     }

@@ -87,7 +87,8 @@ static int emit_cast(struct import_node *n) {
 
 static int emit_cast_like(struct import_node *n) {
     if (!tensor_type_is_float(import_type(n->in[1])))
-        return err_set(n->e, ERR_UNSUPPORTED, "it casts to %s while the network runs; networks run on floats only",
+        return err_set(n->e, ERR_UNSUPPORTED,
+                       "it casts to %s while the network runs; networks run on floats only",
                        onnx_type_name(import_type(n->in[1])));
     n->any_type = true;
     n->gives = ONNX_FLOAT;

@@ -111,7 +111,8 @@ static int emit_not(struct import_node *n) {
     n->any_type = true;
     n->gives = ONNX_BOOL;
     if (import_type(n->in[0]) != ONNX_BOOL)
-        return err_set(n->e, ERR_FORMAT, "its input is %s; it must be bool", onnx_type_name(import_type(n->in[0])));
+        return err_set(n->e, ERR_FORMAT, "its input is %s; it must be bool",
+                       onnx_type_name(import_type(n->in[0])));
     return import_emit_simple(n, OP_NOT, NULL, 1);
 }
 
@@ -126,12 +127,13 @@ static int emit_is_inf(struct import_node *n) {
         return -1;
     n->gives = ONNX_BOOL;
     return import_emit_simple(
-        n, OP_IS_INF,
-        &(union op_params){.function = {.alpha = (float)positive, .beta = (float)negative}}, 1);
+        n, OP_IS_INF, &(union op_params){.function = {.alpha = (float)positive, .beta = (float)negative}}, 1);
 }
 
-#define PLAIN(name)             {name, OPSET_ANY, 1, 1, "", emit_function, evaluate_function, false}
-#define WITH(name, attributes) {name, OPSET_ANY, 1, 1, attributes, emit_function, evaluate_function, false}
+#define PLAIN(name)                                                                                          \
+    { name, OPSET_ANY, 1, 1, "", emit_function, evaluate_function, false }
+#define WITH(name, attributes)                                                                               \
+    { name, OPSET_ANY, 1, 1, attributes, emit_function, evaluate_function, false }
 
 const struct import_row import_rows_function[] = {
     PLAIN("Abs"),

@@ -25,7 +25,8 @@ static const struct node *made_by(const struct graph *g, int32_t value, enum op 
 /* A constant of one number close to `number`, as exporters round it. */
 static bool is_number(const struct graph *g, int32_t value, double number) {
     const struct value *v = &g->values[value];
-    return v->data && shape_elements(&v->shape) == 1 && fabs((double)v->data[0] - number) <= 1e-5 * fabs(number);
+    return v->data && shape_elements(&v->shape) == 1 &&
+           fabs((double)v->data[0] - number) <= 1e-5 * fabs(number);
 }
 
 /* The other input of a node with two, of which one is `value`; -1: it is none of them. */
@@ -54,8 +55,8 @@ static void bury_unused(struct graph *g, int32_t from) {
 }
 
 /* `node` becomes this operator on these inputs. */
-static int become(struct graph *g, struct node *n, enum op op, const union op_params *p, const int32_t *inputs,
-                  int32_t n_inputs, struct err *e) {
+static int become(struct graph *g, struct node *n, enum op op, const union op_params *p,
+                  const int32_t *inputs, int32_t n_inputs, struct err *e) {
     struct shape in[3], out;
     int32_t *mine = graph_alloc(g, (size_t)n_inputs * sizeof *mine);
     if (!mine) return err_set(e, ERR_LIMIT, "out of memory while importing the model");
@@ -88,8 +89,9 @@ static int fuse_gelu(struct graph *g, struct node *n, struct err *e) {
         const struct node *function = erf < 0 ? NULL : made_by(g, erf, OP_ERF);
         const struct node *quotient = function ? made_by(g, function->inputs[0], OP_DIV) : NULL;
         const struct node *scaled = function ? made_by(g, function->inputs[0], OP_MUL) : NULL;
-        const bool matches = (quotient && quotient->inputs[0] == x && is_number(g, quotient->inputs[1], sqrt(2))) ||
-                             (scaled && beside_number(g, scaled, sqrt(0.5)) == x);
+        const bool matches =
+            (quotient && quotient->inputs[0] == x && is_number(g, quotient->inputs[1], sqrt(2))) ||
+            (scaled && beside_number(g, scaled, sqrt(0.5)) == x);
         if (matches) return become(g, n, OP_GELU, &none, &x, 1, e);
     }
     return 0;
@@ -155,7 +157,8 @@ static struct shape normalised_shape(const struct graph *g, const struct layer_n
 
 /* The constant that the only user of `value` multiplies or adds, in the shape that LayerNormalization
  * wants; *next is that user. -1: there is none. */
-static int32_t following(const struct graph *g, int32_t value, enum op op, const struct shape *s, int32_t *next) {
+static int32_t following(const struct graph *g, int32_t value, enum op op, const struct shape *s,
+                         int32_t *next) {
     *next = g->values[value].uses == 1 ? graph_only_consumer(g, value) : -1;
     if (*next < 0 || g->nodes[*next].op != op) return -1;
     const int32_t c = other_input(&g->nodes[*next], value);
@@ -188,7 +191,8 @@ int import_fuse(struct graph *g, struct err *e) {
         struct node *n = &g->nodes[i];
         int r = 0;
         if (!n->dead && n->op == OP_DIV) r = fuse_layer_norm(g, n, e);
-        if (!n->dead && n->op == OP_MUL) r = fuse_gelu(g, n, e) ? -1 : n->op == OP_MUL ? fuse_gated(g, n, e) : 0;
+        if (!n->dead && n->op == OP_MUL)
+            r = fuse_gelu(g, n, e) ? -1 : n->op == OP_MUL ? fuse_gated(g, n, e) : 0;
         if (r) return -1;
     }
     return 0;

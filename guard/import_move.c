@@ -129,9 +129,10 @@ static int check_batch_slice(const struct import_node *n) {
         int32_t axis;
         if (import_axis(s[0].axis[i], import_shape(n->in[0], 0)->rank, &axis, n->e)) return -1;
         if (axis == batch && s[0].end[i] == s[1].end[i] && s[0].end[i] < INT32_MAX)
-            return err_set(n->e, ERR_UNSUPPORTED,
-                           "it picks some of the images of a batch. clpd runs each image by itself; export the "
-                           "model with a fixed batch of 1");
+            return err_set(
+                n->e, ERR_UNSUPPORTED,
+                "it picks some of the images of a batch. clpd runs each image by itself; export the "
+                "model with a fixed batch of 1");
     }
     return 0;
 }
@@ -252,7 +253,8 @@ static int emit_gather(struct import_node *n) {
     union op_params p = {0};
     float *f;
     if (indices->kind != OPERAND_CONSTANT || indices->constant[0] != indices->constant[1])
-        return err_set(n->e, ERR_UNSUPPORTED, "its indices ('%.*s') must be constant", TEXT_ARGS(indices->name));
+        return err_set(n->e, ERR_UNSUPPORTED, "its indices ('%.*s') must be constant",
+                       TEXT_ARGS(indices->name));
     const struct tensor *t = indices->constant[0];
     if (!t->i) return err_set(n->e, ERR_FORMAT, "its indices are no integers");
     if (t->count < 1) return refuse_empty(n);
@@ -302,8 +304,8 @@ static int emit_tile(struct import_node *n) {
     for (int32_t i = 0; i < rank && x; i++) {
         if (repeats[0][i] == 1) continue;
         for (int64_t k = 0; k < repeats[0][i]; k++) copies[k] = x;
-        x = import_emit(n, i == last ? 0 : -1, OP_CONCAT, &(union op_params){.axis = {.axis = i}}, NULL, copies,
-                        (int32_t)repeats[0][i]);
+        x = import_emit(n, i == last ? 0 : -1, OP_CONCAT, &(union op_params){.axis = {.axis = i}}, NULL,
+                        copies, (int32_t)repeats[0][i]);
     }
     return x ? 0 : -1;
 }
@@ -325,7 +327,8 @@ static int read_pads(const struct import_node *n, int lane, int32_t rank, struct
     if (chosen) n_axes = import_int_input(n, chosen, lane, axes, SHAPE_MAX_RANK);
     if (count < 0 || n_axes < 0) return -1;
     if (count != 2 * n_axes)
-        return err_set(n->e, ERR_FORMAT, "%d pads; %d are needed, begin and end of each axis", count, 2 * n_axes);
+        return err_set(n->e, ERR_FORMAT, "%d pads; %d are needed, begin and end of each axis", count,
+                       2 * n_axes);
     memset(p, 0, sizeof *p);
     for (int i = 0; i < n_axes; i++) {
         int32_t axis;
@@ -352,7 +355,8 @@ static int crop(const struct import_node *n, struct pads *p, const struct shape 
     for (int32_t i = 0; i < in->rank; i++) {
         const int64_t most = INT32_MAX / 4;
         if (p->begin[i] < -most || p->begin[i] > most || p->end[i] < -most || p->end[i] > most)
-            return err_set(n->e, ERR_LIMIT, "padding %lld, %lld", (long long)p->begin[i], (long long)p->end[i]);
+            return err_set(n->e, ERR_LIMIT, "padding %lld, %lld", (long long)p->begin[i],
+                           (long long)p->end[i]);
         start[i] = p->begin[i] < 0 ? -p->begin[i] : 0;
         left->dim[i] -= start[i] - (p->end[i] < 0 ? p->end[i] : 0);
         if (left->dim[i] < 1) return refuse_empty(n);
@@ -409,7 +413,8 @@ static struct shape cut_columns_first(const struct shape *in, int64_t b) { /* ch
     return (struct shape){.rank = 6, .dim = {in->dim[0], in->dim[1] / (b * b), b, b, in->dim[2], in->dim[3]}};
 }
 static struct shape join_space(const struct shape *in, int64_t b) {
-    return (struct shape){.rank = 4, .dim = {in->dim[0], in->dim[1] / (b * b), in->dim[2] * b, in->dim[3] * b}};
+    return (struct shape){.rank = 4,
+                          .dim = {in->dim[0], in->dim[1] / (b * b), in->dim[2] * b, in->dim[3] * b}};
 }
 static struct shape cut_space(const struct shape *in, int64_t b) {
     return (struct shape){.rank = 6, .dim = {in->dim[0], in->dim[1], in->dim[2] / b, b, in->dim[3] / b, b}};
@@ -425,8 +430,8 @@ static int emit_blocks(struct import_node *n, const struct blocks *how, bool div
     char text[128];
     if (b < 1 || b > OP_MAX_WINDOW || in->rank != 4 ||
         (divides_depth ? in->dim[1] % (b * b) != 0 : in->dim[2] % b != 0 || in->dim[3] % b != 0))
-        return err_set(n->e, ERR_FORMAT, "%s does not divide into blocks of %lld", shape_text(in, text, sizeof text),
-                       (long long)b);
+        return err_set(n->e, ERR_FORMAT, "%s does not divide into blocks of %lld",
+                       shape_text(in, text, sizeof text), (long long)b);
     for (int lane = 0; lane < n->lanes; lane++) {
         cut[lane] = how->cut(import_shape(n->in[0], lane), b);
         joined[lane] = how->joined(import_shape(n->in[0], lane), b);

@@ -125,7 +125,8 @@ int import_axis(int64_t given, int32_t rank, int32_t *axis, struct err *e) {
     return 0;
 }
 
-int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set, bool *given) {
+int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set,
+                bool *given) {
     int64_t axes[SHAPE_MAX_RANK];
     const struct operand *input = import_input(n, slot);
     *given = input || import_attribute(n, "axes");
@@ -202,7 +203,8 @@ static int batch_value(const struct import_node *n, const struct operand *o, str
         *v = (struct batch_value){.shape = {{.rank = -1}, {.rank = -1}}, .axis = -1, .outer = 1};
         return 0;
     }
-    *v = (struct batch_value){.shape = {*import_shape(o, 0), *import_shape(o, n->lanes - 1)}, .axis = -1, .outer = 1};
+    *v = (struct batch_value){
+        .shape = {*import_shape(o, 0), *import_shape(o, n->lanes - 1)}, .axis = -1, .outer = 1};
     if (o->kind == OPERAND_CONSTANT)
         return import_batch_of_constant(o->constant[0], o->constant[1], &v->axis, n->e);
     v->axis = o->batch_axis;

@@ -17,8 +17,8 @@ static int emit_pow(struct import_node *n) {
     struct operand *x = n->in[0], *exponent = import_as_float(n, n->in[1]);
     if (!exponent) return -1;
     const struct tensor *t = exponent->kind == OPERAND_CONSTANT ? exponent->constant[0] : NULL;
-    const bool keeps_shape = t && t == exponent->constant[1] && t->count == 1 &&
-                             t->shape.rank <= import_shape(x, 0)->rank;
+    const bool keeps_shape =
+        t && t == exponent->constant[1] && t->count == 1 && t->shape.rank <= import_shape(x, 0)->rank;
     if (keeps_shape && t->f[0] == 2) return import_emit_two(n, 0, OP_MUL, x, x) ? 0 : -1;
     if (keeps_shape && t->f[0] == 0.5f) return import_emit_one(n, 0, OP_SQRT, NULL, x) ? 0 : -1;
     if (keeps_shape && t->f[0] == -1) return import_emit_one(n, 0, OP_RECIPROCAL, NULL, x) ? 0 : -1;

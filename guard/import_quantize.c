@@ -48,10 +48,11 @@ static int read_scheme(const struct import_node *n, const struct shape *x, int32
         return 0;
     }
     if (import_axis(import_int(n, "axis", 1), x->rank, &s->axis, n->e)) return -1;
-    if (s->block < 0 || s->block > x->dim[s->axis]) return err_set(n->e, ERR_FORMAT, "block_size does not fit");
+    if (s->block < 0 || s->block > x->dim[s->axis])
+        return err_set(n->e, ERR_FORMAT, "block_size does not fit");
     if (s->block == 0 && (s->scale->shape.rank != 1 || s->scale->count != x->dim[s->axis]))
-        return err_set(n->e, ERR_FORMAT, "%lld scales do not go with axis %d of %s", (long long)s->scale->count,
-                       s->axis, shape_text(x, text, sizeof text));
+        return err_set(n->e, ERR_FORMAT, "%lld scales do not go with axis %d of %s",
+                       (long long)s->scale->count, s->axis, shape_text(x, text, sizeof text));
     struct shape want = *x;
     if (s->block > 0) want.dim[s->axis] = (x->dim[s->axis] + s->block - 1) / s->block;
     if (s->block > 0 && !shape_equal(&want, &s->scale->shape))
@@ -73,8 +74,10 @@ static int evaluate_dequantize(struct evaluation *v) {
     const struct tensor *t = v->in[0];
     struct scheme s;
     float *f = NULL;
-    if (!t->i) return err_set(v->e, ERR_FORMAT, "its input is %s; it must be integers", onnx_type_name(t->type));
-    if (read_scheme(v->node, &t->shape, t->type, &s) || evaluate_new(v, ONNX_FLOAT, &t->shape, &f, NULL)) return -1;
+    if (!t->i)
+        return err_set(v->e, ERR_FORMAT, "its input is %s; it must be integers", onnx_type_name(t->type));
+    if (read_scheme(v->node, &t->shape, t->type, &s) || evaluate_new(v, ONNX_FLOAT, &t->shape, &f, NULL))
+        return -1;
     for (int64_t k = 0; k < t->count; k++) {
         const int64_t at = scale_of(&s, &t->shape, k);
         f[k] = (float)(t->i[k] - (s.zero ? s.zero->i[at] : 0)) * s.scale->f[at];
@@ -92,10 +95,12 @@ static int evaluate_quantize(struct evaluation *v) {
     struct scheme s;
     float lo, hi;
     int64_t *i = NULL;
-    if (!t->f) return err_set(v->e, ERR_FORMAT, "its input is %s; it must be floats", onnx_type_name(t->type));
+    if (!t->f)
+        return err_set(v->e, ERR_FORMAT, "its input is %s; it must be floats", onnx_type_name(t->type));
     if (read_scheme(v->node, &t->shape, wanted_type(v->node), &s)) return -1;
     if (range_of(s.type, &lo, &hi))
-        return err_set(v->e, ERR_UNSUPPORTED, "it quantises to %s; accepted are 8 and 16 bits", onnx_type_name(s.type));
+        return err_set(v->e, ERR_UNSUPPORTED, "it quantises to %s; accepted are 8 and 16 bits",
+                       onnx_type_name(s.type));
     if (evaluate_new(v, s.type, &t->shape, NULL, &i)) return -1;
     for (int64_t k = 0; k < t->count; k++) {
         const int64_t at = scale_of(&s, &t->shape, k);
@@ -120,11 +125,12 @@ static struct operand *along_axis(struct import_node *n, const struct scheme *s,
 }
 
 static int no_blocks(const struct import_node *n, const struct scheme *s) {
-    return s->block == 0 ? 0
-                         : err_set(n->e, ERR_UNSUPPORTED,
-                                   "block_size is %lld while the network runs; accepted is one scale, or one per "
-                                   "channel",
-                                   (long long)s->block);
+    return s->block == 0
+               ? 0
+               : err_set(n->e, ERR_UNSUPPORTED,
+                         "block_size is %lld while the network runs; accepted is one scale, or one per "
+                         "channel",
+                         (long long)s->block);
 }
 
 static int emit_quantize(struct import_node *n) {
@@ -133,7 +139,8 @@ static int emit_quantize(struct import_node *n) {
     union op_params p = {0};
     if (read_scheme(n, x, wanted_type(n), &s) || no_blocks(n, &s)) return -1;
     if (range_of(s.type, &p.function.lo, &p.function.hi))
-        return err_set(n->e, ERR_UNSUPPORTED, "it quantises to %s; accepted are 8 and 16 bits", onnx_type_name(s.type));
+        return err_set(n->e, ERR_UNSUPPORTED, "it quantises to %s; accepted are 8 and 16 bits",
+                       onnx_type_name(s.type));
     if (s.axis < 0) {
         n->gives = s.type;
         p.function.alpha = s.scale->f[0];
@@ -167,9 +174,9 @@ static int emit_dequantize(struct import_node *n) {
 }
 
 const struct import_row import_rows_quantize[] = {
-    {"QuantizeLinear", 10, 1000, 2, 3, "axis:i block_size:i output_dtype:i precision:i saturate:i", emit_quantize,
-     evaluate_quantize, false},
-    {"DequantizeLinear", 10, 1000, 2, 3, "axis:i block_size:i output_dtype:i", emit_dequantize, evaluate_dequantize,
-     false},
+    {"QuantizeLinear", 10, 1000, 2, 3, "axis:i block_size:i output_dtype:i precision:i saturate:i",
+     emit_quantize, evaluate_quantize, false},
+    {"DequantizeLinear", 10, 1000, 2, 3, "axis:i block_size:i output_dtype:i", emit_dequantize,
+     evaluate_dequantize, false},
     {0},
 };

@@ -143,19 +143,20 @@ static int emit_global_max_pool(struct import_node *n) {
 }
 
 /* (sum of |x|^p)^(1/p) */
-static struct operand *norm(struct import_node *n, int32_t output, int64_t p, uint32_t axes, struct operand *in) {
+static struct operand *norm(struct import_node *n, int32_t output, int64_t p, uint32_t axes,
+                            struct operand *in) {
     if (p == 1) return reduce(n, output, OP_REDUCE_L1, axes, in);
     if (p == 2) return reduce(n, output, OP_REDUCE_L2, axes, in);
     struct operand *power = import_new_number(n, (float)p), *root = import_new_number(n, 1.0f / (float)p);
-    struct operand *each =
-        import_emit_two(n, -1, OP_POW, import_emit_one(n, -1, OP_ABS, NULL, in), power);
+    struct operand *each = import_emit_two(n, -1, OP_POW, import_emit_one(n, -1, OP_ABS, NULL, in), power);
     struct operand *sum = each ? reduce(n, -1, OP_REDUCE_SUM, axes, each) : NULL;
     return import_emit_two(n, output, OP_POW, sum, root);
 }
 
 static int read_p(const struct import_node *n, int64_t *p) {
     *p = import_int(n, "p", 2);
-    return *p >= 1 && *p <= 1000 ? 0 : err_set(n->e, ERR_VALUE, "p is %lld; it must be 1 or more", (long long)*p);
+    return *p >= 1 && *p <= 1000 ? 0
+                                 : err_set(n->e, ERR_VALUE, "p is %lld; it must be 1 or more", (long long)*p);
 }
 
 static int emit_global_lp_pool(struct import_node *n) {
@@ -182,7 +183,7 @@ static int log_softmax(struct import_node *n, int64_t absent, bool flatten) {
     if (import_axis(import_int(n, "axis", absent), rank, &axis, n->e)) return -1;
     const uint32_t axes = flatten ? ((1u << rank) - 1) & ~((1u << axis) - 1) : 1u << axis;
     return import_emit_two(n, 0, OP_SUB, n->in[0], reduce(n, -1, OP_REDUCE_LOG_SUM_EXP, axes, n->in[0])) ? 0
-                                                                                                        : -1;
+                                                                                                         : -1;
 }
 static int emit_log_softmax_flat(struct import_node *n) {
     return log_softmax(n, 1, true);
@@ -205,16 +206,17 @@ static int emit_mean_variance(struct import_node *n) {
     struct operand *centred =
         import_emit_two(n, -1, OP_SUB, n->in[0], reduce(n, -1, OP_REDUCE_MEAN, axes, n->in[0]));
     struct operand *variance =
-        centred ? reduce(n, -1, OP_REDUCE_MEAN, axes, import_emit_two(n, -1, OP_MUL, centred, centred)) : NULL;
+        centred ? reduce(n, -1, OP_REDUCE_MEAN, axes, import_emit_two(n, -1, OP_MUL, centred, centred))
+                : NULL;
     struct operand *spread = import_emit_two(n, -1, OP_ADD, import_emit_one(n, -1, OP_SQRT, NULL, variance),
                                              import_new_number(n, 1e-9f));
     return import_emit_two(n, 0, OP_DIV, centred, spread) ? 0 : -1;
 }
 
 #define ATTRIBUTE(name, until)                                                                               \
-    {name, 1, until, 1, 1, "axes:I keepdims:i", emit_reduce, evaluate_reduce, false}
+    { name, 1, until, 1, 1, "axes:I keepdims:i", emit_reduce, evaluate_reduce, false }
 #define INPUT(name, since)                                                                                   \
-    {name, since, 1000, 1, 2, "keepdims:i noop_with_empty_axes:i", emit_reduce, evaluate_reduce, false}
+    { name, since, 1000, 1, 2, "keepdims:i noop_with_empty_axes:i", emit_reduce, evaluate_reduce, false }
 #define BOTH(name) ATTRIBUTE(name, 17), INPUT(name, 18)
 
 const struct import_row import_rows_reduce[] = {

@@ -28,7 +28,8 @@ static int32_t position(const struct einsum *x, int which, char letter) {
 }
 
 static int bad_equation(const struct import_node *n, const char *why) {
-    return err_set(n->e, ERR_UNSUPPORTED, "equation '%.*s': %s", TEXT_ARGS(import_text(n, "equation", "")), why);
+    return err_set(n->e, ERR_UNSUPPORTED, "equation '%.*s': %s", TEXT_ARGS(import_text(n, "equation", "")),
+                   why);
 }
 
 /* "..." becomes letters of its own: 'A' + 128 on are no letters that a file can have. */
@@ -87,7 +88,8 @@ static int read_equation(const struct import_node *n, struct einsum *x) {
         }
     }
     if ((comma != NULL) != (n->n_in == 2)) return bad_equation(n, "it does not go with the number of inputs");
-    const char *const starts[2] = {t.p, comma ? comma + 1 : NULL}, *const ends[2] = {comma ? comma : arrow, arrow};
+    const char *const starts[2] = {t.p, comma ? comma + 1 : NULL}, *const ends[2] = {comma ? comma : arrow,
+                                                                                     arrow};
     for (int k = 0; k < x->inputs; k++) {
         bool has;
         const int32_t hidden = import_shape(n->in[k], 0)->rank - count_letters(starts[k], ends[k], &has);
@@ -164,16 +166,17 @@ static int64_t dim_of(const struct einsum *x, const struct shape *const s[2], ch
     return a >= 0 && (b < 0 || s[0]->dim[a] != 1) ? s[0]->dim[a] : s[1]->dim[b];
 }
 
-static int64_t product_of(const struct einsum *x, const struct shape *const s[2], const char *letters, int32_t n) {
+static int64_t product_of(const struct einsum *x, const struct shape *const s[2], const char *letters,
+                          int32_t n) {
     int64_t all = 1;
     for (int32_t i = 0; i < n; i++) all *= dim_of(x, s, letters[i]);
     return all;
 }
 
 /* [stack…, rows, columns] of one input: its axes ordered and the two groups merged. */
-static struct operand *as_matrices(struct import_node *n, const struct einsum *x, int which, struct operand *in,
-                                   const struct roles *r, const char *rows, int32_t n_rows, const char *columns,
-                                   int32_t n_columns) {
+static struct operand *as_matrices(struct import_node *n, const struct einsum *x, int which,
+                                   struct operand *in, const struct roles *r, const char *rows,
+                                   int32_t n_rows, const char *columns, int32_t n_columns) {
     char order[SHAPE_MAX_RANK];
     struct shape s[2];
     memcpy(order, r->stack, (size_t)r->n_stack);
@@ -222,7 +225,8 @@ static int emit_einsum(struct import_node *n) {
     if (!import_attribute(n, "equation")) return err_set(n->e, ERR_FORMAT, "attribute 'equation' is missing");
     if (n->n_in > 2) return bad_equation(n, "more than two inputs; one or two are accepted");
     if (read_equation(n, &x)) return -1;
-    struct operand *a = sum_alone(n, &x, 0, n->in[0]), *b = x.inputs == 2 ? sum_alone(n, &x, 1, n->in[1]) : NULL;
+    struct operand *a = sum_alone(n, &x, 0, n->in[0]),
+                   *b = x.inputs == 2 ? sum_alone(n, &x, 1, n->in[1]) : NULL;
     if (!a || (x.inputs == 2 && !b)) return -1;
     if (x.inputs == 2) return emit_product(n, &x, a, b);
     return order_axes(n, 0, a, x.letters[0], x.letters[2], x.rank[2]) ? 0 : -1;
@@ -230,7 +234,14 @@ static int emit_einsum(struct import_node *n) {
 
 /* --- Resize --------------------------------------------------------------------------------- */
 
-enum coordinates { HALF_PIXEL, PYTORCH_HALF_PIXEL, ALIGN_CORNERS, ASYMMETRIC, HALF_PIXEL_SYMMETRIC, COORDINATES };
+enum coordinates {
+    HALF_PIXEL,
+    PYTORCH_HALF_PIXEL,
+    ALIGN_CORNERS,
+    ASYMMETRIC,
+    HALF_PIXEL_SYMMETRIC,
+    COORDINATES
+};
 enum rounding { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, FLOOR, CEIL, ROUNDINGS };
 enum interpolation { NEAREST, LINEAR, CUBIC, INTERPOLATIONS };
 
@@ -299,17 +310,19 @@ static void fill_weights(const struct resize *r, double x, int64_t n, float *row
 }
 
 /* One axis from its length to `to`; nearest picks, the others multiply by weights. */
-static struct operand *resize_axis(struct import_node *n, const struct resize *r, int32_t output, struct operand *in,
-                                   int32_t axis, int64_t to, double scale) {
+static struct operand *resize_axis(struct import_node *n, const struct resize *r, int32_t output,
+                                   struct operand *in, int32_t axis, int64_t to, double scale) {
     const struct shape *s = import_shape(in, 0);
     const int64_t from = s->dim[axis];
     const bool last = axis == s->rank - 1;
     float *f;
     if (r->mode == NEAREST) {
-        struct operand *const two[2] = {in, import_new_constant(n, &(struct shape){.rank = 1, .dim = {to}}, &f)};
+        struct operand *const two[2] = {in,
+                                        import_new_constant(n, &(struct shape){.rank = 1, .dim = {to}}, &f)};
         for (int64_t o = 0; two[1] && o < to; o++)
             f[o] = (float)inside(nearest(r, source(r, o, from, to, scale)), from);
-        return two[1] ? import_emit(n, output, OP_GATHER, &(union op_params){.axis = {.axis = axis}}, NULL, two, 2)
+        return two[1] ? import_emit(n, output, OP_GATHER, &(union op_params){.axis = {.axis = axis}}, NULL,
+                                    two, 2)
                       : NULL;
     }
     /* Last axis: X [.., from] * W [from, to]. Else: W [to, from] * X [.., from, rest]. */
@@ -335,8 +348,8 @@ static struct operand *resize_axis(struct import_node *n, const struct resize *r
         back[lane].dim[axis] = to;
     }
     if (s->rank == axis + 2) return import_emit_two(n, output, OP_MATMUL, w, in);
-    return import_emit_reshape(n, output, import_emit_two(n, -1, OP_MATMUL, w, import_emit_reshape(n, -1, in, flat)),
-                               back);
+    return import_emit_reshape(
+        n, output, import_emit_two(n, -1, OP_MATMUL, w, import_emit_reshape(n, -1, in, flat)), back);
 }
 
 /* Scales of the axes in floats; 0 where there are none. */
@@ -394,7 +407,8 @@ static int resize(struct import_node *n, const struct resize *r, const struct op
     for (int lane = 0; lane < n->lanes; lane++)
         if (find_target(n, scales, sizes, lane, &t[lane])) return -1;
     for (int32_t i = 0; i < rank; i++) {
-        const bool batch = n->lanes == 2 && import_shape(n->in[0], 0)->dim[i] != import_shape(n->in[0], 1)->dim[i];
+        const bool batch =
+            n->lanes == 2 && import_shape(n->in[0], 0)->dim[i] != import_shape(n->in[0], 1)->dim[i];
         const bool changes = t[0].size[i] != import_shape(n->in[0], 0)->dim[i] || t[0].scale[i] != 1;
         if (batch && t[1].size[i] == import_shape(n->in[0], 1)->dim[i]) continue;
         if (batch || (n->lanes == 2 && t[0].size[i] != t[1].size[i]))
@@ -437,15 +451,16 @@ static int emit_upsample_7(struct import_node *n) {
 }
 
 static int emit_resize(struct import_node *n) {
-    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric",
-                                              "half_pixel_symmetric"};
+    static const char *const coordinates[] = {"half_pixel", "pytorch_half_pixel", "align_corners",
+                                              "asymmetric", "half_pixel_symmetric"};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
     struct resize r = {0};
     int32_t antialias;
     if (choose(n, "mode", "nearest", mode_names, INTERPOLATIONS, &r.mode) ||
         choose(n, "coordinate_transformation_mode", "half_pixel", coordinates, COORDINATES, &r.coordinates) ||
         choose(n, "nearest_mode", "round_prefer_floor", roundings, ROUNDINGS, &r.rounding) ||
-        import_flag(n, "exclude_outside", 0, &r.exclude_outside) || import_flag(n, "antialias", 0, &antialias))
+        import_flag(n, "exclude_outside", 0, &r.exclude_outside) ||
+        import_flag(n, "antialias", 0, &antialias))
         return -1;
     r.cubic = (double)import_float(n, "cubic_coeff_a", -0.75f);
     if (antialias) return err_set(n->e, ERR_UNSUPPORTED, "antialias is 1; accepted is 0");
@@ -461,7 +476,8 @@ const struct import_row import_rows_space[] = {
     {"Upsample", 9, 9, 2, 2, "mode:s", emit_resize_10, NULL, false},
     {"Resize", 10, 10, 2, 2, "mode:s", emit_resize_10, NULL, false},
     {"Resize", 11, 1000, 1, 4,
-     "antialias:i axes:I coordinate_transformation_mode:s cubic_coeff_a:f exclude_outside:i extrapolation_value:f "
+     "antialias:i axes:I coordinate_transformation_mode:s cubic_coeff_a:f exclude_outside:i "
+     "extrapolation_value:f "
      "keep_aspect_ratio_policy:s mode:s nearest_mode:s",
      emit_resize, NULL, false},
     {0},

@@ -4,9 +4,9 @@
 #include <string.h>
 
 static const struct import_row *const families[] = {
-    import_rows_window,   import_rows_elementwise, import_rows_norm,   import_rows_shape,
-    import_rows_matrix,   import_rows_function,    import_rows_pair,   import_rows_reduce,
-    import_rows_move,     import_rows_space,       import_rows_quantize, evaluate_rows,
+    import_rows_window,    import_rows_elementwise, import_rows_norm,     import_rows_shape,
+    import_rows_matrix,    import_rows_function,    import_rows_pair,     import_rows_reduce,
+    import_rows_move,      import_rows_space,       import_rows_quantize, evaluate_rows,
     evaluate_rows_scatter,
 };
 #define FAMILIES (sizeof families / sizeof *families)

@@ -127,8 +127,8 @@ static int emit_conv(struct import_node *n) {
     if (group < 1 || group > INT32_MAX)
         return err_set(n->e, ERR_FORMAT, "attribute 'group' is %lld", (long long)group);
     if (weight->rank != import_shape(n->in[0], 0)->rank)
-        return err_set(n->e, ERR_FORMAT, "its weight has %d dimensions and its input has %d",
-                       weight->rank, import_shape(n->in[0], 0)->rank);
+        return err_set(n->e, ERR_FORMAT, "its weight has %d dimensions and its input has %d", weight->rank,
+                       import_shape(n->in[0], 0)->rank);
     if (read_window(n, weight->dim + 2, &p.window, &explicit_pads)) return -1;
     p.window.groups = (int32_t)group;
     return import_emit_simple(n, OP_CONV, &p, n->n_in);
@@ -153,9 +153,10 @@ static int transposed_pads(const struct import_node *n, const struct shape *x, s
         p->output_pad[a] = padded ? (int32_t)pad[i] : 0;
         if (!given && !same) continue;
         const int64_t want = given ? output[given - w->spatial + i] : x->dim[2 + i] * w->stride[a];
-        int64_t total = (x->dim[2 + i] - 1) * w->stride[a] + (int64_t)(w->kernel[a] - 1) * w->dilation[a] + 1 +
-                        p->output_pad[a] - want;
-        if (total < 0 && -total <= OP_MAX_PAD - p->output_pad[a]) { /* longer than all windows: zeros at the end */
+        int64_t total = (x->dim[2 + i] - 1) * w->stride[a] + (int64_t)(w->kernel[a] - 1) * w->dilation[a] +
+                        1 + p->output_pad[a] - want;
+        if (total < 0 &&
+            -total <= OP_MAX_PAD - p->output_pad[a]) { /* longer than all windows: zeros at the end */
             p->output_pad[a] += (int32_t)-total;
             total = 0;
         }
@@ -177,7 +178,8 @@ static int emit_conv_transpose(struct import_node *n) {
     if (group < 1 || group > INT32_MAX)
         return err_set(n->e, ERR_FORMAT, "attribute 'group' is %lld", (long long)group);
     if (weight->rank != x->rank)
-        return err_set(n->e, ERR_FORMAT, "its weight has %d dimensions and its input has %d", weight->rank, x->rank);
+        return err_set(n->e, ERR_FORMAT, "its weight has %d dimensions and its input has %d", weight->rank,
+                       x->rank);
     if (read_window(n, weight->dim + 2, &p.window, &explicit_pads)) return -1;
     p.window.groups = (int32_t)group;
     const struct op_window w = p.window;
@@ -194,7 +196,8 @@ static int emit_lp_pool(struct import_node *n) {
     float taps = 1;
     if (read_window(n, NULL, &w.window, &explicit_pads)) return -1;
     if (p < 1 || p > 1000) return err_set(n->e, ERR_VALUE, "p is %lld; it must be 1 or more", (long long)p);
-    if (import_int(n, "ceil_mode", 0) != 0) return err_set(n->e, ERR_UNSUPPORTED, "ceil_mode is 1; accepted is 0");
+    if (import_int(n, "ceil_mode", 0) != 0)
+        return err_set(n->e, ERR_UNSUPPORTED, "ceil_mode is 1; accepted is 0");
     w.window.count_include_pad = 1;
     for (int a = 0; a < OP_SPATIAL; a++) taps *= (float)w.window.kernel[a];
     struct operand *x = p == 2 ? import_emit_two(n, -1, OP_MUL, n->in[0], n->in[0])
@@ -234,8 +237,8 @@ static int emit_global_average_pool(struct import_node *n) {
 const struct import_row import_rows_window[] = {
     {"Conv", OPSET_ANY, 2, 3, ATTRIBUTES " group:i", emit_conv, NULL, false},
     {"MaxPool", OPSET_ANY, 1, 1, ATTRIBUTES " ceil_mode:i storage_order:i", emit_max_pool, NULL, false},
-    {"ConvTranspose", OPSET_ANY, 2, 3, ATTRIBUTES " group:i output_padding:I output_shape:I", emit_conv_transpose,
-     NULL, false},
+    {"ConvTranspose", OPSET_ANY, 2, 3, ATTRIBUTES " group:i output_padding:I output_shape:I",
+     emit_conv_transpose, NULL, false},
     {"LpPool", OPSET_ANY, 1, 1, ATTRIBUTES " ceil_mode:i p:i", emit_lp_pool, NULL, false},
     {"AveragePool", OPSET_ANY, 1, 1, ATTRIBUTES " ceil_mode:i count_include_pad:i", emit_average_pool, NULL,
      false},

@@ -14,32 +14,68 @@ typedef const struct op_function params;
         const float v = x[j];                                                                                \
         x[j] = (expression);                                                                                 \
     }
-#define STRIP(name)  SIMD_INLINE void strip_##name(float x[SIMD_LANES], params *p)
-#define UNUSED       (void)p
+#define STRIP(name) SIMD_INLINE void strip_##name(float x[SIMD_LANES], params *p)
+#define UNUSED      (void)p
 
 /* --- arithmetic ------------------------------------------------------------------------ */
 
-STRIP(abs) { UNUSED; EACH(__builtin_fabsf(v)) }
-STRIP(neg) { UNUSED; EACH(-v) }
-STRIP(sqrt) { UNUSED; EACH(__builtin_sqrtf(v)) }
-STRIP(reciprocal) { UNUSED; EACH(1 / v) }
-STRIP(floor) { UNUSED; EACH(__builtin_floorf(v)) }
-STRIP(ceil) { UNUSED; EACH(__builtin_ceilf(v)) }
-STRIP(round) { UNUSED; EACH(__builtin_rintf(v)) } /* halves to even, the mode that programs start in */
-STRIP(sign) { UNUSED; EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : v) }
-STRIP(not) { UNUSED; EACH(v == 0 ? 1.0f : 0.0f) }
-STRIP(is_nan) { UNUSED; EACH(v != v ? 1.0f : 0.0f) }
-STRIP(is_inf) { /* alpha: count +infinity, beta: -infinity */
-    EACH((v == INFINITY && p->alpha != 0) || (v == -INFINITY && p->beta != 0) ? 1.0f : 0.0f)
+STRIP(abs) {
+    UNUSED;
+    EACH(__builtin_fabsf(v))
 }
-STRIP(quantize) { EACH(simd_clip(__builtin_rintf(v / p->alpha) + p->beta, p->lo, p->hi)) }
-STRIP(dequantize) { EACH((v - p->beta) * p->alpha) }
+STRIP(neg) {
+    UNUSED;
+    EACH(-v)
+}
+STRIP(sqrt) {
+    UNUSED;
+    EACH(__builtin_sqrtf(v))
+}
+STRIP(reciprocal) {
+    UNUSED;
+    EACH(1 / v)
+}
+STRIP(floor) {
+    UNUSED;
+    EACH(__builtin_floorf(v))
+}
+STRIP(ceil) {
+    UNUSED;
+    EACH(__builtin_ceilf(v))
+}
+STRIP(round) {
+    UNUSED;
+    EACH(__builtin_rintf(v))
+} /* halves to even, the mode that programs start in */
+STRIP(sign) {
+    UNUSED;
+    EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : v)
+}
+STRIP(not ) {
+    UNUSED;
+    EACH(v == 0 ? 1.0f : 0.0f)
+}
+STRIP(is_nan) {
+    UNUSED;
+    EACH(v != v ? 1.0f : 0.0f)
+}
+STRIP(is_inf){
+    /* alpha: count +infinity, beta: -infinity */
+    EACH((v == INFINITY && p->alpha != 0) || (v == -INFINITY && p->beta != 0) ? 1.0f : 0.0f)} STRIP(quantize){
+    EACH(simd_clip(__builtin_rintf(v / p->alpha) + p->beta, p->lo, p->hi))} STRIP(dequantize){
+    EACH((v - p->beta) * p->alpha)}
 
 /* --- exponentials ---------------------------------------------------------------------- */
 
-STRIP(exp) { UNUSED; simd_exp(x); }
+STRIP(exp) {
+    UNUSED;
+    simd_exp(x);
+}
 
-STRIP(log) { UNUSED; simd_log(x); }
+STRIP(log) {
+    UNUSED;
+    simd_log(x);
+}
 
 STRIP(sigmoid) {
     UNUSED;
@@ -178,20 +214,30 @@ SIMD_INLINE void elu_strip(float x[SIMD_LANES], float above, float below, float 
     expm1_strip(y);
     EACH(v > 0 ? above * v : below * y[j])
 }
-STRIP(elu) { elu_strip(x, 1, p->alpha, 1); }
-STRIP(selu) { elu_strip(x, p->beta, p->alpha * p->beta, 1); }
-STRIP(celu) { elu_strip(x, 1, p->alpha, 1 / p->alpha); }
+STRIP(elu) {
+    elu_strip(x, 1, p->alpha, 1);
+}
+STRIP(selu) {
+    elu_strip(x, p->beta, p->alpha * p->beta, 1);
+}
+STRIP(celu) {
+    elu_strip(x, 1, p->alpha, 1 / p->alpha);
+}
 
 /* --- pieces of lines --------------------------------------------------------------------- */
 
-STRIP(softsign) { UNUSED; EACH(v / (1 + __builtin_fabsf(v))) }
-STRIP(hard_sigmoid) { EACH(simd_clip(p->alpha * v + p->beta, 0, 1)) }
-STRIP(hard_swish) { EACH(v * simd_clip(p->alpha * v + p->beta, 0, 1)) }
-STRIP(leaky_relu) { EACH(v < 0 ? p->alpha * v : v) }
-STRIP(thresholded_relu) { EACH(v > p->alpha || v != v ? v : 0) }
-STRIP(shrink) { /* alpha: lambda, beta: bias */
-    EACH(v < -p->alpha ? v + p->beta : v > p->alpha ? v - p->beta : v != v ? v : 0)
+STRIP(softsign) {
+    UNUSED;
+    EACH(v / (1 + __builtin_fabsf(v)))
 }
+STRIP(hard_sigmoid){EACH(simd_clip(p->alpha * v + p->beta, 0, 1))} STRIP(hard_swish){
+    EACH(v * simd_clip(p->alpha * v + p->beta, 0, 1))} STRIP(leaky_relu){
+    EACH(v < 0 ? p->alpha * v : v)} STRIP(thresholded_relu){
+    EACH(v > p->alpha || v != v ? v : 0)} STRIP(shrink){/* alpha: lambda, beta: bias */
+                                                        EACH(v < -p->alpha  ? v + p->beta
+                                                             : v > p->alpha ? v - p->beta
+                                                             : v != v       ? v
+                                                                            : 0)}
 
 /* --- libm ---------------------------------------------------------------------------------- */
 
@@ -201,7 +247,7 @@ STRIP(shrink) { /* alpha: lambda, beta: bias */
         for (int64_t i = 0; i < n; i++) y[i] = function(x[i]);                                               \
     }
 LIBM(sin, sinf) LIBM(cos, cosf) LIBM(tan, tanf) LIBM(asin, asinf) LIBM(acos, acosf) LIBM(atan, atanf)
-LIBM(sinh, sinhf) LIBM(cosh, coshf) LIBM(asinh, asinhf) LIBM(acosh, acoshf) LIBM(atanh, atanhf)
+    LIBM(sinh, sinhf) LIBM(cosh, coshf) LIBM(asinh, asinhf) LIBM(acosh, acoshf) LIBM(atanh, atanhf)
 
 /* --- over arrays ----------------------------------------------------------------------------- */
 
@@ -220,24 +266,58 @@ LIBM(sinh, sinhf) LIBM(cosh, coshf) LIBM(asinh, asinhf) LIBM(acosh, acoshf) LIBM
         strip_##name(strip, p);                                                                              \
         memcpy(y + i, strip, (size_t)(n - i) * sizeof *y);                                                   \
     }
-RUN(abs) RUN(neg) RUN(sqrt) RUN(exp) RUN(log) RUN(reciprocal) RUN(floor) RUN(ceil) RUN(round) RUN(sign)
-RUN(sigmoid) RUN(tanh) RUN(erf) RUN(gelu) RUN(gelu_tanh) RUN(silu) RUN(mish) RUN(softplus) RUN(softsign)
-RUN(hard_sigmoid) RUN(hard_swish) RUN(leaky_relu) RUN(elu) RUN(selu) RUN(celu) RUN(thresholded_relu)
-RUN(shrink) RUN(not) RUN(is_nan) RUN(is_inf) RUN(quantize) RUN(dequantize)
+        RUN(abs) RUN(neg) RUN(sqrt) RUN(exp) RUN(log) RUN(reciprocal) RUN(floor) RUN(ceil) RUN(round)
+            RUN(sign) RUN(sigmoid) RUN(tanh) RUN(erf) RUN(gelu) RUN(gelu_tanh) RUN(silu) RUN(mish)
+                RUN(softplus) RUN(softsign) RUN(hard_sigmoid) RUN(hard_swish) RUN(leaky_relu) RUN(elu)
+                    RUN(selu) RUN(celu) RUN(thresholded_relu) RUN(shrink) RUN(not ) RUN(is_nan) RUN(is_inf)
+                        RUN(quantize) RUN(dequantize)
 
-typedef void (*run_fn)(const float *x, float *y, int64_t n, params *p);
+                            typedef void (*run_fn)(const float *x, float *y, int64_t n, params *p);
 
 static const run_fn table[] = {
 #define ROW(op, name) [OP_##op - OP_FUNCTION_FIRST] = run_##name
-    ROW(ABS, abs), ROW(NEG, neg), ROW(SQRT, sqrt), ROW(EXP, exp), ROW(LOG, log),
-    ROW(RECIPROCAL, reciprocal), ROW(FLOOR, floor), ROW(CEIL, ceil), ROW(ROUND, round), ROW(SIGN, sign),
-    ROW(SIGMOID, sigmoid), ROW(TANH, tanh), ROW(ERF, erf), ROW(GELU, gelu), ROW(GELU_TANH, gelu_tanh),
-    ROW(SILU, silu), ROW(MISH, mish), ROW(SOFTPLUS, softplus), ROW(SOFTSIGN, softsign),
-    ROW(HARD_SIGMOID, hard_sigmoid), ROW(HARD_SWISH, hard_swish), ROW(LEAKY_RELU, leaky_relu),
-    ROW(ELU, elu), ROW(SELU, selu), ROW(CELU, celu), ROW(THRESHOLDED_RELU, thresholded_relu),
-    ROW(SHRINK, shrink), ROW(SIN, sin), ROW(COS, cos), ROW(TAN, tan), ROW(ASIN, asin), ROW(ACOS, acos),
-    ROW(ATAN, atan), ROW(SINH, sinh), ROW(COSH, cosh), ROW(ASINH, asinh), ROW(ACOSH, acosh),
-    ROW(ATANH, atanh), ROW(NOT, not), ROW(IS_NAN, is_nan), ROW(IS_INF, is_inf), ROW(QUANTIZE, quantize),
+    ROW(ABS, abs),
+    ROW(NEG, neg),
+    ROW(SQRT, sqrt),
+    ROW(EXP, exp),
+    ROW(LOG, log),
+    ROW(RECIPROCAL, reciprocal),
+    ROW(FLOOR, floor),
+    ROW(CEIL, ceil),
+    ROW(ROUND, round),
+    ROW(SIGN, sign),
+    ROW(SIGMOID, sigmoid),
+    ROW(TANH, tanh),
+    ROW(ERF, erf),
+    ROW(GELU, gelu),
+    ROW(GELU_TANH, gelu_tanh),
+    ROW(SILU, silu),
+    ROW(MISH, mish),
+    ROW(SOFTPLUS, softplus),
+    ROW(SOFTSIGN, softsign),
+    ROW(HARD_SIGMOID, hard_sigmoid),
+    ROW(HARD_SWISH, hard_swish),
+    ROW(LEAKY_RELU, leaky_relu),
+    ROW(ELU, elu),
+    ROW(SELU, selu),
+    ROW(CELU, celu),
+    ROW(THRESHOLDED_RELU, thresholded_relu),
+    ROW(SHRINK, shrink),
+    ROW(SIN, sin),
+    ROW(COS, cos),
+    ROW(TAN, tan),
+    ROW(ASIN, asin),
+    ROW(ACOS, acos),
+    ROW(ATAN, atan),
+    ROW(SINH, sinh),
+    ROW(COSH, cosh),
+    ROW(ASINH, asinh),
+    ROW(ACOSH, acosh),
+    ROW(ATANH, atanh),
+    ROW(NOT, not ),
+    ROW(IS_NAN, is_nan),
+    ROW(IS_INF, is_inf),
+    ROW(QUANTIZE, quantize),
     ROW(DEQUANTIZE, dequantize),
 };
 _Static_assert(sizeof table / sizeof *table == OP_FUNCTION_LAST - OP_FUNCTION_FIRST + 1, "a row for each");

@@ -90,6 +90,6 @@ void kernel_hardmax(const struct kernel_call *c) {
     for (uint32_t i = 0; i < c->n_items; i++)
         for (int64_t o = 0; o < outer; o++)
             for (int64_t k = 0; k < inner; k++)
-                hardmax(view_item(&c->in[0], i) + o * n * inner + k, view_item(&c->out, i) + o * n * inner + k,
-                        n, inner);
+                hardmax(view_item(&c->in[0], i) + o * n * inner + k,
+                        view_item(&c->out, i) + o * n * inner + k, n, inner);
 }

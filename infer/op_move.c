@@ -151,8 +151,7 @@ int op_rule_instance_norm(const union op_params *p, const struct shape *in, int 
     if (!isfinite(p->batch_norm.epsilon) || p->batch_norm.epsilon < 0)
         return err_set(e, ERR_VALUE, "epsilon %g is not a small positive number",
                        (double)p->batch_norm.epsilon);
-    if (in[0].rank < 3)
-        return err_set(e, ERR_FORMAT, "input %s has no spatial axes", SHAPE_TEXT(&in[0]));
+    if (in[0].rank < 3) return err_set(e, ERR_FORMAT, "input %s has no spatial axes", SHAPE_TEXT(&in[0]));
     for (int i = 1; i < n_in; i++)
         if (in[i].rank != 1 || in[i].dim[0] != in[0].dim[1])
             return err_set(e, ERR_FORMAT, "parameter %d is %s where input %s has %lld channels", i,

@@ -84,7 +84,7 @@ SIMD_INLINE float maximum(float a, float b) {
             loop_##name(a, 0, b, sb, out, n);                                                                \
     }
 RUN(add, u + v)
-RUN(mul, u * v)
+RUN(mul, u *v)
 RUN(sub, u - v)
 RUN(div, u / v)
 RUN(min, minimum(u, v))
