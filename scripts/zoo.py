@@ -62,30 +62,34 @@ def tolerance_of(name):
 
 
 def trace(model, x):
-    """Convolutions in the order in which they run, each with the normalisation that reads its very output."""
+    """Convolutions in the order in which they run, each with the normalisation that alone reads its very output."""
     import torch
 
-    convs, outputs, hooks = [], {}, []
+    convs, outputs, shared, hooks = [], {}, set(), []
 
     def after_conv(module, _, out):
         outputs[id(out)] = (len(convs), out, out._version)  # the tensor is kept, so that its id stays its own
         convs.append([module, None])
 
-    def before_norm(module, inputs):
-        at, out, version = outputs.get(id(inputs[0]), (None, None, None))
-        if out is not None and out._version == version:
+    def before(module, inputs):
+        at, out, version = outputs.get(id(inputs[0]) if inputs else None, (None, None, None))
+        if out is None or out._version != version:
+            return
+        if isinstance(module, torch.nn.BatchNorm2d):
             convs[at][1] = module
+        else:
+            shared.add(at)
 
     for m in model.modules():
+        if not list(m.children()):
+            hooks.append(m.register_forward_pre_hook(before))
         if isinstance(m, torch.nn.Conv2d):
             hooks.append(m.register_forward_hook(after_conv))
-        elif isinstance(m, torch.nn.BatchNorm2d):
-            hooks.append(m.register_forward_pre_hook(before_norm))
     with torch.no_grad():
         model(x)
     for h in hooks:
         h.remove()
-    return convs
+    return [(conv, None if at in shared else norm) for at, (conv, norm) in enumerate(convs)]
 
 
 def randomise(model, x):
