@@ -71,7 +71,7 @@ $(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.ma
 	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
 
 # Kernels are the one place where the optimiser earns its keep.
-$(call OBJ,$(ENGINE_SRC) guard/clp_sigma.c): KERNEL_FLAGS := -O3 $(BLAS_CFLAGS)
+$(call OBJ,$(ENGINE_SRC) guard/clp_sigma.c): KERNEL_FLAGS := $(if $(SANITIZE),-O1,-O3) $(BLAS_CFLAGS)
 $(call OBJ,$(TEST_SRC)): KERNEL_FLAGS := $(BLAS_CFLAGS) -DTEST_BUILD=\"$(abspath $(BUILD))\"
 
 $(BUILD)/obj/%.o: %.c
@@ -98,6 +98,7 @@ zoo: all                           ## torchvision's classifiers against PyTorch,
 	scripts/zoo --build $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
 	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" test
 clang:                             ## build with clang, to see its warnings
 	$(Q)$(MAKE) --no-print-directory BUILD=build/clang CC=clang CFLAGS="-O2 -g -Werror" all build/clang/tests

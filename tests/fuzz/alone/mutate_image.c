@@ -64,8 +64,10 @@ static void change_bytes(uint8_t *bytes, size_t n) {
 
 static void change_step(struct parts *p) {
     struct image_step *s = &p->steps[below(p->n_steps)];
-    switch (below(4)) {
+    switch (below(6)) {
     case 0: *s = p->steps[below(p->n_steps)]; break;
+    case 4: s->op = below(OP_COUNT); break;
+    case 5: s->params = p->steps[below(p->n_steps)].params; break;
     case 1: change_word((uint32_t *)(void *)&s->params, sizeof s->params / 4); break;
     case 2: change_bytes(s->params.raw, sizeof s->params); break;
     default: change_word((uint32_t *)(void *)s, 13); break;
@@ -107,6 +109,8 @@ static void agree_step(struct parts *p, struct image_step *s, uint32_t *operands
         in[i] = t == IMAGE_NO_TENSOR ? (struct shape){.rank = -1} : p->tensors[t].shape;
     }
     if (s->op >= OP_COUNT || s->output >= p->n_tensors) return;
+    const size_t params = op_params_bytes((enum op)s->op);
+    memset(s->params.raw + params, 0, sizeof s->params - params);
     if (op_check((enum op)s->op, &s->params, in, (int)s->n_inputs, &out, NULL)) return;
     p->tensors[s->output].shape = out;
     agree_bytes(&p->tensors[s->output]);

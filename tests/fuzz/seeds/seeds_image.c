@@ -69,13 +69,55 @@ static void blocked_ones(void) {
     end(g, "blocked");
 
     g = fixture_graph();
-    x = fixture_input(g, SHAPE(1, 16, 9, 7));
+    x = fixture_input(g, SHAPE(1, 9, 9, 7));
     x = fixture_relu(g, fixture_batch_norm(g, x));
     x = fixture_conv(g, x, 18, fixture_window(3, 1, 1, 1), false);
     pool = fixture_window(3, 1, 1, 1);
     x = fixture_node(g, OP_AVERAGE_POOL, &pool, 1, &x);
     fixture_output(g, fixture_node(g, OP_GLOBAL_AVERAGE_POOL, NULL, 1, &x));
     end(g, "winograd");
+}
+
+static int32_t apply(struct graph *g, enum op op, union op_params p, int32_t x, int32_t y) {
+    return fixture_node(g, op, &p, y < 0 ? 1 : 2, (int32_t[]){x, y});
+}
+
+/* What moves elements, and an index that a constant gives. */
+static void moving_ones(void) {
+    struct graph *g = fixture_graph();
+    int32_t x = fixture_input(g, SHAPE(1, 2, 4, 3));
+    x = apply(g, OP_PAD,
+              (union op_params){.pad = {.mode = PAD_REFLECT, .begin = {0, 0, 1, 2}, .end = {0, 0, 2, 1}}}, x,
+              -1);
+    x = apply(g, OP_TRANSPOSE, (union op_params){.transpose = {{0, 2, 3, 1}}}, x, -1);
+    x = apply(
+        g, OP_SLICE,
+        (union op_params){.slice = {.start = {0, 6, 0, 1}, .step = {1, -2, 1, 1}, .count = {1, 3, 5, 1}}}, x,
+        -1);
+    x = apply(g, OP_EXPAND, (union op_params){.reshape = {SHAPE(1, 3, 5, 2)}}, x, -1);
+    const int32_t at = fixture_constant(g, SHAPE(3), (float[]){2, 0, 2});
+    x = apply(g, OP_GATHER, (union op_params){.axis = {.axis = 1}}, x, at);
+    fixture_output(
+        g, apply(g, OP_REDUCE_LOG_SUM_EXP, (union op_params){.reduce = {.axes = 12, .keep = 1}}, x, -1));
+    end(g, "moves");
+
+    g = fixture_graph();
+    x = fixture_input(g, SHAPE(1, 2, 3, 3));
+    const int32_t c = fixture_constant(g, SHAPE(2), NULL), w = fixture_constant(g, SHAPE(2, 2, 3, 3), NULL);
+    x = fixture_node(g, OP_INSTANCE_NORM, &(union op_params){.batch_norm = {1e-5f}}, 3, (int32_t[]){x, c, c});
+    x = apply(g, OP_LRN, (union op_params){.lrn = {.size = 3, .alpha = 0.1f, .beta = 0.75f, .bias = 1}}, x,
+              -1);
+    union op_params t = {
+        .conv_transpose = {.window = fixture_window(3, 2, 1, 1).window, .output_pad = {0, 1, 0}}};
+    x = apply(g, OP_CONV_TRANSPOSE, t, x, w);
+    x = apply(g, OP_QUANTIZE, (union op_params){.function = {0.5f, 0, -128, 127}}, x, -1);
+    const int32_t y = apply(g, OP_DEQUANTIZE, (union op_params){.function = {.alpha = 0.5f}}, x, -1);
+    const int32_t less = apply(g, OP_LESS, (union op_params){{0}}, x, y);
+    x = fixture_node(g, OP_WHERE, NULL, 3, (int32_t[]){less, x, y});
+    x = apply(g, OP_HARDMAX, (union op_params){.axis = {.axis = 3}},
+              apply(g, OP_GELU, (union op_params){{0}}, x, -1), -1);
+    fixture_output(g, apply(g, OP_POW, (union op_params){{0}}, x, y));
+    end(g, "norms");
 }
 
 static void random_ones(void) {
@@ -87,4 +129,4 @@ static void random_ones(void) {
 }
 
 SUITE(corpus_image, {"residual", residual}, {"small ones", small_ones}, {"blocked ones", blocked_ones},
-      {"random ones", random_ones});
+      {"moving ones", moving_ones}, {"random ones", random_ones});
