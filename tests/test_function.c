@@ -65,7 +65,9 @@ static double truth(enum op op, double x) {
 
 /* What is left of a function that is a difference, near where it is 0, is measured by its parts. */
 static double scale_of(enum op op, double x, double y) {
-    if (op == OP_GELU || op == OP_GELU_TANH || op == OP_DEQUANTIZE || op == OP_SHRINK) return fabs(x) + 0.5;
+    if (op == OP_GELU || op == OP_GELU_TANH || op == OP_DEQUANTIZE || op == OP_SHRINK ||
+        op == OP_HARD_SIGMOID || op == OP_HARD_SWISH)
+        return fabs(x) + 0.5;
     return fmax(fabs(y), 1e-30);
 }
 
