@@ -26,7 +26,8 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
 ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
-PLAN_SRC   := $(filter-out $(ENGINE_SRC) infer/npy.c,$(wildcard infer/*.c))
+GRADIENT_SRC := $(wildcard infer/gradient*.c)
+PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
 CONFIG_SRC := $(wildcard config/*.c)
 GUARD_SRC  := $(wildcard guard/*.c)
@@ -41,7 +42,7 @@ clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
 clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
 MAINS         := daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
-tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC)))
+tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(GRADIENT_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lm
 clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
@@ -71,7 +72,7 @@ $(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.ma
 	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
 
 # Kernels are the one place where the optimiser earns its keep.
-$(call OBJ,$(ENGINE_SRC) guard/clp_sigma.c): KERNEL_FLAGS := $(if $(SANITIZE),-O1,-O3) $(BLAS_CFLAGS)
+$(call OBJ,$(ENGINE_SRC) $(GRADIENT_SRC) guard/clp_sigma.c): KERNEL_FLAGS := $(if $(SANITIZE),-O1,-O3) $(BLAS_CFLAGS)
 $(call OBJ,$(TEST_SRC)): KERNEL_FLAGS := $(BLAS_CFLAGS) -DTEST_BUILD=\"$(abspath $(BUILD))\"
 
 $(BUILD)/obj/%.o: %.c
