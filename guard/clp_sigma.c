@@ -22,7 +22,7 @@ typedef int64_t mask __attribute__((vector_size(LANES * sizeof(int64_t))));
 
 #define WIDE SIMD_LANES
 
-#define TAPS 9               /* of a 3 x 3 kernel */
+#define TAPS   9             /* of a 3 x 3 kernel */
 #define PERIOD (TAPS * WIDE) /* floats after which vector lanes and taps meet again: 16 rows of 9 */
 
 #define PICK(m, yes, no) ((lanes)(((m) & (mask)(yes)) | (~(m) & (mask)(no))))
@@ -96,7 +96,7 @@ SIMD_INLINE void tridiagonalise(lanes *g, int m, lanes *d, lanes *e2, lanes *v) 
         lanes norm = norm2;
         take_root(&norm);
         lanes alpha = PICK(row[i - 1] >= zero, -norm, norm);
-        lanes h = norm2 - row[i - 1] * alpha; /* |u|^2 / 2 for u = row - alpha e_(i-1) */
+        lanes h = norm2 - row[i - 1] * alpha;          /* |u|^2 / 2 for u = row - alpha e_(i-1) */
         lanes inverse = PICK(h > zero, 1.0 / h, zero); /* 0: the row is zero already */
         row[i - 1] -= alpha;
         lanes half = zero;
@@ -159,8 +159,10 @@ static void sigma_of_lanes(const float *w, int n, int rows, int cols, lanes *mem
     lanes *g = memory, *d = g + (size_t)m * (size_t)m, *e2 = d + m, *v = e2 + m;
     for (int k = 0; k < LANES; k++) { /* lanes without a channel repeat the last one */
         const float *a = w + (size_t)(k < n ? k : n - 1) * per_channel;
-        if (cols == TAPS && rows >= TAPS) gram_nine(a, rows, g, k);
-        else gram_plain(a, rows, cols, m, g, k);
+        if (cols == TAPS && rows >= TAPS)
+            gram_nine(a, rows, g, k);
+        else
+            gram_plain(a, rows, cols, m, g, k);
     }
     tridiagonalise(g, m, d, e2, v);
     lanes s;

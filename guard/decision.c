@@ -23,7 +23,8 @@ static const struct {
     [DECISION_ROLLED_BACK] = {"04272c3009774d40a1ddbedc51425ceb", LOG_LEVEL_WARNING, "is rolled back"},
     [DECISION_ACCEPTED] = {"f885b4ae0fbe4d91b7408eda6e87b45c", LOG_LEVEL_WARNING, "is accepted"},
     [DECISION_RESTORED] = {"65d5f72b171e4fbb80fe93d956963a34", LOG_LEVEL_INFO, "serves again"},
-    [DECISION_STATE_REFUSED] = {"8293db8194a648c081a8f03d21cb9739", LOG_LEVEL_WARNING, "is not served from what was kept"},
+    [DECISION_STATE_REFUSED] = {"8293db8194a648c081a8f03d21cb9739", LOG_LEVEL_WARNING,
+                                "is not served from what was kept"},
     [DECISION_STATE_FAILED] = {"708f362e13cc48939229d5de1602b8b3", LOG_LEVEL_WARNING, "can't be kept"},
 };
 
@@ -38,7 +39,8 @@ static const char *subject(const struct link_message *m) {
 
 static void say(enum decision d, const struct link_message *m, char line[1024]) {
     char version[48] = "", pruned[96] = "";
-    if (m->model_version) (void)snprintf(version, sizeof version, " (version %llu)", (unsigned long long)m->model_version);
+    if (m->model_version)
+        (void)snprintf(version, sizeof version, " (version %llu)", (unsigned long long)m->model_version);
     if (d == DECISION_PRUNED)
         (void)snprintf(pruned, sizeof pruned, ": %lld of %lld channels pruned", (long long)m->pruned_channels,
                        (long long)m->total_channels);
@@ -49,7 +51,8 @@ static void say(enum decision d, const struct link_message *m, char line[1024]) 
 void decision_note(enum decision d, const struct link_message *m) {
     static const uint8_t none[DIGEST_BYTES];
     char line[1024], version[24], digest[2 * DIGEST_BYTES + 1], pruned[24], total[24];
-    const bool decided = d == DECISION_SERVED || d == DECISION_PRUNED || d == DECISION_HELD || d == DECISION_RESTORED;
+    const bool decided =
+        d == DECISION_SERVED || d == DECISION_PRUNED || d == DECISION_HELD || d == DECISION_RESTORED;
     (void)snprintf(version, sizeof version, "%llu", (unsigned long long)m->model_version);
     (void)snprintf(pruned, sizeof pruned, "%lld", (long long)m->pruned_channels);
     (void)snprintf(total, sizeof total, "%lld", (long long)m->total_channels);

@@ -122,7 +122,8 @@ static int take_records(struct keeper *k, struct state_record *all, size_t n) {
     return k->records ? 0 : -1;
 }
 
-static int read_folder(struct keeper *k, const char *folder, state_trouble_fn trouble, void *arg, struct err *e) {
+static int read_folder(struct keeper *k, const char *folder, state_trouble_fn trouble, void *arg,
+                       struct err *e) {
     struct state_record *all;
     k->folder = state_open(folder, e);
     if (k->folder < 0) return 0;
@@ -153,7 +154,8 @@ struct keeper *keeper_open(const char *folder, state_trouble_fn trouble, void *a
     k->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int rc = k->event < 0 ? errno : pthread_create(&k->thread, NULL, work_off, k);
     k->started = rc == 0;
-    if (rc) (void)err_set(e, ERR_SYSTEM, "the thread that keeps the state can't be started: %s", strerror(rc));
+    if (rc)
+        (void)err_set(e, ERR_SYSTEM, "the thread that keeps the state can't be started: %s", strerror(rc));
     return k;
 }
 
@@ -241,7 +243,8 @@ void keeper_retired(struct keeper *k, const char *model) {
     keeper_write(k, r);
 }
 
-int keeper_load(struct keeper *k, const struct state_record *r, const struct state_image *image, struct err *e) {
+int keeper_load(struct keeper *k, const struct state_record *r, const struct state_image *image,
+                struct err *e) {
     if (k->folder < 0) return err_set(e, ERR_SYSTEM, "there is no state folder");
     return state_load(k->folder, r, image, e);
 }

@@ -30,9 +30,11 @@ void keeper_retired(struct keeper *k, const char *model);
 void keeper_write(struct keeper *k, const struct state_record *r);
 
 /* A sealed memfd, or -1 with `e` set. */
-int keeper_load(struct keeper *k, const struct state_record *r, const struct state_image *image, struct err *e);
+int keeper_load(struct keeper *k, const struct state_record *r, const struct state_image *image,
+                struct err *e);
 
-int keeper_fd(const struct keeper *k); /* readable: keeper_failure has something to say; -1: there is no writer */
+int keeper_fd(
+    const struct keeper *k); /* readable: keeper_failure has something to say; -1: there is no writer */
 /* What could not be written, and why; false: nothing more. */
 bool keeper_failure(struct keeper *k, char model[LINK_MODEL], struct err *e);
 

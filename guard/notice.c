@@ -81,7 +81,8 @@ static bool send_to_journal(const struct datagram *d) {
     (void)snprintf(to.sun_path, sizeof to.sun_path, "%s", journal_path ? journal_path : JOURNAL);
     const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return false;
-    const bool sent = sendto(fd, d->bytes, d->n, MSG_NOSIGNAL, (const struct sockaddr *)&to, sizeof to) == (ssize_t)d->n;
+    const bool sent =
+        sendto(fd, d->bytes, d->n, MSG_NOSIGNAL, (const struct sockaddr *)&to, sizeof to) == (ssize_t)d->n;
     (void)close(fd);
     return sent;
 }

@@ -12,7 +12,8 @@ static void close_image(struct restore *r) {
 void restore_begin(struct restore *r) {
     r->begun = true;
     r->fd = -1;
-    for (size_t i = 0; i < keeper_count(r->keeper); i++) {
+    r->n = keeper_count(r->keeper);
+    for (size_t i = 0; i < r->n; i++) {
         const struct state_record *record = keeper_at(r->keeper, i);
         files_count_from(r->files, record->model, record->last_version);
         files_on_record(r->files, record);
@@ -43,7 +44,7 @@ static bool prepare(struct restore *r, struct state_record *record) {
 
 bool restore_next(struct restore *r, struct link_message *m, int *fd) {
     if (!r->begun || r->waiting == RESTORE_AT_ONCE) return false;
-    while (r->fd < 0 && r->next < keeper_count(r->keeper) && !prepare(r, keeper_at(r->keeper, r->next))) r->next++;
+    while (r->fd < 0 && r->next < r->n && !prepare(r, keeper_at(r->keeper, r->next))) r->next++;
     if (r->fd < 0) return false;
     const struct state_record *record = keeper_at(r->keeper, r->next);
     const struct state_image *i = &record->current;
@@ -81,7 +82,7 @@ bool restore_on_answer(struct restore *r, const struct link_message *m) {
 }
 
 bool restore_is_done(const struct restore *r) {
-    return r->begun && r->waiting == 0 && r->fd < 0 && r->next >= keeper_count(r->keeper);
+    return r->begun && r->waiting == 0 && r->fd < 0 && r->next >= r->n;
 }
 
 void restore_end(struct restore *r) {

@@ -3,7 +3,8 @@
  *
  *   record -> decided under today's policy? -> loaded (sealed) -> offered -> answered -> files_on_kept
  *
- * What is of no use is dropped with its reason, and its file imported as if it were new. One owner, one thread. */
+ * What is of no use is dropped with its reason, and its file imported as if it were new. One owner, one
+ * thread. */
 #ifndef GUARD_RESTORE_H
 #define GUARD_RESTORE_H
 
@@ -19,13 +20,14 @@ struct restore { /* zero it but for the first three */
     /* A kept image was of no use. */
     void (*refused)(void *arg, const struct state_record *r, uint64_t version, const char *why);
     void *arg;
-    size_t next; /* record */
+    size_t n, next; /* records that there were at the start */
     uint32_t waiting;
     int fd; /* loaded for `next`, not sent yet; -1 */
     bool begun;
 };
 
-/* The records' counts of versions go to `files`; to be called once, when it is known what clpd serves already. */
+/* The records' counts of versions go to `files`; to be called once, when it is known what clpd serves
+ * already. */
 void restore_begin(struct restore *r);
 /* The next offer, *fd to go with it (stays ours) until restore_sent; false: none now. */
 bool restore_next(struct restore *r, struct link_message *m, int *fd);

@@ -76,7 +76,8 @@ static int write_all(int fd, const void *bytes, size_t n) {
 /* From the start of `from`, `n` bytes; -EIO where it has fewer. */
 static int copy_all(int to, int from, uint64_t n) {
     for (off_t at = 0; (uint64_t)at < n;) {
-        ssize_t done = sendfile(to, from, &at, n - (uint64_t)at > (1u << 30) ? 1u << 30 : (size_t)(n - (uint64_t)at));
+        ssize_t done =
+            sendfile(to, from, &at, n - (uint64_t)at > (1u << 30) ? 1u << 30 : (size_t)(n - (uint64_t)at));
         if (done < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (done < 0) return -errno;
         if (done == 0) return -EIO;
@@ -84,7 +85,8 @@ static int copy_all(int to, int from, uint64_t n) {
     return 0;
 }
 
-/* Under its temporary name, then renamed; what was there stays until then. `from` -1: `bytes` is what is written. */
+/* Under its temporary name, then renamed; what was there stays until then. `from` -1: `bytes` is what is
+ * written. */
 static int replace(int folder, const char *name, const void *bytes, int from, uint64_t n, struct err *e) {
     char temp[NAME + 8];
     (void)snprintf(temp, sizeof temp, "%s" TEMP, name);
@@ -152,12 +154,14 @@ int state_open(const char *folder, struct err *e) {
     (void)mkdir(folder, 0700); /* what can't be made can't be opened either */
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return err_set(e, ERR_SYSTEM, "the state folder %s: %s", folder, strerror(errno));
-    if (fstat(fd, &st) == 0 && (st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & S_IWOTH)) return fd;
+    if (fstat(fd, &st) == 0 && (st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & S_IWOTH))
+        return fd;
     (void)close(fd);
-    return err_set(e, ERR_VALUE,
-                   "the state folder %s belongs to somebody else, or anyone may write to it: what is kept there is "
-                   "served after a restart; chown it to clpd's user and take the others' right to write",
-                   folder);
+    return err_set(
+        e, ERR_VALUE,
+        "the state folder %s belongs to somebody else, or anyone may write to it: what is kept there is "
+        "served after a restart; chown it to clpd's user and take the others' right to write",
+        folder);
 }
 
 static int read_record(int folder, const char *name, struct state_record *out, struct err *e) {
@@ -212,7 +216,8 @@ static int list_ours(int folder, struct names *out, struct err *e) {
     return 0;
 }
 
-int state_read_all(int folder, struct state_record **out, state_trouble_fn trouble, void *arg, struct err *e) {
+int state_read_all(int folder, struct state_record **out, state_trouble_fn trouble, void *arg,
+                   struct err *e) {
     struct names names;
     size_t n = 0;
     *out = NULL;
@@ -237,7 +242,8 @@ int state_read_all(int folder, struct state_record **out, state_trouble_fn troub
         char model[LINK_MODEL];
         (void)is_ours(names.list[i], model);
         const struct state_record *r = find(*out, n, model);
-        if (ends_with(names.list[i], TEMP) || (ends_with(names.list[i], IMAGE) && (!r || !is_named(r, names.list[i]))))
+        if (ends_with(names.list[i], TEMP) ||
+            (ends_with(names.list[i], IMAGE) && (!r || !is_named(r, names.list[i]))))
             (void)unlinkat(folder, names.list[i], 0);
     }
     free(names.list);

@@ -36,13 +36,14 @@ struct state_image { /* version 0: none */
 
 struct state_record {
     char model[LINK_MODEL];
-    uint64_t last_version; /* the highest that was ever served: versions count on from it */
+    uint64_t last_version;             /* the highest that was ever served: versions count on from it */
     struct state_image current, other; /* other: the one before, or after a rollback the one that was left */
     /* A file that is not to be served until somebody accepts it; all zero: none. */
     struct link_identity barred_identity;
     struct spawn_digests barred;
     char barred_reason[STATE_REASON];
-    struct spawn_digests accepted; /* contents that a person has accepted in spite of the policy; all zero: none */
+    struct spawn_digests
+        accepted; /* contents that a person has accepted in spite of the policy; all zero: none */
 };
 
 #define STATE_RECORD_BYTES 1792
@@ -58,15 +59,16 @@ int state_open(const char *folder, struct err *e);
 typedef void (*state_trouble_fn)(void *arg, const char *name, const char *why);
 
 /* Reads all records into *out (to be freed), sorted by model, and removes what is left over from writes that
- * were cut short. A record that is of no use is told to `trouble` and removed. Their number, or -1 with `e` set. */
+ * were cut short. A record that is of no use is told to `trouble` and removed. Their number, or -1 with `e`
+ * set. */
 int state_read_all(int folder, struct state_record **out, state_trouble_fn trouble, void *arg, struct err *e);
 
-/* A sealed memfd with this image, the caller's; or -1 with `e` set: missing, damaged, foreign, or not for this
- * host and build. */
+/* A sealed memfd with this image, the caller's; or -1 with `e` set: missing, damaged, foreign, or not for
+ * this host and build. */
 int state_load(int folder, const struct state_record *r, const struct state_image *image, struct err *e);
 
-/* Writes the image (from `fd`, whatever its position; -1: it is there already), then the record, then removes the
- * images that the record doesn't name. 0; or -1 with `e` set, and the folder is as it was. */
+/* Writes the image (from `fd`, whatever its position; -1: it is there already), then the record, then removes
+ * the images that the record doesn't name. 0; or -1 with `e` set, and the folder is as it was. */
 int state_keep(int folder, const struct state_record *r, int fd, struct err *e);
 
 bool state_digests_are_set(const struct spawn_digests *d);

@@ -10,10 +10,11 @@
 
 #include <string.h>
 
-#define MAGIC "CLPSTAT\1"
+#define MAGIC     "CLPSTAT\1"
 #define AT_DIGEST (STATE_RECORD_BYTES - DIGEST_BYTES)
 
-_Static_assert(sizeof(struct state_image) == 5 * 8 + 40 + 96 + 32 + 16 + 8 + LINK_PATH, "state record layout");
+_Static_assert(sizeof(struct state_image) == 5 * 8 + 40 + 96 + 32 + 16 + 8 + LINK_PATH,
+               "state record layout");
 _Static_assert(sizeof(struct state_record) ==
                    LINK_MODEL + 8 + 2 * sizeof(struct state_image) + 40 + 96 + STATE_REASON + 96,
                "state record layout");
@@ -44,7 +45,8 @@ static bool path_is_clean(const char *path) {
     if (!text_is_clean(path, LINK_PATH) || path[0] == '/' || path[0] == 0) return false;
     for (const char *p = path; p; p = strchr(p, '/')) {
         p += *p == '/';
-        if (*p == '.' || *p == '/' || *p == 0) return false; /* no "..", no dotfile: the guard never saw one */
+        if (*p == '.' || *p == '/' || *p == 0)
+            return false; /* no "..", no dotfile: the guard never saw one */
     }
     return true;
 }
@@ -52,8 +54,9 @@ static bool path_is_clean(const char *path) {
 static bool image_is_clean(const struct state_image *i, uint64_t last_version) {
     static const struct state_image none;
     if (i->version == 0) return memcmp(i, &none, sizeof none) == 0;
-    return i->version <= last_version && i->bytes > 0 && i->bytes <= INT64_MAX && i->verdict < VERDICT_COUNT &&
-           i->reserved == 0 && i->pruned >= 0 && i->total >= i->pruned && path_is_clean(i->path);
+    return i->version <= last_version && i->bytes > 0 && i->bytes <= INT64_MAX &&
+           i->verdict < VERDICT_COUNT && i->reserved == 0 && i->pruned >= 0 && i->total >= i->pruned &&
+           path_is_clean(i->path);
 }
 
 int state_record_decode(const uint8_t *bytes, size_t size, struct state_record *out, struct err *e) {
@@ -68,7 +71,8 @@ int state_record_decode(const uint8_t *bytes, size_t size, struct state_record *
     memcpy(out, bytes + 8, sizeof *out);
     if (!text_is_clean(out->model, sizeof out->model) || !model_file_name_is_valid(out->model))
         return err_set(e, ERR_VALUE, "it names no model");
-    if (!image_is_clean(&out->current, out->last_version) || !image_is_clean(&out->other, out->last_version) ||
+    if (!image_is_clean(&out->current, out->last_version) ||
+        !image_is_clean(&out->other, out->last_version) ||
         (out->current.version && out->current.version == out->other.version) ||
         !text_is_clean(out->barred_reason, sizeof out->barred_reason))
         return err_set(e, ERR_VALUE, "what it says of its images can't be");
