@@ -310,8 +310,7 @@ static uint32_t make_room_for_files(uint32_t connections) {
     if (setrlimit(RLIMIT_NOFILE, &r)) r.rlim_cur = had;
     if (r.rlim_cur >= want) return connections;
     const uint32_t room = r.rlim_cur > SPARE_FILES + 1 ? (uint32_t)(r.rlim_cur - SPARE_FILES) : 1;
-    log_warning("only %" PRIu64
-                " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
+    log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
                 "of limits.connections (%u)",
                 (uint64_t)r.rlim_cur, room, connections);
     return room;
@@ -377,8 +376,7 @@ static int start(struct daemon *d, struct err *e) {
 /* A computation can't be interrupted, and nobody waits for its answer any more:
  * the process ends under it. Destructors would take memory from under the workers. */
 static void leave_at_once(struct daemon *d) {
-    log_warning("a computation goes on (%u requests in the house): stopping without it",
-                workers_queued(d->workers));
+    log_warning("a computation goes on (%u requests in the house): stopping without it", workers_queued(d->workers));
     guard_child_free(d->guard);
     socket_file_remove(&d->socket);
     _exit(0);

@@ -298,8 +298,7 @@ int models_stop(struct models *m, uint64_t limit) {
     m->stopping = true;
     pthread_cond_signal(&m->wake);
     pthread_mutex_unlock(&m->lock);
-    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u),
-                                .tv_nsec = (long)(limit % 1000000000u)};
+    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u), .tv_nsec = (long)(limit % 1000000000u)};
     const int rc = limit == MODELS_NO_LIMIT ? pthread_join(m->loader, NULL)
                                             : pthread_clockjoin_np(m->loader, NULL, CLOCK_MONOTONIC, &at);
     if (rc == 0) m->started = false;

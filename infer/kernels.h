@@ -24,7 +24,7 @@ struct kernel_call {
     const struct view *in; /* absent optional inputs have t == NULL */
     struct view residual;  /* t == NULL: none */
     struct view out;
-    float *scratch; /* kernel_scratch_bytes() of it, 64-byte aligned */
+    float *scratch;        /* kernel_scratch_bytes() of it, 64-byte aligned */
 };
 
 typedef void (*kernel_fn)(const struct kernel_call *c);

@@ -25,7 +25,7 @@ struct plan_tensor {
     uint64_t offset;     /* in the slab or in the constants */
     uint64_t bytes;
     uint32_t layout; /* enum image_layout */
-    uint32_t index;  /* in the image, or IMAGE_NO_TENSOR */
+    uint32_t index; /* in the image, or IMAGE_NO_TENSOR */
     bool is_input, is_output;
 };
 

@@ -353,12 +353,10 @@ static void parts_of_onnx_that_are_not_run(void) {
         import_case_refused(&m, ERR_UNSUPPORTED, "node 'q' (GridSample): this operator is not supported"));
     m = import_case_begin(13, "Nx3");
     onnx_node(&m, "Gather", "", "x x", "y", ATTR_END);
-    CU_ASSERT(
-        import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (Gather): its indices ('x') must be constant"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (Gather): its indices ('x') must be constant"));
     m = import_case_begin(13, "Nx3");
     onnx_node(&m, "NonZero", "", "x", "y", ATTR_END);
-    CU_ASSERT(
-        import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (NonZero): it is supported on constants only"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (NonZero): it is supported on constants only"));
 }
 
 static void external_weights(void) {
