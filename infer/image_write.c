@@ -117,6 +117,8 @@ static void write_steps(struct writer *w) {
             .activation = s->activation,
             .act_min = s->act_min,
             .act_max = s->act_max,
+            .act_params = s->act_params,
+            .act_op = s->activation == ACT_FUNCTION ? (uint32_t)s->act_op : 0,
             .name = write_string(w, s->name, name_bytes(s->name)),
             .multiply_adds = count_multiply_adds(w->p, s),
         };

@@ -39,6 +39,8 @@ struct plan_step {
     int32_t output;
     enum activation activation;
     float act_min, act_max;
+    enum op act_op; /* ACT_FUNCTION; else 0 */
+    struct op_function act_params;
     uint32_t algorithm;
     const double *scale; /* per output channel, multiplied into the weight while packing; or NULL */
     bool gone;           /* worked into another step, or not needed */
