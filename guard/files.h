@@ -17,6 +17,7 @@
 #define FILES_MAX      4096 /* candidates in one folder; more are not looked at */
 #define FILES_DISCARDS 3    /* imports thrown away in a row because the file had changed meanwhile */
 #define FILES_ATTEMPTS 3    /* imports tried again because the system refused (no memory, no process) */
+#define FILES_PASSES   8    /* smaller files that may be imported before one that has waited longer */
 #define FILES_NEVER    UINT64_MAX
 
 struct files;
@@ -59,31 +60,36 @@ const char *files_external(const struct files *f, const char *path);
 /* When the folder should be scanned again because of what is being waited for. */
 uint64_t files_next_scan(const struct files *f);
 
-/* --- importing, one at a time ---------------------------------------------------------- */
+/* --- importing, several at a time; never two files of one model ------------------------- */
 
+struct file;
 struct file_job {
+    struct file *file; /* stays in the table until the import has ended */
     char path[LINK_PATH];
     char external[SPAWN_NAME]; /* empty: none known */
 };
 
-/* What to import now; its state is then `importing` until one of the four ends below. */
+/* What to import now; its state is then `importing` until one of the four ends below.
+ * The smallest file comes first, but none is passed over more than FILES_PASSES
+ * times: neither does a large file hold up the small ones, nor do they starve it. */
 bool files_next_import(struct files *f, struct file_job *job);
 /* What was really opened. */
-void files_import_opened(struct files *f, const struct link_identity *identity, uint64_t closed_ns);
+void files_import_opened(struct files *f, const struct file_job *job, const struct link_identity *identity,
+                         uint64_t closed_ns);
 /* The file that is being imported has changed or gone: it is better to stop. */
-bool files_import_is_stale(const struct files *f);
+bool files_import_is_stale(const struct files *f, const struct file_job *job);
 /* Its contents are those that its model is served from. */
-bool files_import_is_served(const struct files *f, const struct spawn_digests *d);
+bool files_import_is_served(const struct files *f, const struct file_job *job, const struct spawn_digests *d);
 
 /* `after`: the identity as it is now, NULL: gone. `intact`: what was read did not
  * change under the reader (it may have been replaced). The image is taken out of `r`. */
-void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after,
-                       bool intact, uint64_t now);
-void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
-                         uint64_t now);
-void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
-                       uint64_t now);
-void files_import_stopped(struct files *f, uint64_t now);
+void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
+                       const struct link_identity *after, bool intact, uint64_t now);
+void files_import_failed(struct files *f, const struct file_job *job, const struct spawn_result *r,
+                         const struct link_identity *after, uint64_t now);
+void files_import_same(struct files *f, const struct file_job *job, const struct spawn_digests *d,
+                       const struct link_identity *after, uint64_t now);
+void files_import_stopped(struct files *f, const struct file_job *job, uint64_t now);
 
 /* --- the link -------------------------------------------------------------------------- */
 

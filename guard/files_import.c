@@ -8,49 +8,71 @@
 
 /* --- importing -------------------------------------------------------------------------- */
 
+static bool model_is_imported(const struct files *f, const char *model) {
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i]->state == FILE_IMPORTING && strcmp(f->list[i]->model, model) == 0) return true;
+    return false;
+}
+
+static bool goes_before(const struct file *x, const struct file *y) {
+    const bool x_late = x->passes >= FILES_PASSES, y_late = y->passes >= FILES_PASSES;
+    if (x_late != y_late) return x_late;
+    if (!x_late && x->identity.size != y->identity.size) return x->identity.size < y->identity.size;
+    return x->order < y->order;
+}
+
+static bool is_due(const struct files *f, const struct file *x) {
+    return x->state == FILE_SEEN && x->ready && !x->gone && !model_is_imported(f, x->model);
+}
+
 bool files_next_import(struct files *f, struct file_job *job) {
     struct file *next = NULL;
-    if (f->importing) return false;
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
-        if (x->state == FILE_SEEN && x->ready && !x->gone && (!next || x->order < next->order)) next = x;
+        if (is_due(f, x) && (!next || goes_before(x, next))) next = x;
     }
     if (!next) return false;
-    f->importing = next;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i]->order < next->order && is_due(f, f->list[i])) f->list[i]->passes++;
     next->imported = next->identity;
     next->imported_ns = next->closed_ns;
     next->salt = f->options.salt;
     next->stale = next->ready = next->verify = false;
+    job->file = next;
     memcpy(job->path, next->path, sizeof job->path);
     memcpy(job->external, next->external, sizeof job->external);
     files_set_state(f, next, FILE_IMPORTING, "%s", "");
     return true;
 }
 
-void files_import_opened(struct files *f, const struct link_identity *identity, uint64_t closed_ns) {
-    f->importing->imported = f->importing->identity = *identity;
-    f->importing->imported_ns = f->importing->closed_ns = closed_ns;
+void files_import_opened(struct files *f, const struct file_job *job, const struct link_identity *identity,
+                         uint64_t closed_ns) {
+    (void)f;
+    job->file->imported = job->file->identity = *identity;
+    job->file->imported_ns = job->file->closed_ns = closed_ns;
 }
 
-bool files_import_is_stale(const struct files *f) {
-    return f->importing && f->importing->stale &&
-           (f->importing->discards < FILES_DISCARDS || !f->importing->present);
+bool files_import_is_stale(const struct files *f, const struct file_job *job) {
+    const struct file *x = job->file;
+    (void)f;
+    return x->stale && (x->discards < FILES_DISCARDS || !x->present);
 }
 
-bool files_import_is_served(const struct files *f, const struct spawn_digests *d) {
+bool files_import_is_served(const struct files *f, const struct file_job *job,
+                            const struct spawn_digests *d) {
     static const struct link_identity unknown;
-    const struct model *m = files_find_model(f, f->importing->model);
+    const struct model *m = files_find_model(f, job->file->model);
     if (!m || !m->serving) return false;
-    if (m->has_digests) return m->salt == f->importing->salt && memcmp(&m->digests, d, sizeof *d) == 0;
+    if (m->has_digests) return m->salt == job->file->salt && memcmp(&m->digests, d, sizeof *d) == 0;
     /* Served since before this guard, and clpd did not know from which file: the digest has to do. */
     return model_file_same(&m->identity, &unknown) &&
            memcmp(m->digests.model, d->model, sizeof d->model) == 0;
 }
 
 /* The import is over; has the file changed meanwhile? */
-static struct file *end_import(struct files *f, const struct link_identity *after, bool *changed) {
-    struct file *x = f->importing;
-    f->importing = NULL;
+static struct file *end_import(const struct file_job *job, const struct link_identity *after, bool *changed) {
+    struct file *x = job->file;
+    assert(x->state == FILE_IMPORTING);
     *changed = x->stale || !x->present || !after || !model_file_same(after, &x->imported);
     if (after && !model_file_same(
                      after, &x->identity)) { /* newer than the last scan: nothing says that it is complete */
@@ -60,16 +82,18 @@ static struct file *end_import(struct files *f, const struct link_identity *afte
     return x;
 }
 
+/* What was being imported is no longer what lies there. */
 static void start_over(struct files *f, struct file *x, uint64_t now) {
     x->discards++;
+    if (!x->present || !model_file_same(&x->identity, &x->imported)) files_outdate(f, x);
     files_restart(f, x, now);
     files_rank(f, now);
 }
 
-void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after,
-                       bool intact, uint64_t now) {
+void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
+                       const struct link_identity *after, bool intact, uint64_t now) {
     bool changed;
-    struct file *x = end_import(f, after, &changed);
+    struct file *x = end_import(job, after, &changed);
     /* Someone who replaces a file faster than it can be imported would never get it served. */
     bool outdated_will_do = x->discards >= FILES_DISCARDS && intact && x->present && after;
     if (changed && !outdated_will_do) {
@@ -109,10 +133,10 @@ static void reject_or_wait(struct files *f, struct file *x, const struct spawn_r
     }
 }
 
-void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
-                         uint64_t now) {
+void files_import_failed(struct files *f, const struct file_job *job, const struct spawn_result *r,
+                         const struct link_identity *after, uint64_t now) {
     bool changed;
-    struct file *x = end_import(f, after, &changed);
+    struct file *x = end_import(job, after, &changed);
     x->has_digests = r->has_digests;
     x->digests = r->digests;
     if (changed) {
@@ -124,10 +148,10 @@ void files_import_failed(struct files *f, const struct spawn_result *r, const st
     files_rank(f, now);
 }
 
-void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
-                       uint64_t now) {
+void files_import_same(struct files *f, const struct file_job *job, const struct spawn_digests *d,
+                       const struct link_identity *after, uint64_t now) {
     bool changed;
-    struct file *x = end_import(f, after, &changed);
+    struct file *x = end_import(job, after, &changed);
     struct model *m = files_find_model(f, x->model);
     if (changed || !m || !m->serving) {
         start_over(f, x, now);
@@ -142,10 +166,8 @@ void files_import_same(struct files *f, const struct spawn_digests *d, const str
     files_rank(f, now);
 }
 
-void files_import_stopped(struct files *f, uint64_t now) {
-    struct file *x = f->importing;
-    f->importing = NULL;
-    start_over(f, x, now);
+void files_import_stopped(struct files *f, const struct file_job *job, uint64_t now) {
+    start_over(f, job->file, now);
 }
 
 /* --- the link --------------------------------------------------------------------------- */

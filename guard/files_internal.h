@@ -19,6 +19,7 @@ struct file {
     bool complete, ready, waiting, verify;
     uint64_t check_at, retry_at; /* waiting: look again, try again; 0: on a change only */
     uint64_t order;              /* ready: its place in the queue */
+    uint32_t passes;             /* ready: so many that came later went first */
     uint32_t discards, attempts;
 
     /* importing and later */
@@ -55,7 +56,6 @@ struct files {
     size_t n;
     struct model **models;
     size_t n_models;
-    struct file *importing;
     uint64_t order;
     bool scanned; /* once at least */
     files_trace_fn trace;
@@ -68,6 +68,8 @@ void files_set_state(struct files *f, struct file *x, enum file_state to, const 
 void files_drop_image(struct file *x);
 /* Back to `seen`: the next scan judges it anew, and it is due at once. */
 void files_restart(struct files *f, struct file *x, uint64_t now);
+/* These contents will not be served: newer ones lie there. files_restart has to follow. */
+void files_outdate(struct files *f, struct file *x);
 /* Waits for the file to change, or until `retry_at` (0: never). */
 void files_wait(struct files *f, struct file *x, uint64_t retry_at, uint64_t now);
 struct file *files_find_path(const struct files *f, const char *path);

@@ -25,11 +25,11 @@ struct operand { /* a named value of the ONNX graph, or one made in between */
     int32_t value;              /* run-time: the graph's value */
     int32_t batch_axis;         /* run-time: which axis is the batch; -1: none */
     int64_t batch_outer;        /* elements of that axis before the batch: see guard/import_batch.h */
-    int32_t type;               /* run-time: of the ONNX value; all are floats, truth and bytes hold whole numbers */
-    struct shape shape[2];      /* run-time: per lane */
-    int32_t initializer;        /* index, or -1 */
-    int32_t definer;            /* ONNX node that defines it; -1: an input or initializer */
-    bool live;                  /* a graph output depends on it */
+    int32_t type; /* run-time: of the ONNX value; all are floats, truth and bytes hold whole numbers */
+    struct shape shape[2]; /* run-time: per lane */
+    int32_t initializer;   /* index, or -1 */
+    int32_t definer;       /* ONNX node that defines it; -1: an input or initializer */
+    bool live;             /* a graph output depends on it */
 };
 
 struct importer;
@@ -46,7 +46,7 @@ struct import_node {
     int32_t n_in;                      /* trailing absent ones are not counted */
     int32_t emitted;                   /* run-time nodes so far */
     bool any_type;                     /* emit looks after its inputs' types; else they must be float */
-    int32_t gives;                     /* type of what is emitted, where emit says so; 0: float, or its input's */
+    int32_t gives; /* type of what is emitted, where emit says so; 0: float, or its input's */
     struct err *e;
 };
 
@@ -105,7 +105,8 @@ struct tensor *import_tensor(const struct import_node *n, const char *name);
 /* -rank … rank - 1 are taken; *axis is 0 … rank - 1. */
 int import_axis(int64_t given, int32_t rank, int32_t *axis, struct err *e);
 /* The axes from attribute `axes` or from input `slot`, as a set of bits; *given: there are any. */
-int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set, bool *given);
+int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set,
+                bool *given);
 /* Attribute `perm`, or the axes in reverse. */
 int import_perm(const struct import_node *n, int32_t rank, int32_t perm[SHAPE_MAX_RANK]);
 /* What Slice's attributes or inputs make of an input of this shape. *out may be empty. */
