@@ -57,6 +57,7 @@ static void fuse_activation(struct plan *p, int32_t i) {
     struct plan_step *before = &p->steps[producer];
     if (!algorithm_takes_activation(before->op) || before->activation != ACT_NONE) return;
     if (op_is_function(s->op)) {
+        if (p->options.keep) return; /* a gradient wants what went into it */
         before->activation = ACT_FUNCTION;
         before->act_op = s->op;
         before->act_params = s->params.function;
