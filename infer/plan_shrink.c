@@ -145,7 +145,7 @@ int plan_shrink(struct plan *p, struct err *e) {
     struct plan_dead dead;
     const int32_t n_tensors = p->n_tensors;
     bool any;
-    if (p->options.reference || p->options.keep_dead) return 0;
+    if (p->options.reference || p->options.keep || p->options.keep_dead) return 0;
     if (plan_dead_find(p, &dead, &any, e)) return -1;
     if (!any) return 0;
     struct shrink k = {

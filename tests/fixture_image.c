@@ -43,6 +43,11 @@ struct compiled fixture_compile_masked(struct graph *g) {
     return compile(g, &o, &(struct plan_metadata){0});
 }
 
+struct compiled fixture_compile_keep(struct graph *g, bool blocked) {
+    const struct plan_options o = {.isa = blocked ? image_host_isa() : ISA_GENERIC, .keep = true};
+    return compile(g, &o, &(struct plan_metadata){0});
+}
+
 struct compiled fixture_compile(struct graph *g, bool reference) {
     static const char *const labels[] = {"stop", "give way"};
     return fixture_compile_with(

@@ -16,6 +16,8 @@ struct compiled fixture_compile(struct graph *g, bool reference);
 struct compiled fixture_compile_here(struct graph *g);
 /* The same, with channels that are zero left in. */
 struct compiled fixture_compile_masked(struct graph *g);
+/* For gradients: everything is kept. */
+struct compiled fixture_compile_keep(struct graph *g, bool blocked);
 struct compiled fixture_compile_with(struct graph *g, bool reference, const struct plan_metadata *m);
 void fixture_discard(struct compiled *c);
 
