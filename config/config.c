@@ -21,7 +21,8 @@ static const struct key keys[] = {
     {"models", KEY_PATH, false, AT(models), 0, 0, "/var/lib/clpd/models",
      "the folder that is watched for models", NULL, NULL, NULL},
     {"state", KEY_PATH, false, AT(state), 0, 0, "/var/lib/clpd/state",
-     "where the guard will keep images and reports (not used yet); not inside models", NULL, NULL, NULL},
+     "where the guard keeps compiled models, so that a restart serves at once; not inside models", NULL, NULL,
+     NULL},
 
     {"socket.path", KEY_PATH, false, AT(socket_path), 0, 0, "/run/clpd/clpd.sock",
      "the Unix socket that clients connect to", NULL, NULL, NULL},
@@ -92,6 +93,8 @@ static const struct key keys[] = {
      "how often the folder is read anew in case an event was missed, in seconds", NULL, NULL, NULL},
     {"guard.retire_s", KEY_COUNT, false, AT(guard_retire_s), 0, 86400, "10",
      "how long a model's file has to be gone before it is no longer served, in seconds", NULL, NULL, NULL},
+    {"guard.worker.count", KEY_COUNT, false, AT(worker_count), 1, 16, "2", "how many imports may run at once",
+     NULL, NULL, NULL},
     {"guard.worker.seconds", KEY_COUNT, false, AT(worker_seconds), 1, 3600, "60",
      "how long one import may take, in seconds, and its CPU time too", NULL, NULL, NULL},
     {"guard.worker.memory", KEY_SIZE, false, AT(worker_memory), 64 * M, 1024 * G, "4G",

@@ -13,22 +13,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REPORT_SCHEMA 1
+#define REPORT_SCHEMA     1
 #define REPORT_MAX_LAYERS 20000
-#define REPORT_MAX_BYTES ((size_t)64 << 20)
+#define REPORT_MAX_BYTES  ((size_t)64 << 20)
 
 enum verdict { VERDICT_PRUNED, VERDICT_UNCHANGED, VERDICT_NOT_APPLICABLE, VERDICT_GUARD_OFF, VERDICT_COUNT };
 enum report_norm { NORM_BN, NORM_FOLDED_OR_NONE, NORM_COUNT };
 
 struct report_layer {
-    char *name;       /* ONNX node name of the convolution */
+    char *name; /* ONNX node name of the convolution */
     int32_t channels;
     bool scored;
     const char *reason; /* why it is not scored, or a note on the score; NULL: none */
     enum report_norm norm;
     float mean, std, cutoff, max_attainable_z;
-    float *uclc;      /* [channels]; NULL where not scored */
-    int32_t *pruned;  /* ascending channel numbers */
+    float *uclc;     /* [channels]; NULL where not scored */
+    int32_t *pruned; /* ascending channel numbers */
     int32_t n_pruned;
 };
 
@@ -51,7 +51,7 @@ uint8_t *report_encode(const struct report *r, size_t *bytes);
 /* 0, or -1 with `e` set; leftover bytes are an error. */
 int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct err *e);
 
-const char *verdict_name(enum verdict v);        /* "pruned", "unchanged", "not-applicable", "off" */
+const char *verdict_name(enum verdict v);         /* "pruned", "unchanged", "not-applicable", "off" */
 const char *report_norm_name(enum report_norm n); /* "bn", "folded-or-none" */
 
 #endif

@@ -161,15 +161,15 @@ static int measure(struct file *f, const char *what, struct err *e) {
     return 0;
 }
 
-/* A copy of our own: whoever still has the file mapped for writing could change a view of it between the digest,
- * CLP's look at a weight and its way into the image, and no time of the file would tell. */
+/* A copy of our own: whoever still has the file mapped for writing could change a view of it between the
+ * digest, CLP's look at a weight and its way into the image, and no time of the file would tell. */
 static int take_copy(struct file *f, const char *what, struct err *e) {
     if (f->fd < 0 || f->size == 0) return 0;
     uint8_t *p = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return err_set(e, errno == ENOMEM ? ERR_LIMIT : ERR_SYSTEM,
-                       "%s: no memory for its %zu bytes: %s; is guard.worker.memory too small?", what, f->size,
-                       strerror(errno));
+                       "%s: no memory for its %zu bytes: %s; is guard.worker.memory too small?", what,
+                       f->size, strerror(errno));
     (void)madvise(p, f->size, MADV_HUGEPAGE); /* a fault for 2 MiB instead of 512 */
     for (size_t have = 0; have < f->size;) {
         ssize_t n = pread(f->fd, p + have, f->size - have, (off_t)have);
