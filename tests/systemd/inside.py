@@ -64,6 +64,12 @@ class Patient(threading.Thread):
             raise ConnectionError(f"{reply.status} {reply.text}")
         self.versions.add(reply.version)
 
+    @staticmethod
+    def hang_up(state):
+        client = state.pop("client", None)
+        if client:
+            client.close()
+
     def run(self):
         state = {}
         while not self.stopping.is_set():
@@ -74,12 +80,13 @@ class Patient(threading.Thread):
                     self.answered += 1
                     break
                 except OSError as e:
-                    state["client"] = None
+                    self.hang_up(state)
                     self.repeated += 1
                     if time.monotonic() > end:
                         self.failed.append(repr(e))
                         break
                     time.sleep(0.002)
+        self.hang_up(state)
 
     def __enter__(self):
         self.start()
