@@ -133,16 +133,55 @@ static void write_labels(struct writer *w) {
         (void)write_string(w, w->m->labels[i], strlen(w->m->labels[i]));
 }
 
-static void write_constants(const struct writer *w) {
+/* --- constants: the bulk, and the last section ------------------------------------------------ */
+
+#define PIECE ((uint64_t)4 << 20) /* of what is only copied: two of these are in memory at once */
+
+static int want(const struct writer *w, size_t from, size_t to, struct err *e) {
+    const struct plan_memory *m = w->m->memory;
+    return m && to > from ? m->want(m->ctx, from, to - from, e) : 0;
+}
+
+static void done(const struct writer *w, const void *at, size_t n) {
+    if (w->m->memory && n) w->m->memory->done(w->m->memory->ctx, at, n);
+}
+
+static bool is_copied(const struct plan_constant *c) {
+    const struct plan_step *s = c->packed_for;
+    return !s || algorithm_keeps_weight(s->algorithm, s->op, s->scale);
+}
+
+/* `n` bytes of the constant, `at` its beginning, to `to`: all of it where it is packed. */
+static void write_piece(const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to) {
+    const struct plan_step *s = c->packed_for;
+    if (is_copied(c))
+        memcpy(to + at, (const uint8_t *)c->data + at, n);
+    else
+        algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->data, to);
+}
+
+/* Each piece is digested while it is in the cache, and then nobody here needs it again: at no time
+ * are source and result of a large weight both in memory. */
+static int write_constants(struct writer *w, struct digest *d, struct err *e) {
+    const size_t base = w->h->sections[SECTION_CONSTANTS].offset;
+    size_t end = base; /* of what is written */
     for (int32_t i = 0; i < w->p->n_constants; i++) {
         const struct plan_constant *c = &w->p->constants[i];
-        const struct plan_step *s = c->packed_for;
-        uint8_t *to = section(w, SECTION_CONSTANTS) + c->offset;
-        if (s)
-            algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->data, to);
-        else
-            memcpy(to, c->data, c->bytes);
+        const uint64_t piece = is_copied(c) ? PIECE : c->bytes;
+        for (uint64_t at = 0; at < c->bytes; at += piece) {
+            const uint64_t n = c->bytes - at < piece ? c->bytes - at : piece;
+            const size_t next = base + c->offset + at + n;
+            if (want(w, end, next, e)) return -1;
+            write_piece(c, at, n, w->out + base + c->offset);
+            digest_update(d, w->out + end, next - end);
+            done(w, w->out + end, next - end);
+            if (c->alone && is_copied(c)) done(w, (const uint8_t *)c->data + at, n);
+            end = next;
+        }
+        if (c->alone && !is_copied(c)) done(w, c->data, (size_t)shape_elements(&c->shape) * sizeof *c->data);
     }
+    digest_update(d, w->out + end, w->h->bytes - end);
+    return 0;
 }
 
 /* --- header ----------------------------------------------------------------------------------- */
@@ -201,14 +240,19 @@ int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *ou
                        plan_image_bytes(p, m));
     if ((uintptr_t)out % IMAGE_ALIGN != 0)
         return err_set(e, ERR_INTERNAL, "the room for the image is not aligned");
+    struct image_section sections[SECTION_COUNT];
+    struct digest digest;
     struct writer w = {.p = p, .m = m, .out = out, .h = (void *)out, .strings = 1};
+    (void)lay_out(p, m, sections);
+    if (want(&w, 0, sections[SECTION_CONSTANTS].offset, e)) return -1;
     write_header(&w);
     if (image_check_preprocess(&w.h->preprocess, e)) return -1;
     write_tensors(&w);
     write_steps(&w);
     write_labels(&w);
     if (m->report_bytes) memcpy(section(&w, SECTION_REPORT), m->report, m->report_bytes);
-    write_constants(&w);
-    image_digest(out, bytes, w.h->self_sha256);
+    image_digest_begin(&digest, out, sections[SECTION_CONSTANTS].offset);
+    if (write_constants(&w, &digest, e)) return -1;
+    digest_final(&digest, w.h->self_sha256);
     return 0;
 }

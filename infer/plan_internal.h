@@ -25,7 +25,7 @@ struct plan_tensor {
     uint64_t offset;     /* in the slab or in the constants */
     uint64_t bytes;
     uint32_t layout; /* enum image_layout */
-    uint32_t index; /* in the image, or IMAGE_NO_TENSOR */
+    uint32_t index;  /* in the image, or IMAGE_NO_TENSOR */
     bool is_input, is_output;
 };
 
@@ -49,6 +49,7 @@ struct plan_constant { /* bytes of the constants section; several tensors may sh
     struct shape shape;
     const struct plan_step *packed_for; /* weights: the step whose algorithm packs it; or NULL: as it is */
     uint64_t offset, bytes;
+    bool alone; /* no other constant is made of the same bytes, not even in part */
 };
 
 struct plan {
