@@ -1,12 +1,14 @@
 /* Writes a plan as an image, into memory that the caller has made room for.
  *
  * Weights go from the model's file straight to where they belong, packed and
- * scaled on the way; nothing of their size is ever held in between. The same
- * plan and metadata give the same bytes. */
+ * scaled on the way; nothing of their size is held in between, but for one weight
+ * at a time, where channels of it were taken out. The same plan and metadata give
+ * the same bytes. */
 #include "infer/algorithm.h"
 #include "infer/image_internal.h"
 #include "infer/plan_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- layout ------------------------------------------------------------------------------- */
@@ -117,6 +119,8 @@ static void write_steps(struct writer *w) {
             .activation = s->activation,
             .act_min = s->act_min,
             .act_max = s->act_max,
+            .act_params = s->act_params,
+            .act_op = s->activation == ACT_FUNCTION ? (uint32_t)s->act_op : 0,
             .name = write_string(w, s->name, name_bytes(s->name)),
             .multiply_adds = count_multiply_adds(w->p, s),
         };
@@ -146,18 +150,67 @@ static void done(const struct writer *w, const void *at, size_t n) {
     if (w->m->memory && n) w->m->memory->done(w->m->memory->ctx, at, n);
 }
 
+/* What goes into the image as it stands, but for channels that were taken out; the rest is packed. */
 static bool is_copied(const struct plan_constant *c) {
     const struct plan_step *s = c->packed_for;
     return !s || algorithm_keeps_weight(s->algorithm, s->op, s->scale);
 }
 
-/* `n` bytes of the constant, `at` its beginning, to `to`: all of it where it is packed. */
-static void write_piece(const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to) {
+/* One row of what stays of a weight, and its length in floats. */
+static size_t row_floats(const struct plan_constant *c) {
+    return (size_t)shape_product(&c->shape, 1, c->shape.rank);
+}
+
+static const float *source_row(const struct plan_constant *c, int64_t r) {
+    const struct plan_pick *k = c->pick;
+    const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
+    return c->data + (size_t)((k->rows ? k->rows[r] : r) * k->all_columns) * each;
+}
+
+static void pick_rows(const struct plan_constant *c, int64_t first, int64_t n, float *to) {
+    const struct plan_pick *k = c->pick;
+    const int64_t columns = c->shape.dim[1];
+    const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
+    for (int64_t r = first; r < first + n; r++, to += (size_t)columns * each) {
+        const float *row = source_row(c, r);
+        if (!k->columns) memcpy(to, row, (size_t)columns * each * sizeof *to);
+        for (int64_t i = 0; k->columns && i < columns; i++)
+            memcpy(to + (size_t)i * each, row + (size_t)k->columns[i] * each, each * sizeof *to);
+    }
+}
+
+/* In how many bytes at a time the constant is written; packing takes it whole. */
+static uint64_t piece_bytes(const struct plan_constant *c) {
+    if (!is_copied(c)) return c->bytes;
+    if (!c->pick) return PIECE;
+    const uint64_t row = row_floats(c) * sizeof(float);
+    return row >= PIECE ? row : PIECE / row * row;
+}
+
+/* `n` bytes of the constant `at` its beginning. *used is how much of the source is not needed from there on.
+ */
+static int write_piece(const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to, size_t *used,
+                       struct err *e) {
     const struct plan_step *s = c->packed_for;
-    if (is_copied(c))
+    const size_t row = c->pick ? row_floats(c) : 0;
+    if (is_copied(c) && c->pick) {
+        const int64_t first = (int64_t)(at / sizeof(float) / row), rows = (int64_t)(n / sizeof(float) / row);
+        pick_rows(c, first, rows, (float *)(void *)(to + at));
+        *used = (size_t)(source_row(c, first + rows - 1) - c->data) * sizeof(float);
+        return 0;
+    }
+    *used = is_copied(c) ? (size_t)(at + n) : plan_source_bytes(c);
+    if (is_copied(c)) {
         memcpy(to + at, (const uint8_t *)c->data + at, n);
-    else
-        algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->data, to);
+        return 0;
+    }
+    float *picked = c->pick ? malloc((size_t)shape_elements(&c->shape) * sizeof *picked) : NULL;
+    if (c->pick && !picked) return plan_out_of_memory(e);
+    if (picked) pick_rows(c, 0, c->shape.dim[0], picked);
+    algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, picked ? picked : c->data,
+                          to);
+    free(picked);
+    return 0;
 }
 
 /* Each piece is digested while it is in the cache, and then nobody here needs it again: at no time
@@ -167,18 +220,20 @@ static int write_constants(struct writer *w, struct digest *d, struct err *e) {
     size_t end = base; /* of what is written */
     for (int32_t i = 0; i < w->p->n_constants; i++) {
         const struct plan_constant *c = &w->p->constants[i];
-        const uint64_t piece = is_copied(c) ? PIECE : c->bytes;
+        const uint64_t piece = piece_bytes(c);
+        size_t freed = 0, used = 0; /* of the source */
         for (uint64_t at = 0; at < c->bytes; at += piece) {
             const uint64_t n = c->bytes - at < piece ? c->bytes - at : piece;
             const size_t next = base + c->offset + at + n;
-            if (want(w, end, next, e)) return -1;
-            write_piece(c, at, n, w->out + base + c->offset);
+            if (want(w, end, next, e) || write_piece(c, at, n, w->out + base + c->offset, &used, e))
+                return -1;
             digest_update(d, w->out + end, next - end);
             done(w, w->out + end, next - end);
-            if (c->alone && is_copied(c)) done(w, (const uint8_t *)c->data + at, n);
+            if (at + n == c->bytes) used = plan_source_bytes(c);
+            if (c->alone && used > freed) done(w, (const uint8_t *)c->data + freed, used - freed);
+            freed = used;
             end = next;
         }
-        if (c->alone && !is_copied(c)) done(w, c->data, (size_t)shape_elements(&c->shape) * sizeof *c->data);
     }
     digest_update(d, w->out + end, w->h->bytes - end);
     return 0;

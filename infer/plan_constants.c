@@ -18,7 +18,7 @@ struct table {
 };
 
 static bool same_constant(const struct plan_constant *a, const struct plan_constant *b) {
-    if (a->data != b->data || a->bytes != b->bytes) return false;
+    if (a->data != b->data || a->bytes != b->bytes || a->pick != b->pick) return false;
     if (a->packed_for == b->packed_for) return true;
     const struct plan_step *x = a->packed_for, *y = b->packed_for;
     return x && y && !x->scale && !y->scale && x->op == y->op && x->algorithm == y->algorithm &&
@@ -45,8 +45,12 @@ static int32_t add_constant(struct plan *p, struct table *t, const struct plan_c
 
 /* --- whose bytes are whose ------------------------------------------------------------------- */
 
-static uint64_t source_bytes(const struct plan_constant *c) {
-    return (uint64_t)shape_elements(&c->shape) * sizeof(float);
+size_t plan_source_bytes(const struct plan_constant *c) {
+    if (!c->pick) return (size_t)shape_elements(&c->shape) * sizeof(float);
+    int64_t rows = c->pick->rows ? 0 : c->shape.dim[0];
+    for (int64_t r = 0; c->pick->rows && r < c->shape.dim[0]; r++)
+        if (c->pick->rows[r] >= rows) rows = c->pick->rows[r] + 1;
+    return (size_t)(rows * c->pick->all_columns * shape_product(&c->shape, 2, c->shape.rank)) * sizeof(float);
 }
 
 static int by_address(const void *a, const void *b) {
@@ -67,9 +71,9 @@ static int find_lone(struct plan *p, struct err *e) {
     for (int32_t i = 0; i < p->n_constants; i++) {
         struct plan_constant *c = sorted[i];
         const uintptr_t begin = (uintptr_t)c->data;
-        const uintptr_t reach = longest ? (uintptr_t)longest->data + source_bytes(longest) : 0;
+        const uintptr_t reach = longest ? (uintptr_t)longest->data + plan_source_bytes(longest) : 0;
         if (begin < reach) c->alone = longest->alone = false;
-        if (!longest || begin + source_bytes(c) > reach) longest = c;
+        if (!longest || begin + plan_source_bytes(c) > reach) longest = c;
     }
     return 0;
 }
@@ -91,7 +95,8 @@ static int add_weight(struct plan *p, struct table *table, struct plan_step *s, 
     t->bytes = algorithm_weight_bytes(s->algorithm, s->op, &s->params, &t->shape);
     t->constant = add_constant(
         p, table,
-        &(struct plan_constant){.data = t->data, .shape = t->shape, .packed_for = s, .bytes = t->bytes});
+        &(struct plan_constant){
+            .data = t->data, .shape = t->shape, .pick = value->pick, .packed_for = s, .bytes = t->bytes});
     t->offset = p->constants[t->constant].offset;
     s->inputs[1] = packed;
     return 0;
@@ -145,4 +150,10 @@ int plan_constants(struct plan *p, struct err *e) {
     for (int32_t i = 0; i < p->graph->n_outputs; i++)
         add_to_image(p, p->outputs[i]); /* in place, or a view */
     return find_lone(p, e) ? -1 : check_limits(p, e);
+}
+
+void plan_measure(const struct plan *p, struct plan_sizes *sizes) {
+    *sizes = (struct plan_sizes){.parameters = p->parameters, .multiply_adds = plan_multiply_adds(p)};
+    sizes->parameters_before = sizes->parameters + p->removed_parameters;
+    sizes->multiply_adds_before = sizes->multiply_adds + p->removed_multiply_adds;
 }
