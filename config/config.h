@@ -32,6 +32,9 @@ struct config {
     uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
     uint32_t limit_inflight;              /* limits.inflight: of one connection */
     uint64_t limit_request_bytes;         /* limits.request_bytes: of one tensor; size with K, M, G */
+    uint32_t limit_rings;                 /* limits.rings: in shared memory, all together */
+    uint64_t limit_ring_bytes;            /* limits.ring_bytes: of one */
+    uint32_t io_spin_us;                  /* io.spin_us: longest that an idle worker looks at rings */
     float guard_threshold;                /* guard.threshold: u */
     uint32_t guard_settle_ms; /* guard.settle_ms: how long a file must be quiet without having been closed */
     uint32_t guard_rescan_s;  /* guard.rescan_s */

@@ -221,6 +221,9 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"engine.max_batch", a->engine_max_batch != b->engine_max_batch},
         {"limits.queue", a->limit_queue != b->limit_queue},
         {"limits.request_bytes", a->limit_request_bytes != b->limit_request_bytes},
+        {"limits.rings", a->limit_rings != b->limit_rings},
+        {"limits.ring_bytes", a->limit_ring_bytes != b->limit_ring_bytes},
+        {"io.spin_us", a->io_spin_us != b->io_spin_us},
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (keys[i].changed) log_warning("%s has changed: that needs a restart", keys[i].key);
@@ -301,16 +304,18 @@ static int open_signals(struct daemon *d, struct err *e) {
     return d->signals < 0 ? err_set(e, ERR_SYSTEM, "signalfd: %s", strerror(errno)) : 0;
 }
 
-static uint32_t make_room_for_files(uint32_t connections) {
+/* A ring keeps its bell open, and for a moment what is sent to its client. */
+static uint32_t make_room_for_files(uint32_t connections, uint32_t rings) {
     struct rlimit r;
-    const rlim_t want = (rlim_t)connections + SPARE_FILES;
+    const rlim_t spare = SPARE_FILES + rings + 2, want = (rlim_t)connections + spare;
     if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return connections;
     const rlim_t had = r.rlim_cur;
     r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
     if (setrlimit(RLIMIT_NOFILE, &r)) r.rlim_cur = had;
     if (r.rlim_cur >= want) return connections;
-    const uint32_t room = r.rlim_cur > SPARE_FILES + 1 ? (uint32_t)(r.rlim_cur - SPARE_FILES) : 1;
-    log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
+    const uint32_t room = r.rlim_cur > spare + 1 ? (uint32_t)(r.rlim_cur - spare) : 1;
+    log_warning("only %" PRIu64
+                " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
                 "of limits.connections (%u)",
                 (uint64_t)r.rlim_cur, room, connections);
     return room;
@@ -333,11 +338,14 @@ static int open_parts(struct daemon *d, struct err *e) {
     const struct workers_options o = {.threads = c->engine_threads,
                                       .pin = c->engine_pin,
                                       .max_batch = c->engine_max_batch,
-                                      .limit = c->limit_queue};
+                                      .limit = c->limit_queue,
+                                      .spin_ns = (uint64_t)c->io_spin_us * 1000};
     const struct models_calls calls = {.answered = on_answered, .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
-                                         .request_bytes = c->limit_request_bytes};
+                                         .request_bytes = c->limit_request_bytes,
+                                         .rings = c->limit_rings,
+                                         .ring_bytes = c->limit_ring_bytes};
     d->loop = loop_new(LOOP_ANY, c->limit_connections, e);
     if (!d->loop) return -1;
     if (loop_refusal(d->loop)[0]) log_warning("serving over epoll: %s", loop_refusal(d->loop));
@@ -360,7 +368,7 @@ static int start(struct daemon *d, struct err *e) {
                                             .can_take = can_take,
                                             .owner = d};
     /* Clients must not use up what the guard's offers arrive by. */
-    d->config.limit_connections = make_room_for_files(d->config.limit_connections);
+    d->config.limit_connections = make_room_for_files(d->config.limit_connections, d->config.limit_rings);
     d->guard_path = guard_child_find(e);
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e)) return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
@@ -376,7 +384,8 @@ static int start(struct daemon *d, struct err *e) {
 /* A computation can't be interrupted, and nobody waits for its answer any more:
  * the process ends under it. Destructors would take memory from under the workers. */
 static void leave_at_once(struct daemon *d) {
-    log_warning("a computation goes on (%u requests in the house): stopping without it", workers_queued(d->workers));
+    log_warning("a computation goes on (%u requests in the house): stopping without it",
+                workers_queued(d->workers));
     guard_child_free(d->guard);
     socket_file_remove(&d->socket);
     _exit(0);
