@@ -309,8 +309,8 @@ static int refuse_syntax(struct builder *b, const yaml_parser_t *p, const uint8_
 static size_t find_tag_directive(const uint8_t *bytes, size_t size) {
     const uint8_t *end = bytes + size;
     for (const uint8_t *p = bytes; size && (p = memchr(p, '%', (size_t)(end - p))) != NULL; p++) {
-        const bool first = p == bytes || p[-1] == '\n' || p[-1] == '\r' || p[-1] == 0x85 || p[-1] == 0xa8 ||
-                           p[-1] == 0xa9;
+        const bool first =
+            p == bytes || p[-1] == '\n' || p[-1] == '\r' || p[-1] == 0x85 || p[-1] == 0xa8 || p[-1] == 0xa9;
         if (first && end - p >= 4 && memcmp(p, "%TAG", 4) == 0) return (size_t)(p - bytes);
     }
     return size;

@@ -162,9 +162,9 @@ static void publish(struct models *m, struct model *model, struct version *v) {
     model->current = v;
     model->queue.max_items = v->max_items;
     workers_unlock(m->workers);
-    if (!old) return;
-    m->swaps++;
-    version_put(old);
+    if (old) m->swaps++;
+    if (m->calls.changed) m->calls.changed(m->calls.owner);
+    if (old) version_put(old);
 }
 
 static void withdraw(struct models *m, const char *name) {
@@ -175,6 +175,7 @@ static void withdraw(struct models *m, const char *name) {
     model->current = NULL;
     workers_unlock(m->workers);
     log_info("model %s: version %" PRIu64 " is no longer served", model->name, old->number);
+    if (m->calls.changed) m->calls.changed(m->calls.owner);
     version_put(old);
 }
 

@@ -25,10 +25,13 @@ static int channel_gain(const struct graph *g, int32_t norm, int32_t k, double *
     const struct node *bn = &g->nodes[norm];
     const float *gamma = g->values[bn->inputs[1]].data, *var = g->values[bn->inputs[4]].data;
     if (!gamma || !var)
-        return err_set(e, ERR_UNSUPPORTED, "%s: its scale or variance is computed at run time; "
-                       "export the network in evaluation mode", bn->name);
+        return err_set(e, ERR_UNSUPPORTED,
+                       "%s: its scale or variance is computed at run time; "
+                       "export the network in evaluation mode",
+                       bn->name);
     if (!(var[k] > 0) || !isfinite(gamma[k]))
-        return err_set(e, ERR_VALUE, "%s: the variance of channel %d is %g, the scale %g; a variance must be "
+        return err_set(e, ERR_VALUE,
+                       "%s: the variance of channel %d is %g, the scale %g; a variance must be "
                        "positive. The file is damaged or was made to switch CLP off: export it again",
                        bn->name, (int)k, (double)var[k], (double)gamma[k]);
     *gain = fabs((double)gamma[k]) / sqrt((double)var[k]);
@@ -51,8 +54,10 @@ static int score_layer(const struct graph *g, int32_t conv, int32_t norm, struct
         double uclc = sigma[k] * gain;
         /* Infinity would lift the cut-off out of reach for the whole layer. */
         if (!isfinite((float)uclc))
-            return err_set(e, ERR_VALUE, "%s: the Lipschitz bound of channel %d is not finite; the weights are "
-                           "damaged or were made to switch CLP off", g->nodes[conv].name, (int)k);
+            return err_set(e, ERR_VALUE,
+                           "%s: the Lipschitz bound of channel %d is not finite; the weights are "
+                           "damaged or were made to switch CLP off",
+                           g->nodes[conv].name, (int)k);
         layer->uclc[k] = (float)uclc;
         sum += (double)layer->uclc[k];
     }
@@ -108,10 +113,13 @@ static int zero_input(struct graph *g, int32_t node, int32_t slot, int64_t per_c
 /* The channel then puts out exactly zero: gamma = beta = 0, or W[k] = bias[k] = 0. */
 static int prune(struct graph *g, const struct clp_edit *edit, struct err *e) {
     if (edit->norm >= 0)
-        return zero_input(g, edit->norm, 1, 1, edit, e) < 0 || zero_input(g, edit->norm, 2, 1, edit, e) < 0 ? -1 : 0;
+        return zero_input(g, edit->norm, 1, 1, edit, e) < 0 || zero_input(g, edit->norm, 2, 1, edit, e) < 0
+                   ? -1
+                   : 0;
     const struct shape *w = &g->values[g->nodes[edit->conv].inputs[1]].shape;
     int64_t per_channel = shape_elements(w) / w->dim[0];
-    return zero_input(g, edit->conv, 1, per_channel, edit, e) < 0 || zero_input(g, edit->conv, 2, 1, edit, e) < 0
+    return zero_input(g, edit->conv, 1, per_channel, edit, e) < 0 ||
+                   zero_input(g, edit->conv, 2, 1, edit, e) < 0
                ? -1
                : 0;
 }

@@ -17,7 +17,7 @@ struct clp_options {
     float threshold; /* u; the paper's default is 3 */
 };
 
-struct clp_edit { /* what was pruned in one convolution */
+struct clp_edit {            /* what was pruned in one convolution */
     int32_t conv, norm;      /* graph node indices; norm -1: filters and bias were zeroed */
     const int32_t *channels; /* borrowed from the report */
     int32_t n;

@@ -19,7 +19,7 @@
 static const unsigned legal[FILE_STATES] = {
     [FILE_SEEN] = TO(SETTLING) | TO(IMPORTING) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
     [FILE_SETTLING] = TO(SEEN) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
-    [FILE_IMPORTING] = TO(SEEN) | TO(SETTLING) | TO(SEALED) | TO(REJECTED) | TO(SERVING),
+    [FILE_IMPORTING] = TO(SEEN) | TO(SETTLING) | TO(SEALED) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
     [FILE_SEALED] = TO(SEEN) | TO(OFFERED) | TO(SUPERSEDED),
     [FILE_OFFERED] = TO(SERVING) | TO(REJECTED),
     [FILE_SERVING] = TO(SEEN) | TO(SUPERSEDED),
@@ -43,7 +43,9 @@ void files_set_state(struct files *f, struct file *x, enum file_state to, const 
     memcpy(x->reason, reason, sizeof reason);
     x->dirty = true;
     if (to == FILE_SERVING || to == FILE_REJECTED || to == FILE_SUPERSEDED) x->initial = false;
-    if (f->trace) f->trace(f->trace_arg, x->path, from, to, reason);
+    if (!f->trace) return;
+    const struct link_message m = files_describe(x, LINK_FILE);
+    f->trace(f->trace_arg, &m, from);
 }
 
 /* --- the table ------------------------------------------------------------------------- */
@@ -78,6 +80,11 @@ void files_set_options(struct files *f, const struct files_options *o) {
 void files_set_trace(struct files *f, files_trace_fn fn, void *arg) {
     f->trace = fn;
     f->trace_arg = arg;
+}
+
+void files_set_keep(struct files *f, files_keep_fn fn, void *arg) {
+    f->keep = fn;
+    f->keep_arg = arg;
 }
 
 /* Files of one model stand together, the one that is preferred first. */
@@ -124,7 +131,7 @@ static struct file *insert(struct files *f, size_t at, const struct file_entry *
 
 void files_remove(struct files *f, struct file *x) {
     size_t at = place_of(f, x->model, x->number, x->path);
-    assert(at < f->n && f->list[at] == x && f->importing != x);
+    assert(at < f->n && f->list[at] == x && x->state != FILE_IMPORTING);
     files_drop_image(x);
     free(x);
     memmove(f->list + at, f->list + at + 1, (--f->n - at) * sizeof *f->list);
@@ -182,6 +189,12 @@ void files_restart(struct files *f, struct file *x, uint64_t now) {
     files_set_state(f, x, FILE_SEEN, "%s", "");
 }
 
+void files_outdate(struct files *f, struct file *x) {
+    const bool initial = x->initial; /* the start waits for what lies there in the end */
+    files_set_state(f, x, FILE_SUPERSEDED, "replaced or removed before it could be served");
+    x->initial = initial;
+}
+
 void files_adopt(struct files *f, struct file *x, const struct model *m) {
     x->imported = m->identity;
     x->imported_ns = m->closed_ns;
@@ -208,6 +221,7 @@ static void take_change(struct files *f, struct file *x, const struct file_entry
         return;
     }
     files_drop_image(x);
+    if (x->state == FILE_SEALED || (x->state == FILE_SEEN && x->ready)) files_outdate(f, x);
     files_restart(f, x, now);
 }
 
@@ -226,7 +240,10 @@ static void judge(struct files *f, struct file *x, const struct file_entry *e, u
         if (now >= x->check_at) files_wait(f, x, x->retry_at, now);
     } else if (x->ready || x->waiting || x->complete || e->age_ms >= settle ||
                now - x->changed_at >= settle) {
-        if (!x->ready) x->order = ++f->order;
+        if (!x->ready) {
+            x->order = ++f->order;
+            x->passes = 0;
+        }
         x->ready = true;
         x->waiting = false;
         files_set_state(f, x, FILE_SEEN, "complete: waiting for its turn");

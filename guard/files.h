@@ -13,26 +13,34 @@
 
 #include "guard/link.h"
 #include "guard/spawn.h"
+#include "guard/state.h"
 
 #define FILES_MAX      4096 /* candidates in one folder; more are not looked at */
 #define FILES_DISCARDS 3    /* imports thrown away in a row because the file had changed meanwhile */
 #define FILES_ATTEMPTS 3    /* imports tried again because the system refused (no memory, no process) */
+#define FILES_PASSES   8    /* smaller files that may be imported before one that has waited longer */
 #define FILES_NEVER    UINT64_MAX
 
 struct files;
 
 struct files_options {
     uint32_t settle_ms, retire_ms;
-    uint64_t salt; /* stands for the settings that an import depends on; see model_file.h */
+    uint64_t policy, build; /* stand for the policy in force, and for what compiles: see struct state_image */
 };
 
 struct files *files_new(const struct files_options *o); /* NULL: out of memory */
 void files_free(struct files *f);                       /* closes the images that it holds */
 void files_set_options(struct files *f, const struct files_options *o);
 
-/* Told of every step of a file, after it, for the log; `arg` is the caller's. */
-typedef void (*files_trace_fn)(void *arg, const char *path, uint32_t from, uint32_t to, const char *reason);
+/* Told of every step of a file, after it, for the log: the file as clpd will be told of it. `arg` is the
+ * caller's. */
+typedef void (*files_trace_fn)(void *arg, const struct link_message *m, uint32_t from);
 void files_set_trace(struct files *f, files_trace_fn fn, void *arg);
+
+/* Told when a version has been taken into service, or its file is known under another
+ * identity: what is to be kept. `fd` is its sealed image (borrowed), or -1 where that is kept already. */
+typedef void (*files_keep_fn)(void *arg, const char *model, const struct state_image *image, int fd);
+void files_set_keep(struct files *f, files_keep_fn fn, void *arg);
 
 /* --- what a scan sees ------------------------------------------------------------------ */
 
@@ -59,31 +67,36 @@ const char *files_external(const struct files *f, const char *path);
 /* When the folder should be scanned again because of what is being waited for. */
 uint64_t files_next_scan(const struct files *f);
 
-/* --- importing, one at a time ---------------------------------------------------------- */
+/* --- importing, several at a time; never two files of one model ------------------------- */
 
+struct file;
 struct file_job {
+    struct file *file; /* stays in the table until the import has ended */
     char path[LINK_PATH];
     char external[SPAWN_NAME]; /* empty: none known */
 };
 
-/* What to import now; its state is then `importing` until one of the four ends below. */
+/* What to import now; its state is then `importing` until one of the four ends below.
+ * The smallest file comes first, but none is passed over more than FILES_PASSES
+ * times: neither does a large file hold up the small ones, nor do they starve it. */
 bool files_next_import(struct files *f, struct file_job *job);
 /* What was really opened. */
-void files_import_opened(struct files *f, const struct link_identity *identity, uint64_t closed_ns);
+void files_import_opened(struct files *f, const struct file_job *job, const struct link_identity *identity,
+                         uint64_t closed_ns);
 /* The file that is being imported has changed or gone: it is better to stop. */
-bool files_import_is_stale(const struct files *f);
+bool files_import_is_stale(const struct files *f, const struct file_job *job);
 /* Its contents are those that its model is served from. */
-bool files_import_is_served(const struct files *f, const struct spawn_digests *d);
+bool files_import_is_served(const struct files *f, const struct file_job *job, const struct spawn_digests *d);
 
 /* `after`: the identity as it is now, NULL: gone. `intact`: what was read did not
  * change under the reader (it may have been replaced). The image is taken out of `r`. */
-void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after,
-                       bool intact, uint64_t now);
-void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
-                         uint64_t now);
-void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
-                       uint64_t now);
-void files_import_stopped(struct files *f, uint64_t now);
+void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
+                       const struct link_identity *after, bool intact, uint64_t now);
+void files_import_failed(struct files *f, const struct file_job *job, const struct spawn_result *r,
+                         const struct link_identity *after, uint64_t now);
+void files_import_same(struct files *f, const struct file_job *job, const struct spawn_digests *d,
+                       const struct link_identity *after, uint64_t now);
+void files_import_stopped(struct files *f, const struct file_job *job, uint64_t now);
 
 /* --- the link -------------------------------------------------------------------------- */
 
@@ -94,7 +107,15 @@ void files_message_sent(struct files *f, const struct link_message *m);
 void files_on_answer(struct files *f, const struct link_message *m, uint64_t now);
 /* A model that is being served since before this guard was started. */
 void files_on_serving(struct files *f, const struct link_message *m);
-/* Everything that the first scan found has been dealt with. */
+/* What is kept about a model that clpd serves since before this guard tells more than LINK_SERVING. */
+void files_on_record(struct files *f, const struct state_record *r);
+/* A kept image that clpd has taken: `current` of this record is served. */
+void files_on_kept(struct files *f, const struct state_record *r);
+bool files_serves(const struct files *f, const char *model);
+/* The highest version that this model ever had: the next one is counted from it. */
+void files_count_from(struct files *f, const char *model, uint64_t last_version);
+/* Everything that the first scan found has been dealt with, or has a version of its model that serves
+ * meanwhile. */
 bool files_settled(const struct files *f);
 
 #endif

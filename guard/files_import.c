@@ -8,49 +8,73 @@
 
 /* --- importing -------------------------------------------------------------------------- */
 
+static bool model_is_imported(const struct files *f, const char *model) {
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i]->state == FILE_IMPORTING && strcmp(f->list[i]->model, model) == 0) return true;
+    return false;
+}
+
+static bool goes_before(const struct file *x, const struct file *y) {
+    const bool x_late = x->passes >= FILES_PASSES, y_late = y->passes >= FILES_PASSES;
+    if (x_late != y_late) return x_late;
+    if (!x_late && x->identity.size != y->identity.size) return x->identity.size < y->identity.size;
+    return x->order < y->order;
+}
+
+static bool is_due(const struct files *f, const struct file *x) {
+    return x->state == FILE_SEEN && x->ready && !x->gone && !model_is_imported(f, x->model);
+}
+
 bool files_next_import(struct files *f, struct file_job *job) {
     struct file *next = NULL;
-    if (f->importing) return false;
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
-        if (x->state == FILE_SEEN && x->ready && !x->gone && (!next || x->order < next->order)) next = x;
+        if (is_due(f, x) && (!next || goes_before(x, next))) next = x;
     }
     if (!next) return false;
-    f->importing = next;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i]->order < next->order && is_due(f, f->list[i])) f->list[i]->passes++;
     next->imported = next->identity;
     next->imported_ns = next->closed_ns;
-    next->salt = f->options.salt;
+    next->policy = f->options.policy;
     next->stale = next->ready = next->verify = false;
+    job->file = next;
     memcpy(job->path, next->path, sizeof job->path);
     memcpy(job->external, next->external, sizeof job->external);
     files_set_state(f, next, FILE_IMPORTING, "%s", "");
     return true;
 }
 
-void files_import_opened(struct files *f, const struct link_identity *identity, uint64_t closed_ns) {
-    f->importing->imported = f->importing->identity = *identity;
-    f->importing->imported_ns = f->importing->closed_ns = closed_ns;
+void files_import_opened(struct files *f, const struct file_job *job, const struct link_identity *identity,
+                         uint64_t closed_ns) {
+    (void)f;
+    job->file->imported = job->file->identity = *identity;
+    job->file->imported_ns = job->file->closed_ns = closed_ns;
 }
 
-bool files_import_is_stale(const struct files *f) {
-    return f->importing && f->importing->stale &&
-           (f->importing->discards < FILES_DISCARDS || !f->importing->present);
+bool files_import_is_stale(const struct files *f, const struct file_job *job) {
+    const struct file *x = job->file;
+    (void)f;
+    return x->stale && (x->discards < FILES_DISCARDS || !x->present);
 }
 
-bool files_import_is_served(const struct files *f, const struct spawn_digests *d) {
+bool files_import_is_served(const struct files *f, const struct file_job *job,
+                            const struct spawn_digests *d) {
     static const struct link_identity unknown;
-    const struct model *m = files_find_model(f, f->importing->model);
+    const struct model *m = files_find_model(f, job->file->model);
     if (!m || !m->serving) return false;
-    if (m->has_digests) return m->salt == f->importing->salt && memcmp(&m->digests, d, sizeof *d) == 0;
+    if (m->has_digests)
+        return m->policy == job->file->policy && m->build == f->options.build &&
+               memcmp(&m->digests, d, sizeof *d) == 0;
     /* Served since before this guard, and clpd did not know from which file: the digest has to do. */
     return model_file_same(&m->identity, &unknown) &&
            memcmp(m->digests.model, d->model, sizeof d->model) == 0;
 }
 
 /* The import is over; has the file changed meanwhile? */
-static struct file *end_import(struct files *f, const struct link_identity *after, bool *changed) {
-    struct file *x = f->importing;
-    f->importing = NULL;
+static struct file *end_import(const struct file_job *job, const struct link_identity *after, bool *changed) {
+    struct file *x = job->file;
+    assert(x->state == FILE_IMPORTING);
     *changed = x->stale || !x->present || !after || !model_file_same(after, &x->imported);
     if (after && !model_file_same(
                      after, &x->identity)) { /* newer than the last scan: nothing says that it is complete */
@@ -60,16 +84,18 @@ static struct file *end_import(struct files *f, const struct link_identity *afte
     return x;
 }
 
+/* What was being imported is no longer what lies there. */
 static void start_over(struct files *f, struct file *x, uint64_t now) {
     x->discards++;
+    if (!x->present || !model_file_same(&x->identity, &x->imported)) files_outdate(f, x);
     files_restart(f, x, now);
     files_rank(f, now);
 }
 
-void files_import_done(struct files *f, struct spawn_result *r, const struct link_identity *after,
-                       bool intact, uint64_t now) {
+void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
+                       const struct link_identity *after, bool intact, uint64_t now) {
     bool changed;
-    struct file *x = end_import(f, after, &changed);
+    struct file *x = end_import(job, after, &changed);
     /* Someone who replaces a file faster than it can be imported would never get it served. */
     bool outdated_will_do = x->discards >= FILES_DISCARDS && intact && x->present && after;
     if (changed && !outdated_will_do) {
@@ -109,10 +135,10 @@ static void reject_or_wait(struct files *f, struct file *x, const struct spawn_r
     }
 }
 
-void files_import_failed(struct files *f, const struct spawn_result *r, const struct link_identity *after,
-                         uint64_t now) {
+void files_import_failed(struct files *f, const struct file_job *job, const struct spawn_result *r,
+                         const struct link_identity *after, uint64_t now) {
     bool changed;
-    struct file *x = end_import(f, after, &changed);
+    struct file *x = end_import(job, after, &changed);
     x->has_digests = r->has_digests;
     x->digests = r->digests;
     if (changed) {
@@ -124,10 +150,26 @@ void files_import_failed(struct files *f, const struct spawn_result *r, const st
     files_rank(f, now);
 }
 
-void files_import_same(struct files *f, const struct spawn_digests *d, const struct link_identity *after,
-                       uint64_t now) {
+/* What is served is worth keeping. */
+static void keep(struct files *f, const struct model *m, int fd) {
+    struct state_image image = {.version = m->version,
+                                .bytes = m->bytes,
+                                .closed_ns = m->closed_ns,
+                                .policy = m->policy,
+                                .build = m->build,
+                                .identity = m->identity,
+                                .digests = m->digests,
+                                .pruned = m->pruned,
+                                .total = m->total,
+                                .verdict = (uint32_t)m->verdict};
+    memcpy(image.path, m->path, sizeof image.path);
+    if (f->keep) f->keep(f->keep_arg, m->name, &image, fd);
+}
+
+void files_import_same(struct files *f, const struct file_job *job, const struct spawn_digests *d,
+                       const struct link_identity *after, uint64_t now) {
     bool changed;
-    struct file *x = end_import(f, after, &changed);
+    struct file *x = end_import(job, after, &changed);
     struct model *m = files_find_model(f, x->model);
     if (changed || !m || !m->serving) {
         start_over(f, x, now);
@@ -137,15 +179,15 @@ void files_import_same(struct files *f, const struct spawn_digests *d, const str
     m->identity = x->imported;
     m->digests = *d;
     m->has_digests = true;
-    m->salt = x->salt;
+    m->policy = x->policy;
+    m->build = f->options.build;
+    keep(f, m, -1);
     files_adopt(f, x, m);
     files_rank(f, now);
 }
 
-void files_import_stopped(struct files *f, uint64_t now) {
-    struct file *x = f->importing;
-    f->importing = NULL;
-    start_over(f, x, now);
+void files_import_stopped(struct files *f, const struct file_job *job, uint64_t now) {
+    start_over(f, job->file, now);
 }
 
 /* --- the link --------------------------------------------------------------------------- */
@@ -156,7 +198,7 @@ static bool model_awaits_answer(const struct files *f, const char *model) {
     return false;
 }
 
-static struct link_message describe(const struct file *x, uint32_t type) {
+struct link_message files_describe(const struct file *x, uint32_t type) {
     struct link_message m = {.version = LINK_VERSION,
                              .type = type,
                              .state = (uint32_t)x->state,
@@ -193,15 +235,15 @@ bool files_next_message(struct files *f, struct link_message *m, int *fd) {
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
         if (!x->gone && !x->dirty) continue;
-        *m = describe(x, x->gone ? LINK_FILE_GONE : LINK_FILE);
+        *m = files_describe(x, x->gone ? LINK_FILE_GONE : LINK_FILE);
         return true;
     }
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
         if (x->state != FILE_SEALED || model_awaits_answer(f, x->model)) continue;
         const struct model *model = files_find_model(f, x->model);
-        *m = describe(x, LINK_OFFER);
-        m->model_version = (model ? model->version : 0) + 1;
+        *m = files_describe(x, LINK_OFFER);
+        m->model_version = (model ? model->last_version : 0) + 1;
         *fd = x->image;
         return true;
     }
@@ -224,7 +266,6 @@ void files_message_sent(struct files *f, const struct link_message *m) {
     case LINK_OFFER:
         assert(x && x->state == FILE_SEALED);
         x->version = m->model_version;
-        files_drop_image(x);
         files_set_state(f, x, FILE_OFFERED, "%s", "");
         break;
     default: break;
@@ -239,7 +280,9 @@ static void take_into_service(struct files *f, struct file *x) {
     m->retire = false;
     m->gone_at = 0;
     m->version = x->version;
-    m->salt = x->salt;
+    if (m->last_version < x->version) m->last_version = x->version;
+    m->policy = x->policy;
+    m->build = f->options.build;
     m->identity = x->imported;
     m->closed_ns = x->imported_ns;
     m->digests = x->digests;
@@ -248,6 +291,7 @@ static void take_into_service(struct files *f, struct file *x) {
     m->pruned = x->pruned;
     m->total = x->total;
     m->bytes = x->bytes;
+    keep(f, m, x->image);
 }
 
 void files_on_answer(struct files *f, const struct link_message *m, uint64_t now) {
@@ -256,6 +300,7 @@ void files_on_answer(struct files *f, const struct link_message *m, uint64_t now
         if (x->state != FILE_OFFERED || strcmp(x->model, m->model) != 0 || x->version != m->model_version)
             continue;
         if (m->accepted) take_into_service(f, x);
+        files_drop_image(x);
         if (m->accepted)
             files_set_state(f, x, FILE_SERVING, "%s", "");
         else
@@ -280,7 +325,8 @@ void files_on_serving(struct files *f, const struct link_message *m) {
     model->pruned = m->pruned_channels;
     model->total = m->total_channels;
     model->bytes = m->image_bytes;
-    if (m->model_version > model->version) model->version = m->model_version;
+    model->version = m->model_version;
+    if (model->last_version < model->version) model->last_version = model->version;
     memcpy(model->path, m->path, sizeof model->path);
     if (!x || x->gone || !model_file_same(&x->identity, &m->identity)) return;
     if (x->state == FILE_IMPORTING) x->stale = true; /* needless: stop, the next scan finds it served */
@@ -292,8 +338,45 @@ void files_on_serving(struct files *f, const struct link_message *m) {
     files_adopt(f, x, model);
 }
 
+void files_count_from(struct files *f, const char *model, uint64_t last_version) {
+    struct model *m = files_add_model(f, model);
+    if (m && m->last_version < last_version) m->last_version = last_version;
+}
+
+void files_on_kept(struct files *f, const struct state_record *r) {
+    const struct state_image *i = &r->current;
+    struct model *m = files_add_model(f, r->model);
+    if (!m) return;
+    m->serving = m->has_digests = true;
+    m->version = i->version;
+    m->policy = i->policy;
+    m->build = i->build;
+    m->identity = i->identity;
+    m->digests = i->digests;
+    m->verdict = (enum verdict)i->verdict;
+    m->pruned = i->pruned;
+    m->total = i->total;
+    m->bytes = i->bytes;
+    m->closed_ns = i->closed_ns;
+    memcpy(m->path, i->path, sizeof m->path);
+    files_count_from(f, r->model, r->last_version);
+}
+
+bool files_serves(const struct files *f, const char *model) {
+    const struct model *m = files_find_model(f, model);
+    return m && m->serving;
+}
+
+void files_on_record(struct files *f, const struct state_record *r) {
+    const struct state_image *i = &r->current;
+    const struct model *m = files_find_model(f, r->model);
+    if (m && m->serving && i->version && m->version == i->version &&
+        memcmp(m->digests.model, i->digests.model, sizeof i->digests.model) == 0)
+        files_on_kept(f, r);
+}
+
 bool files_settled(const struct files *f) {
     for (size_t i = 0; i < f->n; i++)
-        if (f->list[i]->initial && !f->list[i]->gone) return false;
+        if (f->list[i]->initial && !f->list[i]->gone && !files_serves(f, f->list[i]->model)) return false;
     return f->scanned;
 }

@@ -19,17 +19,18 @@ struct file {
     bool complete, ready, waiting, verify;
     uint64_t check_at, retry_at; /* waiting: look again, try again; 0: on a change only */
     uint64_t order;              /* ready: its place in the queue */
+    uint32_t passes;             /* ready: so many that came later went first */
     uint32_t discards, attempts;
 
     /* importing and later */
     bool stale; /* changed since the import began */
     struct link_identity imported;
-    uint64_t imported_ns, salt;
+    uint64_t imported_ns, policy;
     struct spawn_digests digests;
     bool has_digests;
     enum verdict verdict;
     int64_t pruned, total;
-    int image; /* sealed: the memfd, ours; else -1 */
+    int image; /* sealed, offered: the memfd, ours; else -1 */
     uint64_t bytes, version;
 
     bool initial;     /* found by the first scan, not dealt with yet */
@@ -38,8 +39,9 @@ struct file {
 
 struct model { /* what clpd serves, or has served */
     char name[LINK_MODEL], path[LINK_PATH];
-    bool serving, retire; /* retire: is to be told */
-    uint64_t version, salt;
+    bool serving, retire;           /* retire: is to be told */
+    uint64_t version, last_version; /* last: the highest ever */
+    uint64_t policy, build;
     struct link_identity identity;
     struct spawn_digests digests;
     bool has_digests; /* all of them; after a restart of the guard only the model's own is known */
@@ -55,19 +57,23 @@ struct files {
     size_t n;
     struct model **models;
     size_t n_models;
-    struct file *importing;
     uint64_t order;
     bool scanned; /* once at least */
     files_trace_fn trace;
     void *trace_arg;
+    files_keep_fn keep;
+    void *keep_arg;
 };
 
 /* The one place where a state changes; asserts that the step is legal. */
 void files_set_state(struct files *f, struct file *x, enum file_state to, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+struct link_message files_describe(const struct file *x, uint32_t type);
 void files_drop_image(struct file *x);
 /* Back to `seen`: the next scan judges it anew, and it is due at once. */
 void files_restart(struct files *f, struct file *x, uint64_t now);
+/* These contents will not be served: newer ones lie there. files_restart has to follow. */
+void files_outdate(struct files *f, struct file *x);
 /* Waits for the file to change, or until `retry_at` (0: never). */
 void files_wait(struct files *f, struct file *x, uint64_t retry_at, uint64_t now);
 struct file *files_find_path(const struct files *f, const char *path);

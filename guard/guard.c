@@ -1,18 +1,22 @@
 /* The guard's loop: folder, workers and link meet here.
  *
- *   watch (scan) -> files (what is next) -> spawn (one worker) -> files -> link -> clpd
+ *   watch (scan) -> files (what is next) -> imports (the workers) -> files -> link -> clpd
  *
  * Everything it knows is in struct guard; what it decides is in files.c. One
  * thread; nothing here blocks but the end of a worker that was killed. */
 #include "guard/guard.h"
 
 #include "config/config.h"
+#include "guard/decision.h"
 #include "guard/files.h"
+#include "guard/imports.h"
+#include "guard/keeper.h"
 #include "guard/link.h"
-#include "guard/model_file.h"
 #include "guard/notice.h"
-#include "guard/spawn.h"
+#include "guard/policy.h"
+#include "guard/restore.h"
 #include "guard/watch.h"
+#include "infer/image.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +28,6 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -32,7 +35,7 @@
 #define POLL_MS       1000 /* where no event can be relied on */
 #define GREETING_MS   30000
 
-enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_WORKER };
+enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_WORKER, SOURCE_KEEPER };
 
 struct guard {
     struct config config;
@@ -40,10 +43,10 @@ struct guard {
     int link, epoll, signals;
     struct watch *watch;
     struct files *files;
+    struct keeper *keeper;
+    struct restore restore;
 
-    struct spawn *worker; /* NULL: none runs */
-    struct file_job job;
-    struct model_files opened;
+    struct imports imports;
 
     bool hello;       /* clpd's has come */
     bool greeted;     /* and what it serves already is known: the work can begin */
@@ -52,7 +55,7 @@ struct guard {
     bool ending;
     int status;
     uint64_t started, last_scan;
-    char last_note[ERR_TEXT], last_failure[ERR_TEXT];
+    char last_failure[ERR_TEXT];
 };
 
 static uint64_t now_ms(void) {
@@ -68,27 +71,15 @@ static void end(struct guard *g, int status) {
 
 /* --- settings ---------------------------------------------------------------------------- */
 
-static uint64_t threshold_salt(const struct config *c) {
-    uint32_t bits;
-    memcpy(&bits, &c->guard_threshold, sizeof bits);
-    return bits;
-}
-
-/* With other limits a file that was rejected is worth another try. */
-static uint64_t identity_salt(const struct config *c) {
-    uint64_t h = threshold_salt(c);
-    const uint64_t limits[] = {c->worker_seconds, c->worker_memory, c->worker_output};
-    for (int i = 0; i < 3; i++) h = (h ^ limits[i]) * UINT64_C(0x9e3779b97f4a7c15);
-    return h;
-}
-
 static struct files_options files_options_of(const struct config *c) {
-    return (struct files_options){
-        .settle_ms = c->guard_settle_ms, .retire_ms = c->guard_retire_s * 1000, .salt = threshold_salt(c)};
+    return (struct files_options){.settle_ms = c->guard_settle_ms,
+                                  .retire_ms = c->guard_retire_s * 1000,
+                                  .policy = policy_digest(c),
+                                  .build = policy_build()};
 }
 
 static int watch_source(const struct guard *g, int fd, enum source source, uint32_t events, int op) {
-    struct epoll_event ev = {.events = events, .data.u32 = source};
+    struct epoll_event ev = {.events = events, .data.u64 = source};
     return epoll_ctl(g->epoll, op, fd, &ev);
 }
 
@@ -98,6 +89,7 @@ static int start_watch(struct guard *g) {
     if (watch_fd(g->watch) >= 0 &&
         watch_source(g, watch_fd(g->watch), SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD) < 0)
         return -errno;
+    g->imports.watch = g->watch;
     g->want_scan = true;
     return 0;
 }
@@ -140,14 +132,24 @@ static int say_settled(struct guard *g) {
     return rc;
 }
 
+static void retire(struct guard *g, struct link_message m) {
+    (void)snprintf(m.reason, sizeof m.reason, "its file is gone");
+    decision_note(DECISION_RETIRED, &m);
+    keeper_retired(g->keeper, m.model);
+}
+
 static void talk(struct guard *g) {
     struct link_message m;
     int fd, rc = 0;
     if (!g->greeted) return;
+    while (rc == 0 && restore_next(&g->restore, &m, &fd)) {
+        rc = send_message(g, &m, fd);
+        if (rc == 0) restore_sent(&g->restore);
+    }
     while (rc == 0 && files_next_message(g->files, &m, &fd)) {
         rc = send_message(g, &m, fd);
         if (rc < 0) break;
-        if (m.type == LINK_RETIRE) notice(LOG_LEVEL_INFO, "%s: its file is gone; no longer served", m.model);
+        if (m.type == LINK_RETIRE) retire(g, m);
         files_message_sent(g->files, &m);
     }
     if (rc == 0) rc = say_settled(g);
@@ -169,7 +171,11 @@ static void take_message(struct guard *g, const struct link_message *m) {
         g->awaited = m->count;
         break;
     case LINK_ANSWER:
-        files_on_answer(g->files, m, now_ms());
+        if (restore_on_answer(&g->restore, m)) {
+            if (m->accepted) decision_note(DECISION_RESTORED, m);
+        } else {
+            files_on_answer(g->files, m, now_ms());
+        }
         g->want_scan = true;
         break;
     case LINK_SERVING:
@@ -182,7 +188,9 @@ static void take_message(struct guard *g, const struct link_message *m) {
         end(g, 1);
         break;
     }
-    g->greeted = g->hello && g->awaited == 0;
+    if (g->greeted || !g->hello || g->awaited) return;
+    g->greeted = true;
+    restore_begin(&g->restore);
 }
 
 static void on_link(struct guard *g) {
@@ -202,19 +210,11 @@ static void on_link(struct guard *g) {
 
 /* --- the folder -------------------------------------------------------------------------- */
 
-static void stop_import(struct guard *g) {
-    struct spawn_result r;
-    spawn_finish(g->worker, &r);
-    spawn_result_free(&r);
-    g->worker = NULL;
-    model_file_close(&g->opened);
-}
-
 static void scan(struct guard *g, uint64_t now) {
     struct err e = {0};
     g->want_scan = false;
     g->last_scan = now;
-    g->scan_failed = watch_scan(g->watch, g->files, identity_salt(&g->config), now, &e) < 0;
+    g->scan_failed = watch_scan(g->watch, g->files, imports_salt(&g->config), now, &e) < 0;
     if (strcmp(g->last_failure, e.text) != 0) {
         if (g->scan_failed)
             notice(LOG_LEVEL_WARNING, "%s; what is served stays", e.text);
@@ -222,9 +222,7 @@ static void scan(struct guard *g, uint64_t now) {
             notice(LOG_LEVEL_INFO, "the model folder %s is there again", g->config.models);
     }
     memcpy(g->last_failure, e.text, sizeof g->last_failure);
-    if (!g->worker || !files_import_is_stale(g->files)) return;
-    stop_import(g);
-    files_import_stopped(g->files, now);
+    imports_stop_stale(&g->imports, now);
 }
 
 static uint64_t next_scan(const struct guard *g) {
@@ -238,124 +236,81 @@ static uint64_t next_scan(const struct guard *g) {
 
 /* --- imports ----------------------------------------------------------------------------- */
 
-/* The identity under its name as it is now; false: gone. */
-static bool look_again(const struct guard *g, struct link_identity *identity) {
-    const char *name;
-    struct model_stat st;
-    int folder = watch_open_folder(g->watch, g->job.path, &name);
-    if (folder < 0) return false;
-    model_file_stat(folder, name, g->job.external, identity_salt(&g->config), &st);
-    (void)close(folder);
-    *identity = st.identity;
-    return st.exists;
-}
-
-/* What was read has not been written to since it was opened. (ctime may differ:
- * a file that is replaced loses its link.) */
-static bool is_intact(const struct guard *g) {
-    struct stat st;
-    const struct link_identity *was = &g->opened.stat.identity;
-    return fstat(g->opened.model_fd, &st) == 0 && (uint64_t)st.st_size == was->size &&
-           (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == was->mtime_ns;
-}
-
-static void fail_import(struct guard *g, struct spawn_result *r) {
-    struct link_identity after;
-    bool there = look_again(g, &after);
-    files_import_failed(g->files, r, there ? &after : NULL, now_ms());
-    model_file_close(&g->opened);
-    spawn_result_free(r);
-}
-
-static int open_model(struct guard *g, struct err *e) {
-    const char *name;
-    int folder = watch_open_folder(g->watch, g->job.path, &name);
-    g->opened = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1};
-    if (folder < 0) return err_set(e, ERR_SYSTEM, "its folder: %s", strerror(errno));
-    int rc = model_file_open(folder, name, g->job.external, identity_salt(&g->config), &g->opened, e);
-    (void)close(folder);
-    if (rc == 0) files_import_opened(g->files, &g->opened.stat.identity, g->opened.stat.closed_ns);
-    return rc;
-}
-
-static int start_worker(struct guard *g, struct err *e) {
-    struct spawn_request r;
-    char guard[PATH_MAX];
-    spawn_defaults(&r);
-    r.guard_path = guard;
-    r.threshold = g->config.guard_threshold;
-    r.low_priority = true;
-    r.model_fd = g->opened.model_fd;
-    r.sidecar_fd = g->opened.sidecar_fd;
-    r.external_fd = g->opened.external_fd;
-    r.external_name = g->opened.external_name;
-    r.seconds = g->config.worker_seconds;
-    r.memory = g->config.worker_memory;
-    r.output = g->config.worker_output;
-    r.label = g->job.path;
-    if (spawn_find_guard(guard, e) < 0 || spawn_start(&g->worker, &r, e) < 0) return -1;
-    if (watch_source(g, spawn_fd(g->worker), SOURCE_WORKER, EPOLLIN, EPOLL_CTL_ADD) == 0) return 0;
-    (void)err_set(e, ERR_SYSTEM, "epoll: %s", strerror(errno));
-    stop_import(g);
-    return -1;
-}
-
 static void start_imports(struct guard *g) {
-    while (g->greeted && !g->worker && files_next_import(g->files, &g->job)) {
-        struct spawn_result r = {.fd = -1};
+    struct import *x;
+    while (restore_is_done(&g->restore) && (x = imports_take(&g->imports))) {
         talk(g); /* `importing` is told before it is over */
-        if (open_model(g, &r.err) < 0 || start_worker(g, &r.err) < 0) fail_import(g, &r);
-    }
-}
-
-static void tell_notes(struct guard *g, const struct spawn_result *r) {
-    for (int i = 0; i < SPAWN_NOTES && r->notes[i][0]; i++) {
-        if (strcmp(g->last_note, r->notes[i]) == 0) continue; /* the same for every file */
-        notice(LOG_LEVEL_WARNING, "%s", r->notes[i]);
-        memcpy(g->last_note, r->notes[i], sizeof g->last_note);
-    }
-}
-
-static void finish_import(struct guard *g) {
-    struct spawn_result r;
-    struct link_identity after;
-    spawn_finish(g->worker, &r);
-    g->worker = NULL;
-    tell_notes(g, &r);
-    if (r.err.code != ERR_NONE) {
-        fail_import(g, &r);
-        return;
-    }
-    bool there = look_again(g, &after);
-    files_import_done(g->files, &r, there ? &after : NULL, is_intact(g), now_ms());
-    model_file_close(&g->opened);
-    spawn_result_free(&r);
-}
-
-static void on_worker(struct guard *g) {
-    if (!g->worker) return; /* stopped within this round */
-    bool over = spawn_step(g->worker);
-    const struct spawn_digests *d = spawn_digests(g->worker);
-    struct link_identity after;
-    if (d && files_import_is_served(g->files, d)) {
-        const struct spawn_digests same = *d;
-        bool there = look_again(g, &after);
-        notice(LOG_LEVEL_INFO, "%s: the same contents as before; nothing to do", g->job.path);
-        stop_import(g);
-        files_import_same(g->files, &same, there ? &after : NULL, now_ms());
-    } else if (over) {
-        finish_import(g);
+        imports_launch(&g->imports, x);
     }
 }
 
 /* --- the loop ---------------------------------------------------------------------------- */
 
-static void trace(void *arg, const char *path, uint32_t from, uint32_t to, const char *reason) {
+static void trace(void *arg, const struct link_message *m, uint32_t from) {
     (void)arg;
-    enum log_level level = to == FILE_REJECTED ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG;
-    bool waits = to == FILE_SETTLING && from == FILE_IMPORTING;
-    if (from != to && (to == FILE_SERVING || to == FILE_SUPERSEDED || waits)) level = LOG_LEVEL_INFO;
-    notice(level, "%s: %s%s%s", path, file_state_name(to), *reason ? ": " : "", reason);
+    const bool fresh = from != m->state;
+    if (m->state == FILE_REJECTED)
+        decision_note(DECISION_REJECTED, m);
+    else if (fresh && m->state == FILE_SUPERSEDED)
+        decision_note(DECISION_SUPERSEDED, m);
+    else if (m->state == FILE_SERVING && from == FILE_OFFERED)
+        decision_note(m->verdict == VERDICT_PRUNED ? DECISION_PRUNED : DECISION_SERVED, m);
+    else
+        notice(fresh && m->state == FILE_SETTLING && from == FILE_IMPORTING ? LOG_LEVEL_INFO
+                                                                            : LOG_LEVEL_DEBUG,
+               "%s: %s%s%s", m->path, file_state_name(m->state), *m->reason ? ": " : "", m->reason);
+}
+
+/* --- what is kept ------------------------------------------------------------------------ */
+
+static void keep(void *arg, const char *model, const struct state_image *image, int fd) {
+    struct guard *g = arg;
+    keeper_serves(g->keeper, model, image, fd);
+}
+
+static void on_state_trouble(void *arg, const char *name, const char *why) {
+    struct link_message m = {0};
+    (void)arg;
+    (void)snprintf(m.path, sizeof m.path, "%s", name);
+    (void)snprintf(m.reason, sizeof m.reason, "%s", why);
+    decision_note(DECISION_STATE_REFUSED, &m);
+}
+
+static void on_kept_refused(void *arg, const struct state_record *r, uint64_t version, const char *why) {
+    struct link_message m = {.model_version = version};
+    (void)arg;
+    memcpy(m.model, r->model, sizeof m.model);
+    (void)snprintf(m.reason, sizeof m.reason, "%.440s; its file is imported again", why);
+    decision_note(DECISION_STATE_REFUSED, &m);
+}
+
+static void on_keeper(struct guard *g) {
+    struct link_message m = {0};
+    struct err e;
+    while (keeper_failure(g->keeper, m.model, &e)) {
+        (void)snprintf(
+            m.reason, sizeof m.reason,
+            "%.360s. It serves, but after a restart the one that was kept before it does, until its file is "
+            "imported again",
+            e.text);
+        decision_note(DECISION_STATE_FAILED, &m);
+    }
+}
+
+static int open_keeper(struct guard *g) {
+    struct err e = {0};
+    g->keeper = keeper_open(g->config.state, on_state_trouble, g, &e);
+    if (!g->keeper) return -ENOMEM;
+    if (e.code != ERR_NONE) notice(LOG_LEVEL_WARNING, "nothing is kept for a restart: %s", e.text);
+    g->restore = (struct restore){.keeper = g->keeper,
+                                  .files = g->files,
+                                  .policy = policy_digest(&g->config),
+                                  .refused = on_kept_refused,
+                                  .arg = g,
+                                  .fd = -1};
+    files_set_keep(g->files, keep, g);
+    const int fd = keeper_fd(g->keeper);
+    return fd < 0 ? 0 : watch_source(g, fd, SOURCE_KEEPER, EPOLLIN, EPOLL_CTL_ADD);
 }
 
 static void on_signal(struct guard *g) {
@@ -364,6 +319,7 @@ static void on_signal(struct guard *g) {
 }
 
 static int timeout_of(const struct guard *g, uint64_t now) {
+    if (g->greeted && !restore_is_done(&g->restore)) return -1; /* for clpd's answers */
     uint64_t due = g->greeted ? next_scan(g) : g->started + GREETING_MS;
     if (due <= now) return 0;
     return due - now > INT_MAX ? INT_MAX : (int)(due - now);
@@ -371,7 +327,7 @@ static int timeout_of(const struct guard *g, uint64_t now) {
 
 static void on_time(struct guard *g) {
     uint64_t now = now_ms();
-    if (g->greeted && now >= next_scan(g)) scan(g, now);
+    if (restore_is_done(&g->restore) && now >= next_scan(g)) scan(g, now);
     if (!g->greeted && now >= g->started + GREETING_MS) {
         notice(LOG_LEVEL_ERROR, "clpd does not greet; was this started by hand?");
         end(g, 1);
@@ -387,11 +343,13 @@ static void run(struct guard *g) {
         talk(g);
         if (g->ending) return;
         int n = epoll_wait(g->epoll, events, 8, timeout_of(g, now_ms()));
-        for (int i = 0; i < n && !g->ending; i++) switch (events[i].data.u32) {
+        for (int i = 0; i < n && !g->ending; i++)
+            switch (events[i].data.u64 >> 32 ? SOURCE_WORKER : events[i].data.u64) {
             case SOURCE_LINK: on_link(g); break;
             case SOURCE_SIGNAL: on_signal(g); break;
             case SOURCE_WATCH: g->want_scan |= watch_read(g->watch); break;
-            case SOURCE_WORKER: on_worker(g); break;
+            case SOURCE_WORKER: imports_step(&g->imports, events[i].data.u64, now_ms()); break;
+            case SOURCE_KEEPER: on_keeper(g); break;
             }
     }
 }
@@ -421,6 +379,9 @@ static int set_up(struct guard *g) {
     g->files = files_new(&o);
     if (!g->files) return -ENOMEM;
     files_set_trace(g->files, trace, g);
+    rc = open_keeper(g);
+    if (rc < 0) return rc;
+    imports_init(&g->imports, &g->config, g->files, g->epoll);
     rc = start_watch(g);
     return rc < 0 ? rc : link_send(g->link, &hello, -1);
 }
@@ -428,12 +389,8 @@ static int set_up(struct guard *g) {
 int guard_main(const char *config_path, int link_fd) {
     static struct guard g;
     struct err e = {0};
-    g = (struct guard){.config_path = config_path,
-                       .link = link_fd,
-                       .epoll = -1,
-                       .signals = -1,
-                       .started = now_ms(),
-                       .opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1}};
+    g = (struct guard){
+        .config_path = config_path, .link = link_fd, .epoll = -1, .signals = -1, .started = now_ms()};
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0); /* the closed link tells it, too */
     if (config_load(&g.config, config_path, &e) < 0) {
         notice(LOG_LEVEL_ERROR, "%s", e.text);
@@ -447,8 +404,10 @@ int guard_main(const char *config_path, int link_fd) {
     } else {
         run(&g);
     }
-    if (g.worker) stop_import(&g);
+    restore_end(&g.restore);
+    imports_stop_all(&g.imports);
     files_free(g.files);
+    keeper_close(g.keeper);
     watch_free(g.watch);
     if (g.signals >= 0) (void)close(g.signals);
     if (g.epoll >= 0) (void)close(g.epoll);

@@ -9,7 +9,8 @@
 struct batch_value {       /* rank -1: absent */
     struct shape shape[2]; /* at batch 1 and 2 */
     int32_t axis;          /* the batch; -1: the same for every image */
-    int64_t outer;         /* elements of that axis that come before the batch: 1, or S where [S,N] has become [S*N] */
+    int64_t
+        outer; /* elements of that axis that come before the batch: 1, or S where [S,N] has become [S*N] */
 };
 
 /* Follows the batch through one operator: `out` has its shapes and gets its axis and `outer`.

@@ -25,11 +25,11 @@ struct operand { /* a named value of the ONNX graph, or one made in between */
     int32_t value;              /* run-time: the graph's value */
     int32_t batch_axis;         /* run-time: which axis is the batch; -1: none */
     int64_t batch_outer;        /* elements of that axis before the batch: see guard/import_batch.h */
-    int32_t type;               /* run-time: of the ONNX value; all are floats, truth and bytes hold whole numbers */
-    struct shape shape[2];      /* run-time: per lane */
-    int32_t initializer;        /* index, or -1 */
-    int32_t definer;            /* ONNX node that defines it; -1: an input or initializer */
-    bool live;                  /* a graph output depends on it */
+    int32_t type; /* run-time: of the ONNX value; all are floats, truth and bytes hold whole numbers */
+    struct shape shape[2]; /* run-time: per lane */
+    int32_t initializer;   /* index, or -1 */
+    int32_t definer;       /* ONNX node that defines it; -1: an input or initializer */
+    bool live;             /* a graph output depends on it */
 };
 
 struct importer;
@@ -46,7 +46,7 @@ struct import_node {
     int32_t n_in;                      /* trailing absent ones are not counted */
     int32_t emitted;                   /* run-time nodes so far */
     bool any_type;                     /* emit looks after its inputs' types; else they must be float */
-    int32_t gives;                     /* type of what is emitted, where emit says so; 0: float, or its input's */
+    int32_t gives; /* type of what is emitted, where emit says so; 0: float, or its input's */
     struct err *e;
 };
 
@@ -76,8 +76,8 @@ struct import_row {
 /* The families: arrays that end with a NULL name. */
 extern const struct import_row import_rows_window[], import_rows_elementwise[], import_rows_shape[],
     import_rows_matrix[], import_rows_norm[], import_rows_function[], import_rows_pair[],
-    import_rows_reduce[], import_rows_move[], import_rows_space[], import_rows_quantize[], evaluate_rows[],
-    evaluate_rows_scatter[];
+    import_rows_reduce[], import_rows_move[], import_rows_space[], import_rows_resize[],
+    import_rows_quantize[], evaluate_rows[], evaluate_rows_scatter[];
 
 /* --- attributes: kinds were checked against the row before the function runs ---------- */
 
@@ -105,7 +105,8 @@ struct tensor *import_tensor(const struct import_node *n, const char *name);
 /* -rank … rank - 1 are taken; *axis is 0 … rank - 1. */
 int import_axis(int64_t given, int32_t rank, int32_t *axis, struct err *e);
 /* The axes from attribute `axes` or from input `slot`, as a set of bits; *given: there are any. */
-int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set, bool *given);
+int import_axes(const struct import_node *n, int32_t slot, int lane, int32_t rank, unsigned *set,
+                bool *given);
 /* Attribute `perm`, or the axes in reverse. */
 int import_perm(const struct import_node *n, int32_t rank, int32_t perm[SHAPE_MAX_RANK]);
 /* What Slice's attributes or inputs make of an input of this shape. *out may be empty. */
@@ -115,6 +116,8 @@ int import_slice(const struct import_node *n, int lane, const struct shape *in, 
 int import_split(const struct import_node *n, int lane, const struct shape *in, int32_t *axis, int32_t parts,
                  int64_t *lengths);
 int32_t import_type(const struct operand *o); /* enum onnx_type */
+/* An index as the engine has it: a float, so that past 2^24 not every one can be told. */
+int import_index(const struct import_node *n, int64_t index, float *out);
 
 /* --- results -------------------------------------------------------------------------- */
 
@@ -125,6 +128,9 @@ struct operand *import_emit(struct import_node *n, int32_t output, enum op op, c
                             const union op_params *p1, struct operand *const *in, int32_t n_in);
 /* A constant made by the importer, to be filled through *data. NULL: `e` is set. */
 struct operand *import_new_constant(struct import_node *n, const struct shape *s, float **data);
+/* A tensor of integers that only the importer itself sees. NULL: `e` is set. */
+struct tensor *import_new_integers(struct import_node *n, const struct shape *s, int64_t **data);
+struct tensor_memory *import_memory(const struct import_node *n);
 /* One number, of rank 0. */
 struct operand *import_new_number(struct import_node *n, float number);
 /* A constant of truth or whole numbers as floats; others are passed through. NULL: `e` is set. */

@@ -12,9 +12,9 @@
 #include <stdint.h>
 
 #define LINK_VERSION 1
-#define LINK_MODEL 64  /* with the NUL */
-#define LINK_PATH 256
-#define LINK_REASON 512
+#define LINK_MODEL   64 /* with the NUL */
+#define LINK_PATH    256
+#define LINK_REASON  512
 
 enum link_type {
     LINK_HELLO = 1, /* both ways, first: the versions must agree */
@@ -31,8 +31,15 @@ enum link_type {
 };
 
 enum file_state { /* DESIGN section 6 */
-    FILE_SEEN, FILE_SETTLING, FILE_IMPORTING, FILE_SEALED, FILE_OFFERED, FILE_SERVING,
-    FILE_REJECTED, FILE_SUPERSEDED, FILE_STATES
+                  FILE_SEEN,
+                  FILE_SETTLING,
+                  FILE_IMPORTING,
+                  FILE_SEALED,
+                  FILE_OFFERED,
+                  FILE_SERVING,
+                  FILE_REJECTED,
+                  FILE_SUPERSEDED,
+                  FILE_STATES
 };
 
 struct link_identity { /* of the resolved file: has it changed? */
@@ -47,13 +54,14 @@ struct link_message {
     uint64_t model_version; /* counts up per model from 1 */
     uint64_t image_bytes;   /* OFFER */
     int64_t pruned_channels, total_channels;
-    uint64_t closed_ns;     /* OFFER: CLOCK_REALTIME of the file's last change, for "file closed -> first answer" */
-    uint32_t accepted;      /* ANSWER */
-    uint32_t count;         /* HELLO of clpd: so many LINK_SERVING follow; before, nothing is imported */
+    uint64_t
+        closed_ns; /* OFFER: CLOCK_REALTIME of the file's last change, for "file closed -> first answer" */
+    uint32_t accepted; /* ANSWER */
+    uint32_t count;    /* HELLO of clpd: so many LINK_SERVING follow; before, nothing is imported */
     struct link_identity identity;
-    uint8_t sha256[32];     /* of the ONNX file */
+    uint8_t sha256[32]; /* of the ONNX file */
     char model[LINK_MODEL];
-    char path[LINK_PATH];   /* relative to the model folder */
+    char path[LINK_PATH];     /* relative to the model folder */
     char reason[LINK_REASON]; /* FILE: why rejected or what is awaited; ANSWER: why refused */
 };
 _Static_assert(sizeof(struct link_message) == 64 + 40 + 32 + 64 + 256 + 512, "link message layout");

@@ -1,6 +1,6 @@
 /* The scan record as bytes and back. Little-endian, no pointers:
  *
- *   "CLPR" | u32 schema | fixed part | layers: fixed part, name, uclc[], pruned[]
+ *   "CLPR" | u32 format | fixed part | layers: fixed part, name, uclc[], pruned[]
  *
  * The decoder is pure, bounded by the bytes it is given (a count is believed
  * only once the bytes for it are seen to be there), and refuses leftovers. */
@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NAME 256
-#define MAX_REASON 256
+#define MAX_NAME     256
+#define MAX_REASON   256
 #define MAX_CHANNELS (1 << 20)
 
 /* Fixed records of the format; members are naturally aligned, so there is no padding. */
@@ -23,13 +23,14 @@ struct head {
     uint32_t verdict;
     int64_t pruned_channels, total_channels;
     uint64_t import_ns, clp_ns, plan_ns, parameters, multiply_adds;
+    uint64_t parameters_before, multiply_adds_before;
     uint32_t n_layers, reserved;
 };
 struct layer_head {
     uint32_t name_bytes, reason_bytes, channels, scored, norm, n_pruned;
     float mean, std, cutoff, max_attainable_z;
 };
-_Static_assert(sizeof(struct head) == 112 && sizeof(struct layer_head) == 40, "report format");
+_Static_assert(sizeof(struct head) == 128 && sizeof(struct layer_head) == 40, "report format");
 
 const char *verdict_name(enum verdict v) {
     static const char *const names[VERDICT_COUNT] = {"pruned", "unchanged", "not-applicable", "off"};
@@ -74,15 +75,25 @@ uint8_t *report_encode(const struct report *r, size_t *bytes) {
     size_t size = sizeof(struct head);
     for (int32_t i = 0; i < r->n_layers; i++) {
         struct layer_head h = layer_head_of(&r->layers[i]);
-        size += sizeof h + h.name_bytes + h.reason_bytes + 4 * ((h.scored ? h.channels : 0) + (size_t)h.n_pruned);
+        size +=
+            sizeof h + h.name_bytes + h.reason_bytes + 4 * ((h.scored ? h.channels : 0) + (size_t)h.n_pruned);
     }
     uint8_t *buffer = malloc(size), *at = buffer;
     if (!buffer) return NULL;
-    struct head head = {.magic = "CLPR", .schema = REPORT_SCHEMA, .threshold = r->threshold,
-                        .verdict = (uint32_t)r->verdict, .pruned_channels = r->pruned_channels,
-                        .total_channels = r->total_channels, .import_ns = r->import_ns, .clp_ns = r->clp_ns,
-                        .plan_ns = r->plan_ns, .parameters = r->parameters,
-                        .multiply_adds = r->multiply_adds, .n_layers = (uint32_t)r->n_layers};
+    struct head head = {.magic = "CLPR",
+                        .schema = REPORT_FORMAT,
+                        .threshold = r->threshold,
+                        .verdict = (uint32_t)r->verdict,
+                        .pruned_channels = r->pruned_channels,
+                        .total_channels = r->total_channels,
+                        .import_ns = r->import_ns,
+                        .clp_ns = r->clp_ns,
+                        .plan_ns = r->plan_ns,
+                        .parameters = r->parameters,
+                        .multiply_adds = r->multiply_adds,
+                        .parameters_before = r->parameters_before,
+                        .multiply_adds_before = r->multiply_adds_before,
+                        .n_layers = (uint32_t)r->n_layers};
     memcpy(head.source_sha256, r->source_sha256, sizeof head.source_sha256);
     at = put(at, &head, sizeof head);
     for (int32_t i = 0; i < r->n_layers; i++) {
@@ -122,7 +133,8 @@ static void *take_copy(struct reader *r, size_t bytes, size_t extra) {
 
 static bool channels_ascend(const int32_t *pruned, uint32_t n, uint32_t channels) {
     for (uint32_t i = 0; i < n; i++)
-        if (pruned[i] < 0 || (uint32_t)pruned[i] >= channels || (i && pruned[i] <= pruned[i - 1])) return false;
+        if (pruned[i] < 0 || (uint32_t)pruned[i] >= channels || (i && pruned[i] <= pruned[i - 1]))
+            return false;
     return true;
 }
 
@@ -140,7 +152,8 @@ static bool decode_layer(struct reader *r, struct report_layer *l) {
     if (h.name_bytes > MAX_NAME || h.reason_bytes > MAX_REASON || h.channels > MAX_CHANNELS ||
         h.n_pruned > h.channels || h.scored > 1 || h.norm >= NORM_COUNT || (!h.scored && h.n_pruned))
         return false;
-    if (!isfinite(h.mean) || !isfinite(h.std) || !isfinite(h.cutoff) || !isfinite(h.max_attainable_z)) return false;
+    if (!isfinite(h.mean) || !isfinite(h.std) || !isfinite(h.cutoff) || !isfinite(h.max_attainable_z))
+        return false;
     l->channels = (int32_t)h.channels;
     l->scored = h.scored;
     l->norm = (enum report_norm)h.norm;
@@ -173,7 +186,8 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     const void *p = size <= REPORT_MAX_BYTES ? take(&r, sizeof h) : NULL;
     if (!p) return refuse(out, e, "wrong size");
     memcpy(&h, p, sizeof h);
-    if (memcmp(h.magic, "CLPR", 4) != 0 || h.schema != REPORT_SCHEMA) return refuse(out, e, "not a report of this version");
+    if (memcmp(h.magic, "CLPR", 4) != 0 || h.schema != REPORT_FORMAT)
+        return refuse(out, e, "not a report of this version");
     if (h.verdict >= VERDICT_COUNT || h.n_layers > REPORT_MAX_LAYERS || !isfinite(h.threshold) ||
         h.n_layers > r.left / sizeof(struct layer_head))
         return refuse(out, e, "a field is out of range");
@@ -185,6 +199,7 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     out->pruned_channels = h.pruned_channels, out->total_channels = h.total_channels;
     out->import_ns = h.import_ns, out->clp_ns = h.clp_ns, out->plan_ns = h.plan_ns;
     out->parameters = h.parameters, out->multiply_adds = h.multiply_adds;
+    out->parameters_before = h.parameters_before, out->multiply_adds_before = h.multiply_adds_before;
     int64_t pruned = 0, total = 0;
     for (uint32_t i = 0; i < h.n_layers; i++) {
         struct report_layer *l = &out->layers[out->n_layers++];
@@ -193,7 +208,8 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
         total += l->scored ? l->channels : 0;
     }
     if (r.left) return refuse(out, e, "bytes are left over");
-    if (pruned != h.pruned_channels || total != h.total_channels || (pruned > 0) != (h.verdict == VERDICT_PRUNED))
+    if (pruned != h.pruned_channels || total != h.total_channels ||
+        (pruned > 0) != (h.verdict == VERDICT_PRUNED))
         return refuse(out, e, "its totals contradict its layers");
     return 0;
 }

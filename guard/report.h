@@ -13,22 +13,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REPORT_SCHEMA 1
+#define REPORT_SCHEMA     1 /* of what scripts read; keys may be added */
+#define REPORT_FORMAT     2 /* of the encoded bytes */
 #define REPORT_MAX_LAYERS 20000
-#define REPORT_MAX_BYTES ((size_t)64 << 20)
+#define REPORT_MAX_BYTES  ((size_t)64 << 20)
 
 enum verdict { VERDICT_PRUNED, VERDICT_UNCHANGED, VERDICT_NOT_APPLICABLE, VERDICT_GUARD_OFF, VERDICT_COUNT };
 enum report_norm { NORM_BN, NORM_FOLDED_OR_NONE, NORM_COUNT };
 
 struct report_layer {
-    char *name;       /* ONNX node name of the convolution */
+    char *name; /* ONNX node name of the convolution */
     int32_t channels;
     bool scored;
     const char *reason; /* why it is not scored, or a note on the score; NULL: none */
     enum report_norm norm;
     float mean, std, cutoff, max_attainable_z;
-    float *uclc;      /* [channels]; NULL where not scored */
-    int32_t *pruned;  /* ascending channel numbers */
+    float *uclc;     /* [channels]; NULL where not scored */
+    int32_t *pruned; /* ascending channel numbers */
     int32_t n_pruned;
 };
 
@@ -38,7 +39,8 @@ struct report {
     enum verdict verdict;
     int64_t pruned_channels, total_channels; /* total: over scored layers */
     uint64_t import_ns, clp_ns, plan_ns;
-    uint64_t parameters, multiply_adds; /* of the network that will run, per item */
+    uint64_t parameters, multiply_adds;               /* of the network that will run, per item */
+    uint64_t parameters_before, multiply_adds_before; /* with the channels that pruning let be taken out */
     int32_t n_layers;
     struct report_layer *layers;
     bool decoded; /* reasons are then owned, too */
@@ -51,7 +53,7 @@ uint8_t *report_encode(const struct report *r, size_t *bytes);
 /* 0, or -1 with `e` set; leftover bytes are an error. */
 int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct err *e);
 
-const char *verdict_name(enum verdict v);        /* "pruned", "unchanged", "not-applicable", "off" */
+const char *verdict_name(enum verdict v);         /* "pruned", "unchanged", "not-applicable", "off" */
 const char *report_norm_name(enum report_norm n); /* "bn", "folded-or-none" */
 
 #endif

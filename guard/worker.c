@@ -161,15 +161,15 @@ static int measure(struct file *f, const char *what, struct err *e) {
     return 0;
 }
 
-/* A copy of our own: whoever still has the file mapped for writing could change a view of it between the digest,
- * CLP's look at a weight and its way into the image, and no time of the file would tell. */
+/* A copy of our own: whoever still has the file mapped for writing could change a view of it between the
+ * digest, CLP's look at a weight and its way into the image, and no time of the file would tell. */
 static int take_copy(struct file *f, const char *what, struct err *e) {
     if (f->fd < 0 || f->size == 0) return 0;
     uint8_t *p = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
         return err_set(e, errno == ENOMEM ? ERR_LIMIT : ERR_SYSTEM,
-                       "%s: no memory for its %zu bytes: %s; is guard.worker.memory too small?", what, f->size,
-                       strerror(errno));
+                       "%s: no memory for its %zu bytes: %s; is guard.worker.memory too small?", what,
+                       f->size, strerror(errno));
     (void)madvise(p, f->size, MADV_HUGEPAGE); /* a fault for 2 MiB instead of 512 */
     for (size_t have = 0; have < f->size;) {
         ssize_t n = pread(f->fd, p + have, f->size - have, (off_t)have);
@@ -309,15 +309,18 @@ static int compile(struct work *w, struct err *e) {
     struct plan *plan = NULL;
     uint64_t start = now_ns();
     if (plan_make(w->graph, &options, &plan, e) < 0) return -1;
+    struct plan_sizes sizes;
+    plan_measure(plan, &sizes);
+    w->report.parameters = sizes.parameters;
+    w->report.multiply_adds = sizes.multiply_adds;
+    w->report.parameters_before = sizes.parameters_before;
+    w->report.multiply_adds_before = sizes.multiply_adds_before;
     w->report.plan_ns = now_ns() - start;
     meta.report = report_encode(&w->report, &meta.report_bytes);
     if (!meta.report) return err_set(e, ERR_LIMIT, "out of memory for the report; raise guard.worker.memory");
     size_t bytes = plan_image_bytes(plan, &meta);
     uint8_t *image = map_output(w, bytes, e);
     if (!image || image_write(plan, &meta, image, bytes, e) < 0) return -1;
-    const struct image_header *h = (const struct image_header *)(const void *)image;
-    w->report.parameters = h->parameters;
-    w->report.multiply_adds = h->multiply_adds;
     w->report.plan_ns = now_ns() - start;
     w->written = bytes;
     if (munmap(image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));

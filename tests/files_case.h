@@ -24,7 +24,7 @@ static struct link_message last_offer, last_file;
 static int offers;
 
 static inline void begin(void) {
-    f = files_new(&(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .salt = 3});
+    f = files_new(&(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .policy = 3});
     CU_ASSERT_PTR_NOT_NULL_FATAL(f);
     n_folder = offers = 0;
     now = 100000;
@@ -115,13 +115,13 @@ static inline void done_with(uint8_t digest, bool intact) {
                              .has_digests = true,
                              .digests.model = {digest},
                              .report.verdict = VERDICT_UNCHANGED};
-    files_import_done(f, &r, identity_of(job.path), intact, now);
+    files_import_done(f, &job, &r, identity_of(job.path), intact, now);
     if (r.fd >= 0) (void)close(r.fd);
 }
 static inline void failed_with(enum err_code code, const char *text) {
     struct spawn_result r = {.fd = -1, .err = {.code = code}};
     strcpy(r.err.text, text);
-    files_import_failed(f, &r, identity_of(job.path), now);
+    files_import_failed(f, &job, &r, identity_of(job.path), now);
 }
 static inline void answer(bool accepted) {
     struct link_message m = last_offer;

@@ -286,7 +286,7 @@ static void names_are_not_mixed_up(void) {
     finish();
 }
 
-static void the_queue_is_by_age(void) {
+static void equal_sizes_go_by_age(void) {
     begin();
     put("z.onnx", "z", 0, 1);
     scan();
@@ -295,6 +295,80 @@ static void the_queue_is_by_age(void) {
     CU_ASSERT_TRUE(next("z.onnx"));
     done_with(1, true);
     CU_ASSERT_TRUE(next("a.onnx"));
+    finish();
+}
+
+static int heard_superseded;
+static void count_superseded(void *arg, const struct link_message *m, uint32_t from) {
+    (void)arg;
+    heard_superseded += m->state == FILE_SUPERSEDED && from != m->state;
+}
+
+static void several_at_once_but_not_of_one_model(void) {
+    begin();
+    put("a/2/model.onnx", "a", 2, 1);
+    put("b.onnx", "b", 0, 2);
+    scan();
+    CU_ASSERT_TRUE(next("a/2/model.onnx"));
+    struct file_job first = job;
+    put("a/3/model.onnx", "a", 3, 3);
+    scan();
+    CU_ASSERT_TRUE(next("b.onnx"));
+    CU_ASSERT_FALSE(files_next_import(f, &job));
+    done_with(1, true); /* the later one is through first */
+    EXPECT_STATE("b.onnx", "offered");
+    job = first;
+    done_with(2, true);
+    CU_ASSERT_TRUE(next("a/3/model.onnx"));
+    EXPECT_STATE("a/2/model.onnx", "superseded"); /* before it was offered: a newer one is there */
+    finish();
+}
+
+static void small_ones_first_but_nobody_starves(void) {
+    static char names[2 * FILES_PASSES][16], models[2 * FILES_PASSES][16];
+    begin();
+    put("large.onnx", "large", 0, 1)->identity.size = 1000000;
+    scan();
+    int before = 0;
+    while (before < 2 * FILES_PASSES) { /* there is always a small one that came later */
+        n_folder = 1;
+        (void)snprintf(models[before], sizeof models[0], "m%d", before);
+        (void)snprintf(names[before], sizeof names[0], "m%d.onnx", before);
+        put(names[before], models[before], 0, 2);
+        scan();
+        CU_ASSERT_TRUE_FATAL(files_next_import(f, &job));
+        if (strcmp(job.path, "large.onnx") == 0) break;
+        done_with((uint8_t)before++, true);
+        talk();
+        answer(true);
+    }
+    CU_ASSERT_EQUAL(before, FILES_PASSES);
+    finish();
+}
+
+static void each_replaced_content_is_said_to_be_superseded(void) {
+    begin();
+    put("a.onnx", "a", 0, 1);
+    scan(); /* in the queue */
+    heard_superseded = 0;
+    files_set_trace(f, count_superseded, NULL);
+    put("a.onnx", "a", 0, 2)->complete = true;
+    scan();
+    CU_ASSERT_EQUAL(heard_superseded, 1);
+    CU_ASSERT_TRUE(next("a.onnx")); /* being imported */
+    put("a.onnx", "a", 0, 3)->complete = true;
+    scan();
+    CU_ASSERT_TRUE(files_import_is_stale(f, &job));
+    files_import_stopped(f, &job, now);
+    CU_ASSERT_EQUAL(heard_superseded, 2);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    done_with(1, true); /* sealed, and not offered yet */
+    put("a.onnx", "a", 0, 4)->complete = true;
+    scan();
+    CU_ASSERT_EQUAL(heard_superseded, 3);
+    serve("a.onnx", 2);
+    CU_ASSERT_EQUAL(offers, 1); /* the newest alone */
     finish();
 }
 
@@ -311,4 +385,7 @@ SUITE(files, {"from seen to serving", from_seen_to_serving}, {"versions count up
       {"at start a bad version is passed over", at_start_a_bad_version_is_passed_over},
       {"half a copy brings no old version back", half_a_copy_brings_no_old_version_back},
       {"the plain file wins", the_plain_file_wins}, {"names are not mixed up", names_are_not_mixed_up},
-      {"the queue is by age", the_queue_is_by_age});
+      {"equal sizes go by age", equal_sizes_go_by_age},
+      {"several at once, but not of one model", several_at_once_but_not_of_one_model},
+      {"small ones first, but nobody starves", small_ones_first_but_nobody_starves},
+      {"each replaced content is said to be superseded", each_replaced_content_is_said_to_be_superseded});

@@ -74,10 +74,10 @@ static void changed_while_imported(void) {
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));
     put("a.onnx", "a", 0, 8)->complete = true;
-    CU_ASSERT_FALSE(files_import_is_stale(f));
+    CU_ASSERT_FALSE(files_import_is_stale(f, &job));
     scan();
-    CU_ASSERT_TRUE(files_import_is_stale(f));
-    files_import_stopped(f, now);
+    CU_ASSERT_TRUE(files_import_is_stale(f, &job));
+    files_import_stopped(f, &job, now);
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));
     put("a.onnx", "a", 0, 9); /* this time the scan has not seen it yet */
@@ -100,14 +100,14 @@ static void endless_replacement_is_served_in_the_end(void) {
         CU_ASSERT_TRUE(next("a.onnx"));
         put("a.onnx", "a", 0, 8 + (uint64_t)i)->complete = true;
         scan();
-        CU_ASSERT_TRUE(files_import_is_stale(f));
-        files_import_stopped(f, now);
+        CU_ASSERT_TRUE(files_import_is_stale(f, &job));
+        files_import_stopped(f, &job, now);
         scan();
     }
     CU_ASSERT_TRUE(next("a.onnx"));
     put("a.onnx", "a", 0, 99)->complete = true;
     scan();
-    CU_ASSERT_FALSE(files_import_is_stale(f));
+    CU_ASSERT_FALSE(files_import_is_stale(f, &job));
     done_with(1, true);
     talk();
     CU_ASSERT_EQUAL(offers, 1);
@@ -191,20 +191,20 @@ static void the_same_contents_make_no_version(void) {
     folder[0].written = true;
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));
-    CU_ASSERT_TRUE(files_import_is_served(f, &same));
-    CU_ASSERT_FALSE(files_import_is_served(f, &other));
-    CU_ASSERT_FALSE(files_import_is_served(f, &labels));
-    files_import_same(f, &same, identity_of("a.onnx"), now);
+    CU_ASSERT_TRUE(files_import_is_served(f, &job, &same));
+    CU_ASSERT_FALSE(files_import_is_served(f, &job, &other));
+    CU_ASSERT_FALSE(files_import_is_served(f, &job, &labels));
+    files_import_same(f, &job, &same, identity_of("a.onnx"), now);
     EXPECT_STATE("a.onnx", "serving");
     CU_ASSERT_EQUAL(offers, 1);
     scan();
     CU_ASSERT_FALSE(files_next_import(f, &job));
     /* with another threshold the same bytes are another model */
-    files_set_options(f, &(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .salt = 4});
+    files_set_options(f, &(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .policy = 4});
     folder[0].identity.ctime_ns = 1;
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));
-    CU_ASSERT_FALSE(files_import_is_served(f, &same));
+    CU_ASSERT_FALSE(files_import_is_served(f, &job, &same));
     finish();
 }
 
@@ -250,16 +250,16 @@ static void a_restarted_guard_that_knows_the_digest_alone(void) {
     put("a.onnx", "a", 0, 7);
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));
-    CU_ASSERT_FALSE(files_import_is_served(f, &other));
-    CU_ASSERT_TRUE(files_import_is_served(f, &same));
-    files_import_same(f, &same, identity_of("a.onnx"), now);
+    CU_ASSERT_FALSE(files_import_is_served(f, &job, &other));
+    CU_ASSERT_TRUE(files_import_is_served(f, &job, &same));
+    files_import_same(f, &job, &same, identity_of("a.onnx"), now);
     EXPECT_STATE("a.onnx", "serving");
     CU_ASSERT_EQUAL(last_file.model_version, 5);
     put("a.onnx", "a", 0, 8);
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));
     CU_ASSERT_FALSE(
-        files_import_is_served(f, &(struct spawn_digests){.model = {1}})); /* the labels are gone */
+        files_import_is_served(f, &job, &(struct spawn_digests){.model = {1}})); /* the labels are gone */
     finish();
 }
 
@@ -275,8 +275,8 @@ static void serving_may_come_late(void) {
     strcpy(m.model, "a");
     strcpy(m.path, "a.onnx");
     files_on_serving(f, &m);
-    CU_ASSERT_TRUE(files_import_is_stale(f));
-    files_import_stopped(f, now);
+    CU_ASSERT_TRUE(files_import_is_stale(f, &job));
+    files_import_stopped(f, &job, now);
     scan();
     EXPECT_STATE("a.onnx", "serving");
     CU_ASSERT_FALSE(files_next_import(f, &job));
@@ -323,7 +323,7 @@ static void asks_for_its_data_file(void) {
     CU_ASSERT_TRUE(next("a.onnx"));
     CU_ASSERT_STRING_EQUAL(job.external, "");
     struct spawn_result r = {.fd = -1, .err = {ERR_TRUNCATED, "its weights are in w.bin"}, .needs = "w.bin"};
-    files_import_failed(f, &r, identity_of("a.onnx"), now);
+    files_import_failed(f, &job, &r, identity_of("a.onnx"), now);
     EXPECT_STATE("a.onnx", "settling");
     CU_ASSERT_STRING_EQUAL(files_external(f, "a.onnx"), "w.bin");
     CU_ASSERT_TRUE(files_next_scan(f) <= now);
@@ -343,8 +343,8 @@ static void removed_while_imported(void) {
     CU_ASSERT_TRUE(next("a.onnx"));
     take_away("a.onnx");
     scan();
-    CU_ASSERT_TRUE(files_import_is_stale(f));
-    files_import_stopped(f, now);
+    CU_ASSERT_TRUE(files_import_is_stale(f, &job));
+    files_import_stopped(f, &job, now);
     CU_ASSERT_TRUE(files_next_scan(f) <= now);
     scan();
     talk();
@@ -422,11 +422,13 @@ static void any_order_of_events(void) {
                 importing = false;
                 break;
             case 7:
-                if (importing && files_import_is_stale(f)) files_import_stopped(f, now), importing = false;
+                if (importing && files_import_is_stale(f, &job))
+                    files_import_stopped(f, &job, now), importing = false;
                 break;
             case 8:
                 if (importing)
-                    files_import_same(f, &(struct spawn_digests){.model = {1}}, identity_of(job.path), now),
+                    files_import_same(f, &job, &(struct spawn_digests){.model = {1}}, identity_of(job.path),
+                                      now),
                         importing = false;
                 break;
             case 9: said[0] = 0, offers = 0, talk(), awaiting |= offers > 0; break;

@@ -77,7 +77,7 @@ static bool is_due(const char *path) {
     bool found = false;
     while (files_next_import(f, &job)) {
         found |= strcmp(job.path, path) == 0;
-        files_import_stopped(f, now);
+        files_import_stopped(f, &job, now);
     }
     return found;
 }

@@ -1,0 +1,194 @@
+/* take -> launch -> step … -> finish | fail | stop. See imports.h. */
+#include "guard/imports.h"
+
+#include "guard/notice.h"
+#include "guard/policy.h"
+#include "guard/spawn.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static uint64_t now_ms(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+uint64_t imports_salt(const struct config *c) {
+    uint64_t h = policy_digest(c);
+    const uint64_t limits[] = {policy_build(), c->worker_seconds, c->worker_memory, c->worker_output};
+    for (int i = 0; i < 4; i++) h = (h ^ limits[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    return h;
+}
+
+static void clear(struct import *x) {
+    *x = (struct import){.opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1}};
+}
+
+void imports_init(struct imports *i, const struct config *c, struct files *f, int epoll) {
+    *i = (struct imports){.config = c, .files = f, .watch = i->watch, .epoll = epoll};
+    for (int n = 0; n < IMPORTS_MAX; n++) clear(&i->list[n]);
+}
+
+/* --- the beginning ----------------------------------------------------------------------- */
+
+struct import *imports_take(struct imports *i) {
+    struct import *room = NULL;
+    uint32_t running = 0;
+    for (int n = IMPORTS_MAX; n-- > 0;) {
+        running += i->list[n].taken;
+        if (!i->list[n].taken) room = &i->list[n];
+    }
+    if (!room || running >= i->config->worker_count || !files_next_import(i->files, &room->job)) return NULL;
+    room->taken = true;
+    return room;
+}
+
+/* The identity under its name as it is now; false: gone. */
+static bool look_again(const struct imports *i, const struct import *x, struct link_identity *identity) {
+    const char *name;
+    struct model_stat st;
+    int folder = watch_open_folder(i->watch, x->job.path, &name);
+    if (folder < 0) return false;
+    model_file_stat(folder, name, x->job.external, imports_salt(i->config), &st);
+    (void)close(folder);
+    *identity = st.identity;
+    return st.exists;
+}
+
+static void let_go(struct import *x) {
+    model_file_close(&x->opened);
+    clear(x);
+}
+
+static void fail(struct imports *i, struct import *x, struct spawn_result *r) {
+    struct link_identity after;
+    bool there = look_again(i, x, &after);
+    files_import_failed(i->files, &x->job, r, there ? &after : NULL, now_ms());
+    let_go(x);
+    spawn_result_free(r);
+}
+
+static int open_model(struct imports *i, struct import *x, struct err *e) {
+    const char *name;
+    int folder = watch_open_folder(i->watch, x->job.path, &name);
+    if (folder < 0) return err_set(e, ERR_SYSTEM, "its folder: %s", strerror(errno));
+    int rc = model_file_open(folder, name, x->job.external, imports_salt(i->config), &x->opened, e);
+    (void)close(folder);
+    if (rc == 0) files_import_opened(i->files, &x->job, &x->opened.stat.identity, x->opened.stat.closed_ns);
+    return rc;
+}
+
+static void stop(struct import *x) {
+    struct spawn_result r;
+    spawn_finish(x->worker, &r);
+    spawn_result_free(&r);
+    x->worker = NULL;
+}
+
+static int start_worker(struct imports *i, struct import *x, struct err *e) {
+    const struct config *c = i->config;
+    struct spawn_request r;
+    char guard[PATH_MAX];
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)(x - i->list + 1) << 32};
+    spawn_defaults(&r);
+    r.guard_path = guard;
+    r.threshold = c->guard_threshold;
+    r.low_priority = true;
+    r.model_fd = x->opened.model_fd;
+    r.sidecar_fd = x->opened.sidecar_fd;
+    r.external_fd = x->opened.external_fd;
+    r.external_name = x->opened.external_name;
+    r.seconds = c->worker_seconds;
+    r.memory = c->worker_memory;
+    r.output = c->worker_output;
+    r.label = x->job.path;
+    if (spawn_find_guard(guard, e) < 0 || spawn_start(&x->worker, &r, e) < 0) return -1;
+    if (epoll_ctl(i->epoll, EPOLL_CTL_ADD, spawn_fd(x->worker), &ev) == 0) return 0;
+    (void)err_set(e, ERR_SYSTEM, "epoll: %s", strerror(errno));
+    stop(x);
+    return -1;
+}
+
+void imports_launch(struct imports *i, struct import *x) {
+    struct spawn_result r = {.fd = -1};
+    if (open_model(i, x, &r.err) < 0 || start_worker(i, x, &r.err) < 0) fail(i, x, &r);
+}
+
+/* --- the end ------------------------------------------------------------------------------- */
+
+/* What was read has not been written to since it was opened. (ctime may differ:
+ * a file that is replaced loses its link.) */
+static bool is_intact(const struct import *x) {
+    struct stat st;
+    const struct link_identity *was = &x->opened.stat.identity;
+    return fstat(x->opened.model_fd, &st) == 0 && (uint64_t)st.st_size == was->size &&
+           (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == was->mtime_ns;
+}
+
+static void tell_notes(struct imports *i, const struct spawn_result *r) {
+    for (int n = 0; n < SPAWN_NOTES && r->notes[n][0]; n++) {
+        if (strcmp(i->last_note, r->notes[n]) == 0) continue; /* the same for every file */
+        notice(LOG_LEVEL_WARNING, "%s", r->notes[n]);
+        memcpy(i->last_note, r->notes[n], sizeof i->last_note);
+    }
+}
+
+static void finish(struct imports *i, struct import *x) {
+    struct spawn_result r;
+    struct link_identity after;
+    spawn_finish(x->worker, &r);
+    x->worker = NULL;
+    tell_notes(i, &r);
+    if (r.err.code != ERR_NONE) {
+        fail(i, x, &r);
+        return;
+    }
+    bool there = look_again(i, x, &after);
+    files_import_done(i->files, &x->job, &r, there ? &after : NULL, is_intact(x), now_ms());
+    let_go(x);
+    spawn_result_free(&r);
+}
+
+static void end_same(struct imports *i, struct import *x, const struct spawn_digests *d, uint64_t now) {
+    const struct spawn_digests same = *d;
+    struct link_identity after;
+    bool there = look_again(i, x, &after);
+    notice(LOG_LEVEL_INFO, "%s: the same contents as before; nothing to do", x->job.path);
+    stop(x);
+    files_import_same(i->files, &x->job, &same, there ? &after : NULL, now);
+    let_go(x);
+}
+
+void imports_step(struct imports *i, uint64_t event, uint64_t now) {
+    struct import *x = event >> 32 && event >> 32 <= IMPORTS_MAX ? &i->list[(event >> 32) - 1] : NULL;
+    if (!x || !x->worker) return; /* stopped within this round */
+    bool over = spawn_step(x->worker);
+    const struct spawn_digests *d = spawn_digests(x->worker);
+    if (d && files_import_is_served(i->files, &x->job, d))
+        end_same(i, x, d, now);
+    else if (over)
+        finish(i, x);
+}
+
+void imports_stop_stale(struct imports *i, uint64_t now) {
+    for (int n = 0; n < IMPORTS_MAX; n++) {
+        struct import *x = &i->list[n];
+        if (!x->worker || !files_import_is_stale(i->files, &x->job)) continue;
+        stop(x);
+        files_import_stopped(i->files, &x->job, now);
+        let_go(x);
+    }
+}
+
+void imports_stop_all(struct imports *i) {
+    for (int n = 0; n < IMPORTS_MAX; n++)
+        if (i->list[n].worker) {
+            stop(&i->list[n]);
+            let_go(&i->list[n]);
+        }
+}
