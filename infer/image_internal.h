@@ -38,8 +38,8 @@ static inline const uint8_t *image_section(const uint8_t *bytes, int section) {
     return bytes + ((const struct image_header *)(const void *)bytes)->sections[section].offset;
 }
 
-/* SHA-256 of the whole with the digest's own field taken as zero. */
-void image_digest(const uint8_t *bytes, size_t size, uint8_t out[32]);
+/* Of the whole, with its own field taken as zero. */
+void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]);
 
 /* Whether numbers for preprocessing can be used; the writer refuses what the check would. */
 int image_check_preprocess(const struct image_preprocess *p, struct err *e);

@@ -233,6 +233,6 @@ int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *ou
     write_labels(&w);
     if (m->report_bytes) memcpy(section(&w, SECTION_REPORT), m->report, m->report_bytes);
     if (write_constants(&w, e)) return -1;
-    image_digest(out, bytes, w.h->self_sha256);
+    image_checksum(out, bytes, w.h->self_checksum);
     return 0;
 }
