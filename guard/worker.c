@@ -184,6 +184,7 @@ static int take_copy(struct file *f, const char *what, struct err *e) {
 }
 
 static int open_files(struct work *w, struct err *e) {
+    const uint64_t start = now_ns();
     if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
         take_copy(&w->external, "its data file", e) < 0)
         return -1;
@@ -192,6 +193,7 @@ static int open_files(struct work *w, struct err *e) {
     if (w->sidecar_file.fd >= 0) digest_sha256(w->sidecar_file.bytes, w->sidecar_file.size, d->sidecar);
     if (w->external.fd >= 0) digest_sha256(w->external.bytes, w->external.size, d->external);
     memcpy(w->report.source_sha256, d->model, sizeof d->model);
+    w->report.read_ns = now_ns() - start;
     return 0;
 }
 
