@@ -21,14 +21,18 @@ bool image_all_zero(const void *bytes, size_t n) {
     return true;
 }
 
-void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]) {
+void image_checksum_begin(struct checksum *c, const uint8_t *bytes, size_t size) {
     static const uint8_t zero[sizeof((struct image_header *)0)->self_checksum];
     const size_t at = offsetof(struct image_header, self_checksum), after = at + sizeof zero;
+    checksum_init(c);
+    checksum_update(c, bytes, at);
+    checksum_update(c, zero, sizeof zero);
+    checksum_update(c, bytes + after, size - after);
+}
+
+void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]) {
     struct checksum c;
-    checksum_init(&c);
-    checksum_update(&c, bytes, at);
-    checksum_update(&c, zero, sizeof zero);
-    checksum_update(&c, bytes + after, size - after);
+    image_checksum_begin(&c, bytes, size);
     checksum_final(&c, out);
 }
 
