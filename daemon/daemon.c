@@ -107,6 +107,7 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
                                    .files = &d->files,
                                    .io_backend = loop_backend(d->loop),
                                    .guard_state = d->guard ? guard_child_state(d->guard) : "down",
+                                   .guard_watching = d->guard ? guard_child_watching(d->guard) : "",
                                    .guard_restarts = d->guard ? guard_child_restarts(d->guard) : 0,
                                    .started_ns = d->started_ns,
                                    .max_batch = d->config.engine_max_batch};
@@ -163,7 +164,16 @@ static void on_answered(void *owner, const struct link_message *offer, uint64_t 
     else if (d->guard && v)
         tell_served(d, v->model);
     tell_status(d);
+}
+
+static void on_job_done(void *owner) {
+    struct daemon *d = owner;
     if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
+}
+
+static bool can_greet(void *owner) {
+    const struct daemon *d = owner;
+    return models_are_idle(d->models);
 }
 
 static bool can_take(void *owner) {
@@ -194,8 +204,7 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
     case LINK_SETTLED:
-        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "",
-                 m->reason);
+        log_info("the guard has dealt with every file");
         become_ready(d);
         break;
     default: log_debug("the guard sends message type %u, which is not for clpd", m->type);
@@ -243,6 +252,7 @@ static void reload(struct daemon *d) {
             d->server.limits.connections = fresh.limit_connections;
         d->server.limits.inflight = fresh.limit_inflight;
         log_set_level(fresh.log_level);
+        guard_child_set_silence(d->guard, fresh.guard_silence_s * UINT64_C(1000000000));
         const struct link_message m = {.type = LINK_RELOAD};
         guard_child_send(d->guard, &m);
         log_info("configuration read again");
@@ -310,7 +320,8 @@ static uint32_t make_room_for_files(uint32_t connections) {
     if (setrlimit(RLIMIT_NOFILE, &r)) r.rlim_cur = had;
     if (r.rlim_cur >= want) return connections;
     const uint32_t room = r.rlim_cur > SPARE_FILES + 1 ? (uint32_t)(r.rlim_cur - SPARE_FILES) : 1;
-    log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
+    log_warning("only %" PRIu64
+                " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
                 "of limits.connections (%u)",
                 (uint64_t)r.rlim_cur, room, connections);
     return room;
@@ -334,7 +345,7 @@ static int open_parts(struct daemon *d, struct err *e) {
                                       .pin = c->engine_pin,
                                       .max_batch = c->engine_max_batch,
                                       .limit = c->limit_queue};
-    const struct models_calls calls = {.answered = on_answered, .owner = d};
+    const struct models_calls calls = {.answered = on_answered, .done = on_job_done, .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
                                          .request_bytes = c->limit_request_bytes};
@@ -357,6 +368,7 @@ static int start(struct daemon *d, struct err *e) {
     const struct guard_child_calls calls = {.served = count_served,
                                             .greeted = on_greeted,
                                             .received = on_guard_message,
+                                            .can_greet = can_greet,
                                             .can_take = can_take,
                                             .owner = d};
     /* Clients must not use up what the guard's offers arrive by. */
@@ -365,6 +377,7 @@ static int start(struct daemon *d, struct err *e) {
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e)) return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
     if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
+    guard_child_set_silence(d->guard, d->config.guard_silence_s * UINT64_C(1000000000));
     loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, become_ready, d);
     d->watchdog_period = notify_watchdog_period();
     if (d->watchdog_period) feed_watchdog(d);
@@ -376,7 +389,8 @@ static int start(struct daemon *d, struct err *e) {
 /* A computation can't be interrupted, and nobody waits for its answer any more:
  * the process ends under it. Destructors would take memory from under the workers. */
 static void leave_at_once(struct daemon *d) {
-    log_warning("a computation goes on (%u requests in the house): stopping without it", workers_queued(d->workers));
+    log_warning("a computation goes on (%u requests in the house): stopping without it",
+                workers_queued(d->workers));
     guard_child_free(d->guard);
     socket_file_remove(&d->socket);
     _exit(0);
