@@ -26,10 +26,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SCAN_PAUSE_MS 10     /* between scans, however many events come */
-#define POLL_MS       1000   /* where no event can be relied on */
-#define GREETING_MS   120000 /* clpd greets once no model is being loaded, which may take a while */
-#define PULSES        4      /* in the time that clpd lets us be silent */
+#define SCAN_PAUSE_MS 10 /* between scans, however many events come */
+#define SCAN_SHARE    4 /* of the time at most one part in so many: whoever fills a large folder needs it, too \
+                         */
+#define SCAN_PAUSE_MAX 1000
+#define POLL_MS        1000   /* where no event can be relied on */
+#define GREETING_MS    120000 /* clpd greets once no model is being loaded, which may take a while */
+#define PULSES         4      /* in the time that clpd lets us be silent */
 
 enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_MOUNTS, SOURCE_WORKER };
 
@@ -50,7 +53,7 @@ struct guard {
     bool want_scan, scan_failed, settled, waits_for_room;
     bool ending;
     int status;
-    uint64_t started, last_scan, last_pulse;
+    uint64_t started, last_scan, scan_took, last_pulse;
     char last_failure[ERR_TEXT], last_backend[LINK_REASON];
 };
 
@@ -227,6 +230,7 @@ static void scan(struct guard *g, uint64_t now) {
     g->want_scan = false;
     g->last_scan = now;
     g->scan_failed = watch_scan(g->watch, g->files, imports_salt(&g->config), now, &e) < 0;
+    g->scan_took = now_ms() - now;
     if (strcmp(g->last_failure, e.text) != 0) {
         if (g->scan_failed)
             notice(LOG_LEVEL_WARNING, "%s; what is served stays", e.text);
@@ -240,7 +244,10 @@ static void scan(struct guard *g, uint64_t now) {
 }
 
 static uint64_t next_scan(const struct guard *g) {
-    uint64_t pause = (uint64_t)g->config.guard_rescan_s * 1000, due, earliest = g->last_scan + SCAN_PAUSE_MS;
+    uint64_t pause = (uint64_t)g->config.guard_rescan_s * 1000, due, rest = g->scan_took * SCAN_SHARE;
+    if (rest < SCAN_PAUSE_MS) rest = SCAN_PAUSE_MS;
+    if (rest > SCAN_PAUSE_MAX) rest = SCAN_PAUSE_MAX;
+    const uint64_t earliest = g->last_scan + rest;
     if ((g->scan_failed || watch_is_limited(g->watch)) && pause > POLL_MS) pause = POLL_MS;
     due = g->last_scan + pause;
     if (!g->scan_failed && files_next_scan(g->files) < due) due = files_next_scan(g->files);

@@ -5,9 +5,11 @@ import ctypes
 import hashlib
 import mmap
 import os
+import pathlib
 import shutil
 import signal
 import subprocess
+import tempfile
 import unittest
 
 from harness import SIGNS, Daemon, wait_for
@@ -29,6 +31,7 @@ class Folder(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.daemon = Daemon(**cls.settings).start()
+        wait_for("the guard to watch", lambda: cls.daemon.status()["guard"]["watching"] == "inotify")
         cls.models = cls.daemon.models
         cls.outside = cls.daemon.folder / "outside"
         cls.outside.mkdir()
@@ -211,6 +214,8 @@ class Versions(Folder):
 class Kubernetes(Folder):
     """A volume as Kubernetes lays it out: NAME -> ..data/NAME, ..data -> ..TIME, swapped by a rename."""
 
+    settings = {"guard__rescan_s": 3600, "guard__retire_s": 1}  # the first links are made after the swap
+
     def lay_out(self, stamp, content):
         (self.models / stamp).mkdir()
         (self.models / stamp / "kube.onnx").write_bytes(content)
@@ -322,9 +327,19 @@ class TheFolderItself(unittest.TestCase):
 
 
 class ManyFiles(unittest.TestCase):
+    def setUp(self):
+        """In memory where there is room for it: so many files take a disk many seconds."""
+        self.folder = tempfile.mkdtemp(prefix="clpd-e2e-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def daemon(self):
+        d = Daemon(guard__rescan_s=3600)
+        d.models = pathlib.Path(self.folder)
+        return d
+
     def test_twenty_thousand(self):
         """More files than the queue of events holds, and more than the guard looks at: the models among them serve."""
-        with Daemon(guard__rescan_s=3600) as d:
+        with self.daemon() as d:
             d.drop(GOOD, "early")
             d.wait_serving("early")
             empty = os.open(d.models, os.O_RDONLY)
@@ -338,7 +353,7 @@ class ManyFiles(unittest.TestCase):
             self.assertEqual(d.status()["guard"]["restarts"], 0)
 
     def test_more_models_than_are_looked_at(self):
-        with Daemon(guard__rescan_s=3600) as d:
+        with self.daemon() as d:
             for i in range(4200):
                 (d.models / f"m{i:04}.onnx").touch()
             watching = wait_for("the guard to say so", lambda: "more than" in (d.status()["guard"]["watching"] or "")
