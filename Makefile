@@ -26,7 +26,8 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
 ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
-PLAN_SRC   := $(filter-out $(ENGINE_SRC) infer/npy.c,$(wildcard infer/*.c))
+GRADIENT_SRC := $(wildcard infer/gradient*.c)
+PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
 CONFIG_SRC := $(wildcard config/*.c)
 GUARD_SRC  := $(wildcard guard/*.c)
@@ -41,12 +42,14 @@ clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
 clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
 MAINS         := daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
-tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC)))
+bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
+tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(GRADIENT_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lm
 clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
+bench-clp_LIBS := $(clp-guard_LIBS)
 tests_LIBS     := -lcunit -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clpctl
@@ -60,7 +63,7 @@ $(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
-$(foreach p,$(PROGRAMS) tests conformance,$(eval $(call program,$(p))))
+$(foreach p,$(PROGRAMS) tests conformance bench-clp,$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
@@ -71,7 +74,8 @@ $(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.ma
 	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
 
 # Kernels are the one place where the optimiser earns its keep.
-$(call OBJ,$(ENGINE_SRC) guard/clp_sigma.c): KERNEL_FLAGS := $(if $(SANITIZE),-O1,-O3) $(BLAS_CFLAGS)
+$(call OBJ,$(ENGINE_SRC) $(GRADIENT_SRC) guard/clp_sigma.c): KERNEL_FLAGS := $(if $(SANITIZE),-O1,-O3) $(BLAS_CFLAGS)
+$(call OBJ,guard/clp_sigma.c): KERNEL_FLAGS += -fno-math-errno
 $(call OBJ,$(TEST_SRC)): KERNEL_FLAGS := $(BLAS_CFLAGS) -DTEST_BUILD=\"$(abspath $(BUILD))\"
 
 $(BUILD)/obj/%.o: %.c
@@ -79,10 +83,10 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC)))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick zoo
+.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick zoo zoo-families
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
@@ -94,8 +98,10 @@ conformance: all $(BUILD)/conformance ## ONNX's own test cases; writes docs/conf
 	scripts/conformance $(BUILD)
 conformance-quick: all $(BUILD)/conformance ## the same without the large networks; what passed before must pass
 	scripts/conformance --quick $(BUILD)
-zoo: all                           ## torchvision's classifiers against PyTorch, one of a family; writes docs/zoo.md
+zoo: all                           ## torchvision's 80 classifiers against PyTorch (hours); writes docs/zoo.md
 	scripts/zoo --build $(BUILD)
+zoo-families: all                  ## the same with one of each family (minutes)
+	scripts/zoo --build $(BUILD) --families small
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
@@ -137,9 +143,12 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers
+.PHONY: bench-peers bench-clp
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
+bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
+	scripts/deps zoo
+	scripts/bench-clp --build $(BUILD)
 
 # --- install -----------------------------------------------------------------------
 DESTDIR ?=

@@ -21,7 +21,8 @@ static const struct key keys[] = {
     {"models", KEY_PATH, false, AT(models), 0, 0, "/var/lib/clpd/models",
      "the folder that is watched for models", NULL, NULL, NULL},
     {"state", KEY_PATH, false, AT(state), 0, 0, "/var/lib/clpd/state",
-     "where the guard will keep images and reports (not used yet); not inside models", NULL, NULL, NULL},
+     "where the guard keeps compiled models, so that a restart serves at once; not inside models", NULL, NULL,
+     NULL},
 
     {"socket.path", KEY_PATH, false, AT(socket_path), 0, 0, "/run/clpd/clpd.sock",
      "the Unix socket that clients connect to", NULL, NULL, NULL},

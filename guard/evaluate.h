@@ -53,4 +53,18 @@ int evaluate_transpose(struct evaluation *v);
 int evaluate_expand(struct evaluation *v);
 int evaluate_tile(struct evaluation *v);
 
+/* evaluate_scatter.c */
+int evaluate_gather_elements(struct evaluation *v);
+int evaluate_gather_nd(struct evaluation *v);
+int evaluate_trilu(struct evaluation *v);
+
+/* import_pick.c: what the rows of evaluate_scatter.c emit where data are computed while the network runs */
+int import_emit_gather_elements(struct import_node *n);
+int import_emit_gather_nd(struct import_node *n);
+int import_emit_scatter_elements(struct import_node *n);
+int import_emit_scatter_nd(struct import_node *n);
+int import_emit_trilu(struct import_node *n);
+int import_emit_cum_sum(struct import_node *n);
+int import_emit_one_hot(struct import_node *n);
+
 #endif

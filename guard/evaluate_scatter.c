@@ -119,13 +119,13 @@ static int evaluate_scatter_elements(struct evaluation *v) {
     return copy_input(v, &to) ? -1 : pair_elements(v, true, to);
 }
 
-static int evaluate_gather_elements(struct evaluation *v) {
+int evaluate_gather_elements(struct evaluation *v) {
     char *to;
     if (need_integers(v, 1) || new_like(v, v->in[0], &v->in[1]->shape, &to)) return -1;
     return pair_elements(v, false, to);
 }
 
-static int evaluate_gather_nd(struct evaluation *v) {
+int evaluate_gather_nd(struct evaluation *v) {
     const struct tensor *data = v->in[0], *indices = v->in[1];
     const int32_t r = indices->shape.rank;
     struct shape s = indices->shape;
@@ -181,7 +181,7 @@ static int read_number(const struct evaluation *v, int32_t slot, int64_t absent,
     return 0;
 }
 
-static int evaluate_trilu(struct evaluation *v) {
+int evaluate_trilu(struct evaluation *v) {
     const struct shape *s = &v->in[0]->shape;
     const size_t bytes = element_bytes(v->in[0]);
     int64_t k;
@@ -306,15 +306,17 @@ int evaluate_matmul(struct evaluation *v) {
 }
 
 const struct import_row evaluate_rows_scatter[] = {
-    {"ScatterND", 11, 1000, 3, 3, "reduction:s", NULL, evaluate_scatter_nd, false},
-    {"ScatterElements", 11, 1000, 3, 3, "axis:i reduction:s", NULL, evaluate_scatter_elements, false},
-    {"Scatter", 9, 10, 3, 3, "axis:i", NULL, evaluate_scatter_elements, false},
-    {"GatherElements", 11, 1000, 2, 2, "axis:i", NULL, evaluate_gather_elements, false},
-    {"GatherND", 11, 1000, 2, 2, "batch_dims:i", NULL, evaluate_gather_nd, false},
+    {"ScatterND", 11, 1000, 3, 3, "reduction:s", import_emit_scatter_nd, evaluate_scatter_nd, false},
+    {"ScatterElements", 11, 1000, 3, 3, "axis:i reduction:s", import_emit_scatter_elements,
+     evaluate_scatter_elements, false},
+    {"Scatter", 9, 10, 3, 3, "axis:i", import_emit_scatter_elements, evaluate_scatter_elements, false},
+    {"GatherElements", 11, 1000, 2, 2, "axis:i", import_emit_gather_elements, evaluate_gather_elements,
+     false},
+    {"GatherND", 11, 1000, 2, 2, "batch_dims:i", import_emit_gather_nd, evaluate_gather_nd, false},
     {"NonZero", 9, 1000, 1, 1, "", NULL, evaluate_non_zero, false},
-    {"Trilu", 14, 1000, 1, 2, "upper:i", NULL, evaluate_trilu, false},
-    {"OneHot", 9, 1000, 3, 3, "axis:i", NULL, evaluate_one_hot, false},
-    {"CumSum", 11, 1000, 2, 2, "exclusive:i reverse:i", NULL, evaluate_cum_sum, false},
+    {"Trilu", 14, 1000, 1, 2, "upper:i", import_emit_trilu, evaluate_trilu, false},
+    {"OneHot", 9, 1000, 3, 3, "axis:i", import_emit_one_hot, evaluate_one_hot, false},
+    {"CumSum", 11, 1000, 2, 2, "exclusive:i reverse:i", import_emit_cum_sum, evaluate_cum_sum, false},
     {"EyeLike", 9, 1000, 1, 1, "dtype:i k:i", NULL, evaluate_eye_like, true},
     {0},
 };

@@ -43,7 +43,9 @@ void files_set_state(struct files *f, struct file *x, enum file_state to, const 
     memcpy(x->reason, reason, sizeof reason);
     x->dirty = true;
     if (to == FILE_SERVING || to == FILE_REJECTED || to == FILE_SUPERSEDED) x->initial = false;
-    if (f->trace) f->trace(f->trace_arg, x->path, from, to, reason);
+    if (!f->trace) return;
+    const struct link_message m = files_describe(x, LINK_FILE);
+    f->trace(f->trace_arg, &m, from);
 }
 
 /* --- the table ------------------------------------------------------------------------- */
@@ -78,6 +80,11 @@ void files_set_options(struct files *f, const struct files_options *o) {
 void files_set_trace(struct files *f, files_trace_fn fn, void *arg) {
     f->trace = fn;
     f->trace_arg = arg;
+}
+
+void files_set_keep(struct files *f, files_keep_fn fn, void *arg) {
+    f->keep = fn;
+    f->keep_arg = arg;
 }
 
 /* Files of one model stand together, the one that is preferred first. */

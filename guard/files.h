@@ -13,6 +13,7 @@
 
 #include "guard/link.h"
 #include "guard/spawn.h"
+#include "guard/state.h"
 
 #define FILES_MAX      4096 /* candidates in one folder; more are not looked at */
 #define FILES_DISCARDS 3    /* imports thrown away in a row because the file had changed meanwhile */
@@ -24,16 +25,22 @@ struct files;
 
 struct files_options {
     uint32_t settle_ms, retire_ms;
-    uint64_t salt; /* stands for the settings that an import depends on; see model_file.h */
+    uint64_t policy, build; /* stand for the policy in force, and for what compiles: see struct state_image */
 };
 
 struct files *files_new(const struct files_options *o); /* NULL: out of memory */
 void files_free(struct files *f);                       /* closes the images that it holds */
 void files_set_options(struct files *f, const struct files_options *o);
 
-/* Told of every step of a file, after it, for the log; `arg` is the caller's. */
-typedef void (*files_trace_fn)(void *arg, const char *path, uint32_t from, uint32_t to, const char *reason);
+/* Told of every step of a file, after it, for the log: the file as clpd will be told of it. `arg` is the
+ * caller's. */
+typedef void (*files_trace_fn)(void *arg, const struct link_message *m, uint32_t from);
 void files_set_trace(struct files *f, files_trace_fn fn, void *arg);
+
+/* Told when a version has been taken into service, or its file is known under another
+ * identity: what is to be kept. `fd` is its sealed image (borrowed), or -1 where that is kept already. */
+typedef void (*files_keep_fn)(void *arg, const char *model, const struct state_image *image, int fd);
+void files_set_keep(struct files *f, files_keep_fn fn, void *arg);
 
 /* --- what a scan sees ------------------------------------------------------------------ */
 
@@ -100,7 +107,15 @@ void files_message_sent(struct files *f, const struct link_message *m);
 void files_on_answer(struct files *f, const struct link_message *m, uint64_t now);
 /* A model that is being served since before this guard was started. */
 void files_on_serving(struct files *f, const struct link_message *m);
-/* Everything that the first scan found has been dealt with. */
+/* What is kept about a model that clpd serves since before this guard tells more than LINK_SERVING. */
+void files_on_record(struct files *f, const struct state_record *r);
+/* A kept image that clpd has taken: `current` of this record is served. */
+void files_on_kept(struct files *f, const struct state_record *r);
+bool files_serves(const struct files *f, const char *model);
+/* The highest version that this model ever had: the next one is counted from it. */
+void files_count_from(struct files *f, const char *model, uint64_t last_version);
+/* Everything that the first scan found has been dealt with, or has a version of its model that serves
+ * meanwhile. */
 bool files_settled(const struct files *f);
 
 #endif

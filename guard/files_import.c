@@ -36,7 +36,7 @@ bool files_next_import(struct files *f, struct file_job *job) {
         if (f->list[i]->order < next->order && is_due(f, f->list[i])) f->list[i]->passes++;
     next->imported = next->identity;
     next->imported_ns = next->closed_ns;
-    next->salt = f->options.salt;
+    next->policy = f->options.policy;
     next->stale = next->ready = next->verify = false;
     job->file = next;
     memcpy(job->path, next->path, sizeof job->path);
@@ -63,7 +63,9 @@ bool files_import_is_served(const struct files *f, const struct file_job *job,
     static const struct link_identity unknown;
     const struct model *m = files_find_model(f, job->file->model);
     if (!m || !m->serving) return false;
-    if (m->has_digests) return m->salt == job->file->salt && memcmp(&m->digests, d, sizeof *d) == 0;
+    if (m->has_digests)
+        return m->policy == job->file->policy && m->build == f->options.build &&
+               memcmp(&m->digests, d, sizeof *d) == 0;
     /* Served since before this guard, and clpd did not know from which file: the digest has to do. */
     return model_file_same(&m->identity, &unknown) &&
            memcmp(m->digests.model, d->model, sizeof d->model) == 0;
@@ -148,6 +150,22 @@ void files_import_failed(struct files *f, const struct file_job *job, const stru
     files_rank(f, now);
 }
 
+/* What is served is worth keeping. */
+static void keep(struct files *f, const struct model *m, int fd) {
+    struct state_image image = {.version = m->version,
+                                .bytes = m->bytes,
+                                .closed_ns = m->closed_ns,
+                                .policy = m->policy,
+                                .build = m->build,
+                                .identity = m->identity,
+                                .digests = m->digests,
+                                .pruned = m->pruned,
+                                .total = m->total,
+                                .verdict = (uint32_t)m->verdict};
+    memcpy(image.path, m->path, sizeof image.path);
+    if (f->keep) f->keep(f->keep_arg, m->name, &image, fd);
+}
+
 void files_import_same(struct files *f, const struct file_job *job, const struct spawn_digests *d,
                        const struct link_identity *after, uint64_t now) {
     bool changed;
@@ -161,7 +179,9 @@ void files_import_same(struct files *f, const struct file_job *job, const struct
     m->identity = x->imported;
     m->digests = *d;
     m->has_digests = true;
-    m->salt = x->salt;
+    m->policy = x->policy;
+    m->build = f->options.build;
+    keep(f, m, -1);
     files_adopt(f, x, m);
     files_rank(f, now);
 }
@@ -178,7 +198,7 @@ static bool model_awaits_answer(const struct files *f, const char *model) {
     return false;
 }
 
-static struct link_message describe(const struct file *x, uint32_t type) {
+struct link_message files_describe(const struct file *x, uint32_t type) {
     struct link_message m = {.version = LINK_VERSION,
                              .type = type,
                              .state = (uint32_t)x->state,
@@ -215,15 +235,15 @@ bool files_next_message(struct files *f, struct link_message *m, int *fd) {
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
         if (!x->gone && !x->dirty) continue;
-        *m = describe(x, x->gone ? LINK_FILE_GONE : LINK_FILE);
+        *m = files_describe(x, x->gone ? LINK_FILE_GONE : LINK_FILE);
         return true;
     }
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
         if (x->state != FILE_SEALED || model_awaits_answer(f, x->model)) continue;
         const struct model *model = files_find_model(f, x->model);
-        *m = describe(x, LINK_OFFER);
-        m->model_version = (model ? model->version : 0) + 1;
+        *m = files_describe(x, LINK_OFFER);
+        m->model_version = (model ? model->last_version : 0) + 1;
         *fd = x->image;
         return true;
     }
@@ -246,7 +266,6 @@ void files_message_sent(struct files *f, const struct link_message *m) {
     case LINK_OFFER:
         assert(x && x->state == FILE_SEALED);
         x->version = m->model_version;
-        files_drop_image(x);
         files_set_state(f, x, FILE_OFFERED, "%s", "");
         break;
     default: break;
@@ -261,7 +280,9 @@ static void take_into_service(struct files *f, struct file *x) {
     m->retire = false;
     m->gone_at = 0;
     m->version = x->version;
-    m->salt = x->salt;
+    if (m->last_version < x->version) m->last_version = x->version;
+    m->policy = x->policy;
+    m->build = f->options.build;
     m->identity = x->imported;
     m->closed_ns = x->imported_ns;
     m->digests = x->digests;
@@ -270,6 +291,7 @@ static void take_into_service(struct files *f, struct file *x) {
     m->pruned = x->pruned;
     m->total = x->total;
     m->bytes = x->bytes;
+    keep(f, m, x->image);
 }
 
 void files_on_answer(struct files *f, const struct link_message *m, uint64_t now) {
@@ -278,6 +300,7 @@ void files_on_answer(struct files *f, const struct link_message *m, uint64_t now
         if (x->state != FILE_OFFERED || strcmp(x->model, m->model) != 0 || x->version != m->model_version)
             continue;
         if (m->accepted) take_into_service(f, x);
+        files_drop_image(x);
         if (m->accepted)
             files_set_state(f, x, FILE_SERVING, "%s", "");
         else
@@ -302,7 +325,8 @@ void files_on_serving(struct files *f, const struct link_message *m) {
     model->pruned = m->pruned_channels;
     model->total = m->total_channels;
     model->bytes = m->image_bytes;
-    if (m->model_version > model->version) model->version = m->model_version;
+    model->version = m->model_version;
+    if (model->last_version < model->version) model->last_version = model->version;
     memcpy(model->path, m->path, sizeof model->path);
     if (!x || x->gone || !model_file_same(&x->identity, &m->identity)) return;
     if (x->state == FILE_IMPORTING) x->stale = true; /* needless: stop, the next scan finds it served */
@@ -314,8 +338,45 @@ void files_on_serving(struct files *f, const struct link_message *m) {
     files_adopt(f, x, model);
 }
 
+void files_count_from(struct files *f, const char *model, uint64_t last_version) {
+    struct model *m = files_add_model(f, model);
+    if (m && m->last_version < last_version) m->last_version = last_version;
+}
+
+void files_on_kept(struct files *f, const struct state_record *r) {
+    const struct state_image *i = &r->current;
+    struct model *m = files_add_model(f, r->model);
+    if (!m) return;
+    m->serving = m->has_digests = true;
+    m->version = i->version;
+    m->policy = i->policy;
+    m->build = i->build;
+    m->identity = i->identity;
+    m->digests = i->digests;
+    m->verdict = (enum verdict)i->verdict;
+    m->pruned = i->pruned;
+    m->total = i->total;
+    m->bytes = i->bytes;
+    m->closed_ns = i->closed_ns;
+    memcpy(m->path, i->path, sizeof m->path);
+    files_count_from(f, r->model, r->last_version);
+}
+
+bool files_serves(const struct files *f, const char *model) {
+    const struct model *m = files_find_model(f, model);
+    return m && m->serving;
+}
+
+void files_on_record(struct files *f, const struct state_record *r) {
+    const struct state_image *i = &r->current;
+    const struct model *m = files_find_model(f, r->model);
+    if (m && m->serving && i->version && m->version == i->version &&
+        memcmp(m->digests.model, i->digests.model, sizeof i->digests.model) == 0)
+        files_on_kept(f, r);
+}
+
 bool files_settled(const struct files *f) {
     for (size_t i = 0; i < f->n; i++)
-        if (f->list[i]->initial && !f->list[i]->gone) return false;
+        if (f->list[i]->initial && !f->list[i]->gone && !files_serves(f, f->list[i]->model)) return false;
     return f->scanned;
 }

@@ -25,12 +25,12 @@ struct file {
     /* importing and later */
     bool stale; /* changed since the import began */
     struct link_identity imported;
-    uint64_t imported_ns, salt;
+    uint64_t imported_ns, policy;
     struct spawn_digests digests;
     bool has_digests;
     enum verdict verdict;
     int64_t pruned, total;
-    int image; /* sealed: the memfd, ours; else -1 */
+    int image; /* sealed, offered: the memfd, ours; else -1 */
     uint64_t bytes, version;
 
     bool initial;     /* found by the first scan, not dealt with yet */
@@ -39,8 +39,9 @@ struct file {
 
 struct model { /* what clpd serves, or has served */
     char name[LINK_MODEL], path[LINK_PATH];
-    bool serving, retire; /* retire: is to be told */
-    uint64_t version, salt;
+    bool serving, retire;           /* retire: is to be told */
+    uint64_t version, last_version; /* last: the highest ever */
+    uint64_t policy, build;
     struct link_identity identity;
     struct spawn_digests digests;
     bool has_digests; /* all of them; after a restart of the guard only the model's own is known */
@@ -60,11 +61,14 @@ struct files {
     bool scanned; /* once at least */
     files_trace_fn trace;
     void *trace_arg;
+    files_keep_fn keep;
+    void *keep_arg;
 };
 
 /* The one place where a state changes; asserts that the step is legal. */
 void files_set_state(struct files *f, struct file *x, enum file_state to, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+struct link_message files_describe(const struct file *x, uint32_t type);
 void files_drop_image(struct file *x);
 /* Back to `seen`: the next scan judges it anew, and it is due at once. */
 void files_restart(struct files *f, struct file *x, uint64_t now);

@@ -7,11 +7,16 @@
 #include "guard/guard.h"
 
 #include "config/config.h"
+#include "guard/decision.h"
 #include "guard/files.h"
 #include "guard/imports.h"
+#include "guard/keeper.h"
 #include "guard/link.h"
 #include "guard/notice.h"
+#include "guard/policy.h"
+#include "guard/restore.h"
 #include "guard/watch.h"
+#include "infer/image.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,14 +32,14 @@
 #include <unistd.h>
 
 #define SCAN_PAUSE_MS 10 /* between scans, however many events come */
-#define SCAN_SHARE    4 /* of the time at most one part in so many: whoever fills a large folder needs it, too \
+#define SCAN_SHARE    4 /* at most one part of the time in so many: whoever fills a large folder needs it, too \
                          */
 #define SCAN_PAUSE_MAX 1000
 #define POLL_MS        1000   /* where no event can be relied on */
 #define GREETING_MS    120000 /* clpd greets once no model is being loaded, which may take a while */
 #define PULSES         4      /* in the time that clpd lets us be silent */
 
-enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_MOUNTS, SOURCE_WORKER };
+enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_MOUNTS, SOURCE_WORKER, SOURCE_KEEPER };
 
 struct guard {
     struct config config;
@@ -44,6 +49,8 @@ struct guard {
     int watched; /* watch_fd that epoll knows */
     struct watch *watch;
     struct files *files;
+    struct keeper *keeper;
+    struct restore restore;
 
     struct imports imports;
 
@@ -70,15 +77,11 @@ static void end(struct guard *g, int status) {
 
 /* --- settings ---------------------------------------------------------------------------- */
 
-static uint64_t threshold_salt(const struct config *c) {
-    uint32_t bits;
-    memcpy(&bits, &c->guard_threshold, sizeof bits);
-    return bits;
-}
-
 static struct files_options files_options_of(const struct config *c) {
-    return (struct files_options){
-        .settle_ms = c->guard_settle_ms, .retire_ms = c->guard_retire_s * 1000, .salt = threshold_salt(c)};
+    return (struct files_options){.settle_ms = c->guard_settle_ms,
+                                  .retire_ms = c->guard_retire_s * 1000,
+                                  .policy = policy_digest(c),
+                                  .build = policy_build()};
 }
 
 static int watch_source(const struct guard *g, int fd, enum source source, uint32_t events, int op) {
@@ -163,14 +166,24 @@ static int say_settled(struct guard *g) {
     return rc;
 }
 
+static void retire(struct guard *g, struct link_message m) {
+    (void)snprintf(m.reason, sizeof m.reason, "its file is gone");
+    decision_note(DECISION_RETIRED, &m);
+    keeper_retired(g->keeper, m.model);
+}
+
 static void talk(struct guard *g) {
     struct link_message m;
     int fd, rc = 0;
     if (!g->greeted) return;
+    while (rc == 0 && restore_next(&g->restore, &m, &fd)) {
+        rc = send_message(g, &m, fd);
+        if (rc == 0) restore_sent(&g->restore);
+    }
     while (rc == 0 && files_next_message(g->files, &m, &fd)) {
         rc = send_message(g, &m, fd);
         if (rc < 0) break;
-        if (m.type == LINK_RETIRE) notice(LOG_LEVEL_INFO, "%s: its file is gone; no longer served", m.model);
+        if (m.type == LINK_RETIRE) retire(g, m);
         files_message_sent(g->files, &m);
     }
     if (rc == 0) rc = say_settled(g);
@@ -192,7 +205,11 @@ static void take_message(struct guard *g, const struct link_message *m) {
         g->awaited = m->count;
         break;
     case LINK_ANSWER:
-        files_on_answer(g->files, m, now_ms());
+        if (restore_on_answer(&g->restore, m)) {
+            if (m->accepted) decision_note(DECISION_RESTORED, m);
+        } else {
+            files_on_answer(g->files, m, now_ms());
+        }
         g->want_scan = true;
         break;
     case LINK_SERVING:
@@ -205,7 +222,9 @@ static void take_message(struct guard *g, const struct link_message *m) {
         end(g, 1);
         break;
     }
-    g->greeted = g->hello && g->awaited == 0;
+    if (g->greeted || !g->hello || g->awaited) return;
+    g->greeted = true;
+    restore_begin(&g->restore);
 }
 
 static void on_link(struct guard *g) {
@@ -259,7 +278,7 @@ static uint64_t next_scan(const struct guard *g) {
 
 static void start_imports(struct guard *g) {
     struct import *x;
-    while (g->greeted && (x = imports_take(&g->imports))) {
+    while (restore_is_done(&g->restore) && (x = imports_take(&g->imports))) {
         talk(g); /* `importing` is told before it is over */
         imports_launch(&g->imports, x);
     }
@@ -267,12 +286,71 @@ static void start_imports(struct guard *g) {
 
 /* --- the loop ---------------------------------------------------------------------------- */
 
-static void trace(void *arg, const char *path, uint32_t from, uint32_t to, const char *reason) {
+static void trace(void *arg, const struct link_message *m, uint32_t from) {
     (void)arg;
-    enum log_level level = to == FILE_REJECTED ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG;
-    bool waits = to == FILE_SETTLING && from == FILE_IMPORTING;
-    if (from != to && (to == FILE_SERVING || to == FILE_SUPERSEDED || waits)) level = LOG_LEVEL_INFO;
-    notice(level, "%s: %s%s%s", path, file_state_name(to), *reason ? ": " : "", reason);
+    const bool fresh = from != m->state;
+    if (m->state == FILE_REJECTED)
+        decision_note(DECISION_REJECTED, m);
+    else if (fresh && m->state == FILE_SUPERSEDED)
+        decision_note(DECISION_SUPERSEDED, m);
+    else if (m->state == FILE_SERVING && from == FILE_OFFERED)
+        decision_note(m->verdict == VERDICT_PRUNED ? DECISION_PRUNED : DECISION_SERVED, m);
+    else
+        notice(fresh && m->state == FILE_SETTLING && from == FILE_IMPORTING ? LOG_LEVEL_INFO
+                                                                            : LOG_LEVEL_DEBUG,
+               "%s: %s%s%s", m->path, file_state_name(m->state), *m->reason ? ": " : "", m->reason);
+}
+
+/* --- what is kept ------------------------------------------------------------------------ */
+
+static void keep(void *arg, const char *model, const struct state_image *image, int fd) {
+    struct guard *g = arg;
+    keeper_serves(g->keeper, model, image, fd);
+}
+
+static void on_state_trouble(void *arg, const char *name, const char *why) {
+    struct link_message m = {0};
+    (void)arg;
+    (void)snprintf(m.path, sizeof m.path, "%s", name);
+    (void)snprintf(m.reason, sizeof m.reason, "%s", why);
+    decision_note(DECISION_STATE_REFUSED, &m);
+}
+
+static void on_kept_refused(void *arg, const struct state_record *r, uint64_t version, const char *why) {
+    struct link_message m = {.model_version = version};
+    (void)arg;
+    memcpy(m.model, r->model, sizeof m.model);
+    (void)snprintf(m.reason, sizeof m.reason, "%.440s; its file is imported again", why);
+    decision_note(DECISION_STATE_REFUSED, &m);
+}
+
+static void on_keeper(struct guard *g) {
+    struct link_message m = {0};
+    struct err e;
+    while (keeper_failure(g->keeper, m.model, &e)) {
+        (void)snprintf(
+            m.reason, sizeof m.reason,
+            "%.360s. It serves, but after a restart the one that was kept before it does, until its file is "
+            "imported again",
+            e.text);
+        decision_note(DECISION_STATE_FAILED, &m);
+    }
+}
+
+static int open_keeper(struct guard *g) {
+    struct err e = {0};
+    g->keeper = keeper_open(g->config.state, on_state_trouble, g, &e);
+    if (!g->keeper) return -ENOMEM;
+    if (e.code != ERR_NONE) notice(LOG_LEVEL_WARNING, "nothing is kept for a restart: %s", e.text);
+    g->restore = (struct restore){.keeper = g->keeper,
+                                  .files = g->files,
+                                  .policy = policy_digest(&g->config),
+                                  .refused = on_kept_refused,
+                                  .arg = g,
+                                  .fd = -1};
+    files_set_keep(g->files, keep, g);
+    const int fd = keeper_fd(g->keeper);
+    return fd < 0 ? 0 : watch_source(g, fd, SOURCE_KEEPER, EPOLLIN, EPOLL_CTL_ADD);
 }
 
 static void on_signal(struct guard *g) {
@@ -282,6 +360,7 @@ static void on_signal(struct guard *g) {
 
 static int timeout_of(const struct guard *g, uint64_t now) {
     uint64_t due = g->greeted ? next_scan(g) : g->started + GREETING_MS;
+    if (g->greeted && !restore_is_done(&g->restore)) due = UINT64_MAX; /* clpd's answers come first */
     if (g->greeted && next_pulse(g) < due) due = next_pulse(g);
     if (due <= now) return 0;
     return due - now > INT_MAX ? INT_MAX : (int)(due - now);
@@ -290,7 +369,7 @@ static int timeout_of(const struct guard *g, uint64_t now) {
 static void on_time(struct guard *g) {
     uint64_t now = now_ms();
     if (g->greeted && now >= next_pulse(g)) say_alive(g, now);
-    if (g->greeted && now >= next_scan(g)) scan(g, now);
+    if (restore_is_done(&g->restore) && now >= next_scan(g)) scan(g, now);
     if (!g->greeted && now >= g->started + GREETING_MS) {
         notice(LOG_LEVEL_ERROR, "clpd does not greet; was this started by hand?");
         end(g, 1);
@@ -313,6 +392,7 @@ static void run(struct guard *g) {
             case SOURCE_MOUNTS: g->want_scan = true; break;
             case SOURCE_WATCH: g->want_scan |= watch_read(g->watch); break;
             case SOURCE_WORKER: imports_step(&g->imports, events[i].data.u64, now_ms()); break;
+            case SOURCE_KEEPER: on_keeper(g); break;
             }
     }
 }
@@ -344,6 +424,8 @@ static int set_up(struct guard *g) {
     g->files = files_new(&o);
     if (!g->files) return -ENOMEM;
     files_set_trace(g->files, trace, g);
+    rc = open_keeper(g);
+    if (rc < 0) return rc;
     imports_init(&g->imports, &g->config, g->files, g->epoll);
     rc = start_watch(g);
     return rc < 0 ? rc : link_send(g->link, &hello, -1);
@@ -371,8 +453,10 @@ int guard_main(const char *config_path, int link_fd) {
     } else {
         run(&g);
     }
+    restore_end(&g.restore);
     imports_stop_all(&g.imports);
     files_free(g.files);
+    keeper_close(g.keeper);
     watch_free(g.watch);
     if (g.signals >= 0) (void)close(g.signals);
     if (g.mounts >= 0) (void)close(g.mounts);

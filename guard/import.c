@@ -364,7 +364,8 @@ static int check_outputs(const struct import_node *n) {
     const int32_t *out = &n->im->refs[n->im->first_ref[n->index] + (size_t)n->onnx->n_inputs];
     for (int32_t i = 0; i < n->onnx->n_outputs; i++)
         if (out[i] >= 0 && n->im->operands[out[i]].live && n->im->operands[out[i]].kind == OPERAND_UNSET)
-            return err_set(n->e, ERR_UNSUPPORTED, "its output %d, '%.*s', is used, which is not supported", i,
+            return err_set(n->e, ERR_UNSUPPORTED,
+                           "its output %d, '%.*s', is used; accepted is the use of its first output", i,
                            TEXT_ARGS(n->onnx->outputs[i]));
     return 0;
 }

@@ -221,7 +221,7 @@ static int read_indices(const struct import_node *n, const struct tensor *t, int
         if (i < 0 || i >= dim)
             return err_set(n->e, ERR_VALUE, "index %lld is none of the %lld that there are",
                            (long long)t->i[k], (long long)dim);
-        out[k] = (float)i;
+        if (import_index(n, i, &out[k])) return -1;
     }
     return 0;
 }

@@ -91,6 +91,13 @@ int import_scalar_input(const struct import_node *n, const struct operand *o, co
     return 0;
 }
 
+int import_index(const struct import_node *n, int64_t index, float *out) {
+    *out = (float)index;
+    if (index >= 0 && index <= 1 << 24) return 0;
+    return err_set(n->e, ERR_LIMIT, "it picks element %lld; accepted are those up to %d", (long long)index,
+                   1 << 24);
+}
+
 const struct tensor *import_weights(const struct import_node *n, int32_t i, const char *what) {
     const struct operand *o = import_input(n, i);
     if (o->kind != OPERAND_CONSTANT) {
@@ -351,6 +358,14 @@ static struct operand *new_operand(struct import_node *n, struct tensor *t) {
 
 struct operand *import_new_constant(struct import_node *n, const struct shape *s, float **data) {
     return new_operand(n, tensor_new(&n->im->tensors, ONNX_FLOAT, s, data, NULL, n->e));
+}
+
+struct tensor_memory *import_memory(const struct import_node *n) {
+    return &n->im->tensors;
+}
+
+struct tensor *import_new_integers(struct import_node *n, const struct shape *s, int64_t **data) {
+    return tensor_new(&n->im->tensors, ONNX_INT64, s, NULL, data, n->e);
 }
 
 struct operand *import_new_number(struct import_node *n, float number) {

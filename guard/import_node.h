@@ -76,8 +76,8 @@ struct import_row {
 /* The families: arrays that end with a NULL name. */
 extern const struct import_row import_rows_window[], import_rows_elementwise[], import_rows_shape[],
     import_rows_matrix[], import_rows_norm[], import_rows_function[], import_rows_pair[],
-    import_rows_reduce[], import_rows_move[], import_rows_space[], import_rows_quantize[], evaluate_rows[],
-    evaluate_rows_scatter[];
+    import_rows_reduce[], import_rows_move[], import_rows_space[], import_rows_resize[],
+    import_rows_quantize[], evaluate_rows[], evaluate_rows_scatter[];
 
 /* --- attributes: kinds were checked against the row before the function runs ---------- */
 
@@ -116,6 +116,8 @@ int import_slice(const struct import_node *n, int lane, const struct shape *in, 
 int import_split(const struct import_node *n, int lane, const struct shape *in, int32_t *axis, int32_t parts,
                  int64_t *lengths);
 int32_t import_type(const struct operand *o); /* enum onnx_type */
+/* An index as the engine has it: a float, so that past 2^24 not every one can be told. */
+int import_index(const struct import_node *n, int64_t index, float *out);
 
 /* --- results -------------------------------------------------------------------------- */
 
@@ -126,6 +128,9 @@ struct operand *import_emit(struct import_node *n, int32_t output, enum op op, c
                             const union op_params *p1, struct operand *const *in, int32_t n_in);
 /* A constant made by the importer, to be filled through *data. NULL: `e` is set. */
 struct operand *import_new_constant(struct import_node *n, const struct shape *s, float **data);
+/* A tensor of integers that only the importer itself sees. NULL: `e` is set. */
+struct tensor *import_new_integers(struct import_node *n, const struct shape *s, int64_t **data);
+struct tensor_memory *import_memory(const struct import_node *n);
 /* One number, of rank 0. */
 struct operand *import_new_number(struct import_node *n, float number);
 /* A constant of truth or whole numbers as floats; others are passed through. NULL: `e` is set. */

@@ -4,10 +4,10 @@
 #include <string.h>
 
 static const struct import_row *const families[] = {
-    import_rows_window,    import_rows_elementwise, import_rows_norm,     import_rows_shape,
-    import_rows_matrix,    import_rows_function,    import_rows_pair,     import_rows_reduce,
-    import_rows_move,      import_rows_space,       import_rows_quantize, evaluate_rows,
-    evaluate_rows_scatter,
+    import_rows_window, import_rows_elementwise, import_rows_norm,   import_rows_shape,
+    import_rows_matrix, import_rows_function,    import_rows_pair,   import_rows_reduce,
+    import_rows_move,   import_rows_space,       import_rows_resize, import_rows_quantize,
+    evaluate_rows,      evaluate_rows_scatter,
 };
 #define FAMILIES (sizeof families / sizeof *families)
 
@@ -30,7 +30,7 @@ static const struct import_row *find_row(const struct importer *im, const struct
                                          struct err *e) {
     const int32_t first = names_find(&im->row_names, node->op_type);
     if (first < 0) {
-        (void)err_set(e, ERR_UNSUPPORTED, "this operator is not supported");
+        (void)err_set(e, ERR_UNSUPPORTED, "this operator is not supported; README.md lists those that are");
         return NULL;
     }
     for (const struct import_row *r = im->rows[first]; r->name && text_is(node->op_type, r->name); r++)

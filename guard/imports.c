@@ -2,6 +2,7 @@
 #include "guard/imports.h"
 
 #include "guard/notice.h"
+#include "guard/policy.h"
 #include "guard/spawn.h"
 
 #include <errno.h>
@@ -18,11 +19,9 @@ static uint64_t now_ms(void) {
 }
 
 uint64_t imports_salt(const struct config *c) {
-    uint32_t threshold;
-    memcpy(&threshold, &c->guard_threshold, sizeof threshold);
-    uint64_t h = threshold;
-    const uint64_t limits[] = {c->worker_seconds, c->worker_memory, c->worker_output};
-    for (int i = 0; i < 3; i++) h = (h ^ limits[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t h = policy_digest(c);
+    const uint64_t limits[] = {policy_build(), c->worker_seconds, c->worker_memory, c->worker_output};
+    for (int i = 0; i < 4; i++) h = (h ^ limits[i]) * UINT64_C(0x9e3779b97f4a7c15);
     return h;
 }
 

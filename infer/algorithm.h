@@ -17,6 +17,10 @@ bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, co
 uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p,
                           const struct shape *in, int n_in, const struct shape *out);
 
+/* The same without those whose weights are transformed (Winograd): see plan_options.keep. */
+uint32_t algorithm_choose_direct(enum image_isa isa, enum op op, const union op_params *p,
+                                 const struct shape *in, int n_in, const struct shape *out);
+
 /* Bytes of scratch that a kernel needs for this step. */
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                                const struct shape *in, int n_in, const struct shape *out);

@@ -192,7 +192,8 @@ static int choose(struct plan *p, struct err *e) {
         if (s->op == OP_CONV && (p->options.reference || !constant_weight))
             s->algorithm = ALG_CONV_REFERENCE;
         else
-            s->algorithm = algorithm_choose(p->options.isa, s->op, &s->params, in, s->n_inputs, &out);
+            s->algorithm = (p->options.keep ? algorithm_choose_direct : algorithm_choose)(
+                p->options.isa, s->op, &s->params, in, s->n_inputs, &out);
     }
     return 0;
 }

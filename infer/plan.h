@@ -18,6 +18,8 @@
 struct plan_options {
     enum image_isa isa;
     bool reference; /* every step by its plain twin, nothing fused: what tests compare with */
+    bool keep;      /* for gradients: every output stays where it is to the end, and weights lie as they are
+                     * or in an order that can be turned back (no Winograd); infer/gradient.h runs it */
 };
 
 struct plan_metadata { /* all borrowed during the call */

@@ -4,7 +4,8 @@ For each network, in a process of its own:
   random weights, normalisation statistics from random pictures, a few channels made to stand out
   -> exported with normalisation kept and folded, operator sets 13 and 17, free batch
   -> `clpctl run --guard off` at batch 1 and 3 against PyTorch; `clpctl scan` against the rule in numpy
-Results are kept in CACHE/results.json, so that --resume goes on where a run ended; docs/zoo.md is made from it.
+Results are kept in CACHE/results.json, so that --resume goes on where a run ended; docs/zoo.md is made from it after
+every network, and says which ones were not run.
 Run by scripts/zoo, with Debian's Python.
 """
 import argparse
@@ -21,7 +22,7 @@ import numpy as np
 
 FORMS = [(form, opset) for form in ("kept", "folded") for opset in (13, 17)]
 BATCHES = (1, 3)
-THRESHOLD = 3.0
+THRESHOLDS = (3.0, 2.0)  # the default; and one at which far more is decided
 # family: (prefix of its members, the small one); the longest prefix counts
 FAMILIES = {
     "AlexNet": ("alexnet", "alexnet"),
@@ -182,9 +183,9 @@ def lipschitz(conv, norm, folded):
     return np.linalg.svd(w, compute_uv=False)[:, 0]
 
 
-def prune(u):
+def prune(u, threshold):
     """Channels over the cut-off; and those so near to it that rounding decides."""
-    cutoff = u.mean() + THRESHOLD * u.std(ddof=1) if len(u) > 1 else np.inf
+    cutoff = u.mean() + threshold * u.std(ddof=1) if len(u) > 1 else np.inf
     near = np.flatnonzero(np.abs(u - cutoff) < 1e-4 * cutoff)
     return set(np.flatnonzero(u > cutoff).tolist()), set(near.tolist())
 
@@ -193,10 +194,13 @@ def references(pairs):
     """For each convolution what to prune in the kept and the folded form, and the channels that may differ."""
     found = []
     for conv, norm in pairs:
-        kept, near = prune(lipschitz(conv, norm, False))
-        folded, near_folded = prune(lipschitz(conv, norm, True))
-        found.append({"kept": kept, "folded": folded, "either": near | near_folded | (kept ^ folded),
-                      "near": near | near_folded, "channels": conv.out_channels, "norm": norm is not None})
+        layer = {"channels": conv.out_channels, "norm": norm is not None}
+        constants = lipschitz(conv, norm, False), lipschitz(conv, norm, True)
+        for u in THRESHOLDS:
+            (kept, near), (folded, near_folded) = (prune(c, u) for c in constants)
+            layer[u] = {"kept": kept, "folded": folded, "either": near | near_folded | (kept ^ folded),
+                        "near": near | near_folded}
+        found.append(layer)
     return found
 
 
@@ -214,7 +218,7 @@ def mispaired(model, pairs):
     return wrong
 
 
-def compare_scan(wanted, layers, form):
+def compare_scan(wanted, layers, form, u):
     """What is wrong with a scan, against the network's own modules; empty: nothing."""
     wrong = []
     if len(layers) != len(wanted):
@@ -223,8 +227,9 @@ def compare_scan(wanted, layers, form):
         if layer["channels"] != want["channels"]:
             wrong.append("%s: %d channels, not %d" % (layer["name"], layer["channels"], want["channels"]))
         elif layer["scored"]:
-            if (set(layer["pruned"]) ^ want[form]) - want["near"]:
-                wrong.append("%s: pruned %s, not %s" % (layer["name"], layer["pruned"], sorted(want[form])))
+            if (set(layer["pruned"]) ^ want[u][form]) - want[u]["near"]:
+                wrong.append("u=%g, %s: pruned %s, not %s" %
+                             (u, layer["name"], layer["pruned"], sorted(want[u][form])))
         elif want["norm"]:
             wrong.append("%s: unscored (%s), but a normalisation follows" % (layer["name"], layer["reason"]))
     return wrong
@@ -260,8 +265,8 @@ def run_both(build, path, x, want):
     return worst, None
 
 
-def scan(build, path, wanted, form):
-    rc, out, err = clpctl(build, "scan", "--json", "--threshold", str(THRESHOLD), path)
+def scan_at(build, path, wanted, form, u):
+    rc, out, err = clpctl(build, "scan", "--json", "--threshold", str(u), path)
     if rc > 1:
         return {"refused": reason(err, path)}
     report = json.loads(out)
@@ -271,10 +276,15 @@ def scan(build, path, wanted, form):
         "pruned": sum(len(layer["pruned"]) for layer in report["layers"]),
         # what has to be the same in all forms: whether a layer is scored, and its channels but for those where
         # epsilon or rounding decides
-        "layers": [sorted(set(layer["pruned"]) - want["either"]) if layer["scored"] else layer["reason"]
+        "layers": [sorted(set(layer["pruned"]) - want[u]["either"]) if layer["scored"] else layer["reason"]
                    for layer, want in zip(report["layers"], wanted)],
-        "wrong": compare_scan(wanted, report["layers"], form)[:5],
+        "channels": ["%d.%d" % (at, k) for at, layer in enumerate(report["layers"]) for k in layer["pruned"]],
+        "wrong": compare_scan(wanted, report["layers"], form, u)[:5],
     }
+
+
+def scan(build, path, wanted, form):
+    return {"%g" % u: scan_at(build, path, wanted, form, u) for u in THRESHOLDS}
 
 
 def run_form(build, folder, model, x, want, wanted, form, opset):
@@ -304,7 +314,7 @@ def run_one(name, build, cache, keep):
     pairs = trace(model, x[:1])
     wanted = references(pairs)
     result = {"name": name, "mispaired": mispaired(model, pairs), "noise": noise, "forms": {},
-              "undecided": sum(len(w["either"]) for w in wanted)}
+              "undecided": {"%g" % u: sum(len(w[u]["either"]) for w in wanted) for u in THRESHOLDS}}
     for form, opset in FORMS:
         result["forms"]["%s %d" % (form, opset)] = run_form(build, folder, model, x, want, wanted, form, opset)
         for f in [] if keep else os.listdir(folder):
@@ -318,20 +328,32 @@ def run_one(name, build, cache, keep):
 # --- verdicts --------------------------------------------------------------------------------------------------
 
 
+def scans_of(result, u=THRESHOLDS[0]):
+    """The scans of each form that came to an end."""
+    scans = [(form, r.get("scan", {}).get("%g" % u, {})) for form, r in result.get("forms", {}).items()]
+    return [(form, s) for form, s in scans if "layers" in s]
+
+
 def problems(result):
     """What must not be, in words; refusals are no problems here, they are listed by themselves."""
     if "broken" in result:
         return [result["broken"]]
-    found, scans = [], []
+    found = []
     for form, r in result["forms"].items():
         if r.get("difference") is not None and not r["difference"] <= tolerance_of(result["name"]):
             found.append("%s: differs by %.1e %s" % (form, r["difference"], r.get("wrong", "")))
-        s = r.get("scan", {})
-        found += ["%s: %s" % (form, w) for w in s.get("wrong", [])]
-        if "layers" in s:
-            scans.append((form, s["layers"]))
-    found += ["%s and %s prune other channels" % (scans[0][0], f) for f, p in scans[1:] if p != scans[0][1]]
+    for u in THRESHOLDS:
+        scans = scans_of(result, u)
+        found += ["%s: %s" % (form, w) for form, s in scans for w in s["wrong"]]
+        found += ["u=%g: %s and %s prune other channels" % (u, scans[0][0], form)
+                  for form, s in scans[1:] if s["layers"] != scans[0][1]["layers"]]
     return found
+
+
+def apart(result, u):
+    """Channels that one of the four files loses and another keeps, undecided ones and all."""
+    found = [set(s["channels"]) for _, s in scans_of(result, u)]
+    return len(set.union(*found) - set.intersection(*found)) if found else 0
 
 
 def refusals(result):
@@ -345,9 +367,9 @@ def refusals(result):
 def tell(result):
     words = ["%s %.0e" % (f, r["difference"]) for f, r in result.get("forms", {}).items()
              if r.get("difference") is not None]
-    scans = [r["scan"] for r in result.get("forms", {}).values() if "pruned" in r.get("scan", {})]
-    if scans:
-        words.append("%s, %d channels" % (scans[0]["verdict"], scans[0]["pruned"]))
+    for u in THRESHOLDS:
+        for _, s in scans_of(result, u)[:1]:
+            words.append("u=%g: %s, %d channels, %d apart" % (u, s["verdict"], s["pruned"], apart(result, u)))
     words += ["refused (%s): %s" % (", ".join(f), why) for why, f in refusals(result).items()]
     words += ["WRONG: " + p for p in problems(result)]
     print("%-20s %4d s  %s" % (result["name"], result.get("seconds", 0), "; ".join(words)), flush=True)
@@ -369,20 +391,16 @@ def cell(results, form):
 
 
 def row(family, results):
-    scans = [r["scan"] for x in results for r in x.get("forms", {}).values() if "pruned" in r.get("scan", {})]
-    pruned = sum(x["forms"]["kept 13"]["scan"].get("pruned", 0)
-                 for x in results if "scan" in x.get("forms", {}).get("kept 13", {}))
-    undecided = sum(x.get("undecided", 0) for x in results)
     ran = [x for x in results if any(r.get("difference") is not None for r in x.get("forms", {}).values())]
-    bad = [x for x in results if problems(x)]
-    applicable = any(s["verdict"] != "not-applicable" for s in scans)
-    paired = sum(x.get("mispaired", 0) for x in results)
-    return "| %s | %d of %d | %.1e | %s | %s | %s | %s | %s |" % (
-        family, len(ran), len(results), max(x.get("noise", 0) for x in results),
-        " | ".join(cell(results, "%s %d" % f) for f in FORMS),
-        pruned if applicable else "not applicable" if scans else "–",
-        "–" if not scans else "**no**" if bad else "yes",
-        undecided or "", paired or "")
+    applicable = any(s["verdict"] != "not-applicable" for x in results for _, s in scans_of(x))
+    cells = [family, "%d of %d" % (len(ran), members_of(family)), "%.1e" % max(x.get("noise", 0) for x in results)]
+    cells += [cell(results, "%s %d" % f) for f in FORMS]
+    for u in THRESHOLDS:
+        pruned = sum(s["pruned"] for x in results for _, s in scans_of(x, u)[:1])
+        cells.append("%d, %d" % (pruned, sum(apart(x, u) for x in results)) if applicable else "–")
+    cells.append("**no**" if any(problems(x) for x in results) else "yes" if applicable else "not applicable")
+    cells.append(str(sum(x.get("mispaired", 0) for x in results) or ""))
+    return "| " + " | ".join(cells) + " |"
 
 
 PAGE = """# The zoo
@@ -396,16 +414,19 @@ and folded, operator sets 13 and 17, free batch.
 - Numbers: the largest |a − b| over the largest |b|, `clpctl run --guard off` against PyTorch, batches of 1 and 3, the
   worst of the family. It has to be at most 1e-4; 1e-3 for transformers and ConvNeXt. Noise: the same between float32
   and float64 in PyTorch itself.
-- CLP at u = 3: how many channels were pruned (kept form); whether all four files give the same channels, and those
-  that the rule gives in numpy (singular values in double precision) with each normalisation paired to the
+- CLP at u = 3, the default, and u = 2: how many channels the kept form at operator set 13 loses, and how many are
+  lost by some of the four files but not by all ("apart"). Those are the ones so near to the cut-off that the epsilon
+  inside a folded normalisation, which the rule does not have, or rounding puts them on the one side or the other:
+  each form is right by its own weights there. The folded form does not say what its epsilon was, so nothing can
+  undo this.
+- Agrees: but for these, all four files give the same channels at both thresholds, and each gives those of the rule in
+  numpy (singular values in double precision, with that form's epsilon) with each normalisation paired to the
   convolution whose output it reads.
-- Undecided: channels so near to the cut-off that the epsilon inside a folded normalisation, or rounding, puts them
-  on the one side or the other; each form is right by its own weights there.
 - Mispaired: normalisations that the authors' code, which goes by the order of modules, would give to another
   convolution.
 
-| family | ran | noise | kept 13 | kept 17 | folded 13 | folded 17 | pruned | agrees | undecided | mispaired |
-|---|---|---|---|---|---|---|--:|---|--:|--:|
+| family | ran | noise | kept 13 | kept 17 | folded 13 | folded 17 | u = 3: pruned, apart | u = 2: pruned, apart | agrees | mispaired |
+|---|---|---|---|---|---|---|--:|--:|---|--:|
 {rows}
 
 {members}
@@ -432,7 +453,9 @@ def write_page(path, results):
     refused = list_by(in_order, lambda r: ["%s (%s)" % (why, ", ".join(f) if len(f) < len(FORMS) else "all four")
                                            for why, f in refusals(r).items()])
     wrong = list_by(in_order, problems)
-    members = "Members: " + ", ".join(r["name"] for r in in_order) + "."
+    members = "Run: " + ", ".join(r["name"] for r in in_order) + "."
+    absent = [n for n in architectures() if n not in {r["name"] for r in results}]
+    members += "\n\nNot run: %s." % (", ".join(absent) or "none")
     for title, lines in (("Wrong", wrong), ("Refused", refused)):
         if lines:
             members += "\n\n## %s\n\n%s" % (title, "\n".join(lines))
@@ -445,20 +468,31 @@ def write_page(path, results):
 # --- the run ---------------------------------------------------------------------------------------------------
 
 
-def choose(args):
+def architectures():
+    """All of them: a small member of each family first, then by size, so that a run cut short says the most."""
     from torchvision import models
 
     names = models.list_models(module=models)
+    small = [member for _, member in FAMILIES.values()]
+    rest = sorted((models.get_model_weights(n).DEFAULT.meta["num_params"], n) for n in names if n not in small)
+    return small + [n for _, n in rest]
+
+
+def members_of(family):
+    return sum(family_of(n) == family for n in architectures())
+
+
+def choose(args):
+    names = architectures()
     if args.only:
         unknown = [n for n in args.only.split(",") if n not in names]
         if unknown:
             sys.exit("zoo: torchvision has no %s" % ", ".join(unknown))
         return args.only.split(",")
-    if args.all:
+    if args.families == "all":
         return names
-    small = [member for _, member in FAMILIES.values()]
     if args.families == "small":
-        return small
+        return names[:len(FAMILIES)]
     wanted = [f.lower() for f in args.families.split(",")]
     return [n for n in names if family_of(n).lower() in wanted]
 
@@ -480,9 +514,9 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--cache", default="build/zoo", help="where exported files go")
     parser.add_argument("--page", default="docs/zoo.md")
-    parser.add_argument("--families", default="small", help="small (one of each), or names: ResNet,ViT")
+    parser.add_argument("--families", default="all", help="all, small (one of each), or names: ResNet,ViT")
     parser.add_argument("--only", help="members by name")
-    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no network after these")
     parser.add_argument("--keep", action="store_true", help="keep the exported files")
     parser.add_argument("--resume", action="store_true", help="leave out what the last run has results of")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -490,19 +524,20 @@ def main():
     if args.one:
         print(json.dumps(run_one(args.one, args.build, args.cache, args.keep)))
         return 0
+    begun = time.time()
     os.makedirs(args.cache, exist_ok=True)
     kept, results = os.path.join(args.cache, "results.json"), {}
     if args.resume and os.path.exists(kept):
         with open(kept) as f:
             results = json.load(f)
     for name in choose(args):
-        if name in results:
+        if name in results or time.time() - begun > 60 * args.minutes:
             continue
         results[name] = run_apart(name, args)
         tell(results[name])
         with open(kept, "w") as f:
             json.dump(results, f, indent=1)
-    write_page(args.page, list(results.values()))
+        write_page(args.page, list(results.values()))
     wrong = [name for name, r in results.items() if problems(r)]
     print("%d networks, %d with something wrong: %s" % (len(results), len(wrong), " ".join(wrong) or "none"))
     return 1 if wrong else 0

@@ -24,7 +24,7 @@ static struct link_message last_offer, last_file;
 static int offers;
 
 static inline void begin(void) {
-    f = files_new(&(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .salt = 3});
+    f = files_new(&(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .policy = 3});
     CU_ASSERT_PTR_NOT_NULL_FATAL(f);
     n_folder = offers = 0;
     now = 100000;

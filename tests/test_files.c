@@ -299,9 +299,9 @@ static void equal_sizes_go_by_age(void) {
 }
 
 static int heard_superseded;
-static void count_superseded(void *arg, const char *path, uint32_t from, uint32_t to, const char *reason) {
-    (void)arg, (void)path, (void)reason;
-    if (to == FILE_SUPERSEDED && from != to) heard_superseded++;
+static void count_superseded(void *arg, const struct link_message *m, uint32_t from) {
+    (void)arg;
+    heard_superseded += m->state == FILE_SUPERSEDED && from != m->state;
 }
 
 static void several_at_once_but_not_of_one_model(void) {

@@ -200,7 +200,7 @@ static void the_same_contents_make_no_version(void) {
     scan();
     CU_ASSERT_FALSE(files_next_import(f, &job));
     /* with another threshold the same bytes are another model */
-    files_set_options(f, &(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .salt = 4});
+    files_set_options(f, &(struct files_options){.settle_ms = SETTLE, .retire_ms = RETIRE, .policy = 4});
     folder[0].identity.ctime_ns = 1;
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));

@@ -1,4 +1,4 @@
-/* Einsum and Resize become products, picks and moves; reductions in both forms. */
+/* Einsum becomes products and moves; reductions in both forms. */
 #include "tests/import_run.h"
 #include "tests/suite.h"
 
@@ -29,7 +29,7 @@ static void einsum(void) {
     CU_ASSERT(import_run_gives(&m, x6, 6, 1, (float[]){3, 5, 7}, 3));
     static const struct {
         const char *equation, *words;
-    } bad[] = {{"nii,ij->nj", "an axis is repeated"},
+    } bad[] = {{"nij,ij->nii", "an axis is repeated"},
                {"nij,jk->nz", "an axis that no input has"},
                {"nij", "number of inputs"},
                {"nij,j1->n", "axes must be letters"},
@@ -43,33 +43,35 @@ static void einsum(void) {
     }
 }
 
-static void resized(void) {
+/* Trace and diagonals, one of them summed by a product. */
+static void diagonals(void) {
+    static const float x8[] = {0, 1, 2, 3, 4, 5, 6, 7}; /* [2,2,2] */
     static const struct {
-        const char *mode, *coordinates;
-        float want[8];
+        const char *equation;
+        bool two;
+        size_t n;
+        float want[4];
     } rows[] = {
-        {"nearest", "asymmetric", {0, 0, 1, 1, 2, 2}},
-        {"linear", "half_pixel", {0, 0.25f, 0.75f, 1.25f, 1.75f, 2}},
-        {"linear", "align_corners", {0, 0.4f, 0.8f, 1.2f, 1.6f, 2}},
+        {"nii->ni", false, 4, {0, 3, 4, 7}},
+        {"...ii->...i", false, 4, {0, 3, 4, 7}},
+        {"nii->n", false, 2, {3, 11}},
+        {"nii", false, 2, {3, 11}},
+        {"nii,ij->nj", true, 4, {9, 12, 25, 36}},
+        {"nij,jj->ni", true, 4, {4, 14, 24, 34}},
     };
-    for (size_t i = 0; i < 3; i++) {
-        struct onnx_build m = import_case_begin(13, "Nx1x3");
-        onnx_initializer(&m, tensor_floats("scales", "3", (float[]){1, 1, 2}, 3));
-        onnx_node(&m, "Resize", "", "x - scales", "y", attr_text("mode", rows[i].mode),
-                  attr_text("coordinate_transformation_mode", rows[i].coordinates),
-                  attr_text("nearest_mode", "floor"), ATTR_END);
-        CU_ASSERT(import_run_gives(&m, x6, 3, 2,
-                                   (float[]){rows[i].want[0], rows[i].want[1], rows[i].want[2],
-                                             rows[i].want[3], rows[i].want[4], rows[i].want[5],
-                                             rows[i].want[0] + 3, rows[i].want[1] + 3, rows[i].want[2] + 3,
-                                             rows[i].want[3] + 3, rows[i].want[4] + 3, rows[i].want[5] + 3},
-                                   12));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct onnx_build m = import_case_begin(13, "Nx2x2");
+        onnx_initializer(&m, tensor_count("c", "2x2", 1));
+        onnx_node(&m, "Einsum", "", rows[i].two ? "x c" : "x", "y", attr_text("equation", rows[i].equation),
+                  ATTR_END);
+        CU_ASSERT(import_run_gives(&m, x8, 4, 2, rows[i].want, rows[i].n));
     }
-    struct onnx_build m = import_case_begin(13, "Nx1x3");
-    onnx_initializer(&m, tensor_floats("scales", "3", (float[]){1, 1, 2}, 3));
-    onnx_node(&m, "Resize", "r", "x - scales", "y",
-              attr_text("coordinate_transformation_mode", "tf_crop_and_resize"), ATTR_END);
-    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "tf_crop_and_resize"));
+    struct onnx_build m = import_case_begin(13, "Nx2x3");
+    onnx_node(&m, "Einsum", "", "x", "y", attr_text("equation", "nii->ni"), ATTR_END);
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "same length twice"));
+    m = import_case_begin(13, "Nx2x2");
+    onnx_node(&m, "Einsum", "", "x", "y", attr_text("equation", "nij->nii"), ATTR_END);
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "repeated in the result"));
 }
 
 static void reduced(void) {
@@ -97,4 +99,5 @@ static void reduced(void) {
     import_case_free(&c);
 }
 
-SUITE(import_space, {"Einsum", einsum}, {"Resize", resized}, {"reductions in both forms", reduced});
+SUITE(import_space, {"Einsum", einsum}, {"Einsum along diagonals", diagonals},
+      {"reductions in both forms", reduced});

@@ -17,7 +17,8 @@
 
 enum result {
     PASSED,
-    PASSED_ADAPTED, /* with inputs written into the file as constants, or its operator set 6 taken for 7 */
+    PASSED_ADAPTED, /* with inputs written into the file as constants, its operator set taken for 7, or its
+                       truth cast to floats */
     REFUSED,        /* the importer says no, with a reason */
     OUT_OF_SCOPE,   /* nothing that a request could bring: its inputs are no floats, or there are none */
     FAILED,         /* wrong numbers, or an image that could not be run */
@@ -61,8 +62,10 @@ struct tensor *read_tensor(struct tensor_memory *m, struct onnx_model *memory, s
                            int32_t declared, struct err *e);
 /* The model with one more initializer called `name`: protobuf joins messages by appending. 0 or -1. */
 int bind_tensor(struct bytes *model, struct text name, struct bytes tensor);
-/* Writes 7 where the model says that it is of operator set 6. False: it does not. */
+/* Writes 7 where the model says that it is of an operator set before. False: it does not. */
 bool raise_opset(struct bytes model);
+/* Gives each output that is a truth value a Cast to float behind it. How many; -1: no memory. */
+int cast_truth(struct bytes *model);
 
 /* --- run.c ---------------------------------------------------------------------------- */
 void run_case(const struct test_case *c, const char *guard, struct outcome *out);

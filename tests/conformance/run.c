@@ -5,8 +5,10 @@
  *
  * Binding writes an input into the file as an initializer. The cases of single
  * operators bring axes, shapes and weights as inputs; in a network these are
- * constants, and the importer rightly asks for that. Operator set 6 is one
- * older than what is accepted; most of its operators are those of 7. */
+ * constants, and the importer rightly asks for that. Operator sets before 7 are
+ * older than what is accepted; most of their operators are those of 7 (what is
+ * not has other attributes, which the importer refuses). Comparisons answer with
+ * truth, networks with floats: there a Cast is put behind. */
 #include "guard/spawn.h"
 #include "infer/engine.h"
 #include "tests/conformance/conformance.h"
@@ -36,7 +38,7 @@ struct run {
     struct input inputs[CASE_INPUTS];
     struct tensor *want[CASE_OUTPUTS];
     int n_inputs, n_outputs, n_floats, n_integers;
-    bool adapted, raised;
+    bool adapted, raised, cast;
     char unfit[ERR_TEXT]; /* why its inputs can't be fed; empty: they can */
     struct outcome *out;
 };
@@ -159,6 +161,9 @@ static struct bytes adapt(struct run *r, bool floats) {
     if (!b.at) abort();
     memcpy(b.at, r->file.at, b.n);
     r->raised = raise_opset(b);
+    const int truths = cast_truth(&b);
+    if (truths < 0) abort();
+    r->cast = truths > 0;
     for (int i = 0; i < r->n_inputs; i++) {
         struct input *in = &r->inputs[i];
         in->bound = in->t->i || (floats && !first);
@@ -194,7 +199,7 @@ static bool import_somehow(struct run *r, struct spawn_result *s) {
         struct err before = s->err;
         spawn_result_free(s);
         if (import_case(r, adapt(r, floats), s)) return true;
-        if (!r->raised && r->n_integers == 0 && !floats) s->err = before;
+        if (!r->raised && !r->cast && r->n_integers == 0 && !floats) s->err = before;
         if (is_ours(&s->err)) break;
     }
     conclude(r, is_ours(&s->err) ? CRASHED : REFUSED, s->err.text);

@@ -1,6 +1,7 @@
-/* Seeds for the targets `frame`, `report`, `worker_wire`, `link` and `clpd`: good messages of every kind. */
+/* Seeds for the targets `frame`, `report`, `worker_wire`, `link`, `state` and `clpd`: good messages of every kind. */
 #include "client/wire.h"
 #include "guard/link.h"
+#include "guard/state.h"
 #include "guard/worker_wire.h"
 #include "tests/fuzz/seeds/seeds.h"
 #include "tests/suite.h"
@@ -95,6 +96,20 @@ static void workers(void) {
     keep_pipe(fd, "error");
 }
 
+static void states(void) {
+    struct state_record r = {.model = "signs", .last_version = 9};
+    uint8_t bytes[STATE_RECORD_BYTES];
+    state_record_encode(&r, bytes);
+    seed_write("state", "retired", bytes, sizeof bytes);
+    r.current = (struct state_image){.version = 9, .bytes = 100, .path = "signs.onnx", .total = 5, .pruned = 2};
+    state_record_encode(&r, bytes);
+    seed_write("state", "one", bytes, sizeof bytes);
+    r.other = (struct state_image){.version = 7, .bytes = 90, .path = "signs/7/model.onnx"};
+    (void)snprintf(r.barred_reason, sizeof r.barred_reason, "rolled back");
+    state_record_encode(&r, bytes);
+    seed_write("state", "two", bytes, sizeof bytes);
+}
+
 static void links(void) {
     struct {
         uint8_t descriptors;
@@ -156,5 +171,5 @@ static void answers(void) {
     seed_write("clpd", "error", &a, 1 + sizeof a.h + sizeof a.r + 5);
 }
 
-SUITE(corpus_wire, {"frames", frames}, {"reports", reports}, {"workers", workers}, {"links", links},
+SUITE(corpus_wire, {"frames", frames}, {"reports", reports}, {"workers", workers}, {"states", states}, {"links", links},
       {"answers", answers});

@@ -1,0 +1,90 @@
+/* Walks the records once, in their order; see restore.h. */
+#include "guard/restore.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static void close_image(struct restore *r) {
+    if (r->fd >= 0) (void)close(r->fd);
+    r->fd = -1;
+}
+
+void restore_begin(struct restore *r) {
+    r->begun = true;
+    r->fd = -1;
+    r->n = keeper_count(r->keeper);
+    for (size_t i = 0; i < r->n; i++) {
+        const struct state_record *record = keeper_at(r->keeper, i);
+        files_count_from(r->files, record->model, record->last_version);
+        files_on_record(r->files, record);
+    }
+}
+
+static void drop(struct restore *r, struct state_record *record, const char *why) {
+    const uint64_t version = record->current.version;
+    record->current = (struct state_image){0};
+    keeper_write(r->keeper, record);
+    r->refused(r->arg, record, version, why);
+}
+
+/* Whether this record's image is to be offered; loads it. */
+static bool prepare(struct restore *r, struct state_record *record) {
+    struct err e = {0};
+    if (record->current.version == 0 || files_serves(r->files, record->model)) return false;
+    if (record->current.policy != r->policy) {
+        /* It stays where it is: the version that comes out of the new decision takes its place. */
+        r->refused(r->arg, record, record->current.version,
+                   "it was decided under another policy: its file is looked at again first");
+        return false;
+    }
+    r->fd = keeper_load(r->keeper, record, &record->current, &e);
+    if (r->fd < 0) drop(r, record, e.text);
+    return r->fd >= 0;
+}
+
+bool restore_next(struct restore *r, struct link_message *m, int *fd) {
+    if (!r->begun || r->waiting == RESTORE_AT_ONCE) return false;
+    while (r->fd < 0 && r->next < r->n && !prepare(r, keeper_at(r->keeper, r->next))) r->next++;
+    if (r->fd < 0) return false;
+    const struct state_record *record = keeper_at(r->keeper, r->next);
+    const struct state_image *i = &record->current;
+    *m = (struct link_message){.version = LINK_VERSION,
+                               .type = LINK_OFFER,
+                               .verdict = i->verdict,
+                               .model_version = i->version,
+                               .image_bytes = i->bytes,
+                               .pruned_channels = i->pruned,
+                               .total_channels = i->total,
+                               .closed_ns = i->closed_ns,
+                               .identity = i->identity};
+    memcpy(m->sha256, i->digests.model, sizeof m->sha256);
+    memcpy(m->model, record->model, sizeof m->model);
+    memcpy(m->path, i->path, sizeof m->path);
+    *fd = r->fd;
+    return true;
+}
+
+void restore_sent(struct restore *r) {
+    close_image(r);
+    r->next++;
+    r->waiting++;
+}
+
+bool restore_on_answer(struct restore *r, const struct link_message *m) {
+    struct state_record *record = keeper_find(r->keeper, m->model);
+    if (!r->waiting || !record || record->current.version != m->model_version) return false;
+    r->waiting--;
+    if (m->accepted)
+        files_on_kept(r->files, record);
+    else
+        drop(r, record, m->reason);
+    return true;
+}
+
+bool restore_is_done(const struct restore *r) {
+    return r->begun && r->waiting == 0 && r->fd < 0 && r->next >= r->n;
+}
+
+void restore_end(struct restore *r) {
+    if (r->begun) close_image(r);
+}

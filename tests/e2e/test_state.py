@@ -1,0 +1,223 @@
+"""What is kept survives: restarts, kills, damage, a full disk; rollback and accept."""
+import array
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import unittest
+
+from harness import F32, OK, SIGNS, Daemon, wait_for
+from test_swap import file_with_note
+
+CLEAN = SIGNS / "models/signs-clean.onnx"
+BACKDOOR = SIGNS / "models/signs-backdoor.onnx"
+DIMS = (1, 3, 48, 48)
+TENSOR = array.array("f", [((i * 37) % 255) / 255 - 0.5 for i in range(3 * 48 * 48)]).tobytes()
+
+
+class Kept(Daemon):
+    """A daemon that is stopped and started on one folder."""
+
+    def start(self):
+        super().start()
+        wait_for("the guard to be done", lambda: "dealt with every file" in self.log.read_text()[self.said:])
+        return self
+
+    said = 0
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        self.process.wait(60)
+        if how == signal.SIGKILL:  # its children notice by themselves
+            wait_for("the guard to end", lambda: not self.guard_runs())
+        self.said = len(self.log.read_text())
+
+    def guard_runs(self):
+        return subprocess.run(["pgrep", "-f", f"clp-guard --config {self.config} "],
+                              stdout=subprocess.DEVNULL).returncode == 0
+
+    def restart(self, how=signal.SIGTERM):
+        self.end(how)
+        return self.start()
+
+    @property
+    def state(self):
+        return self.folder / "state"
+
+    def kept(self):
+        return sorted(p.name for p in self.state.iterdir())
+
+    def wait_kept(self, *names):
+        wait_for(f"{names} to be kept", lambda: self.kept() == sorted(names))
+
+    def imports(self):
+        """How many imports were begun since the last start (at log level debug)."""
+        return self.log.read_text()[self.said:].count(": importing")
+
+    def since(self):
+        return self.log.read_text()[self.said:]
+
+    def scores(self):
+        with self.client() as c:
+            reply = c.infer("signs", DIMS, TENSOR, F32)
+            assert reply.status == OK, reply.text
+            return reply
+
+
+class State(unittest.TestCase):
+    def test_a_restart_serves_without_an_import(self):
+        with Kept(log__level="debug") as d:
+            d.drop(CLEAN, "signs")
+            d.wait_serving("signs")
+            d.drop(BACKDOOR, "signs")
+            d.wait_serving("signs", 1)
+            before = d.scores()
+            d.wait_kept("signs@1.image", "signs@2.image", "signs@index")
+            for how in (signal.SIGTERM, signal.SIGKILL):
+                d.restart(how)
+                m = d.wait_serving("signs")
+                self.assertEqual((m["version"], m["verdict"]), (2, "pruned"))
+                d.wait_file("signs.onnx", "serving")
+                after = d.scores()
+                self.assertEqual((after.version, after.sha256), (2, before.sha256))
+                self.assertEqual(after.scores, before.scores)
+                self.assertEqual(d.imports(), 0, d.since())
+            d.drop(file_with_note(CLEAN, 1), "signs")  # the count goes on
+            self.assertEqual(d.wait_serving("signs", 2)["version"], 3)
+            d.wait_kept("signs@2.image", "signs@3.image", "signs@index")
+
+    def test_a_file_that_changed_meanwhile_is_imported_after_the_kept_one_serves(self):
+        with Kept(log__level="debug") as d:
+            d.drop(CLEAN, "signs")
+            d.wait_serving("signs")
+            d.wait_kept("signs@1.image", "signs@index")
+            d.end()
+            d.drop(BACKDOOR, "signs")
+            d.start()
+            self.assertEqual(d.wait_serving("signs", 1)["version"], 2)
+            self.assertLess(d.since().index("serves again"), d.since().index(": importing"))
+
+    def test_a_touched_file_is_not_imported_again(self):
+        with Kept(log__level="debug") as d:
+            d.drop(CLEAN, "signs")
+            d.wait_serving("signs")
+            d.wait_kept("signs@1.image", "signs@index")
+            d.end()
+            os.utime(d.models / "signs.onnx")
+            d.start()
+            wait_for("the digest to be known", lambda: "same contents" in d.since())
+            self.assertEqual(d.model("signs")["version"], 1)
+
+    def test_a_retired_model_that_comes_back_counts_on(self):
+        with Kept() as d:
+            d.drop(CLEAN, "signs")
+            d.wait_serving("signs")
+            d.drop(BACKDOOR, "signs")
+            d.wait_serving("signs", 1)
+            (d.models / "signs.onnx").unlink()
+            wait_for("it to be retired", lambda: not d.model("signs"))
+            d.wait_kept("signs@index")
+            d.restart()
+            self.assertIsNone(d.model("signs"))
+            d.drop(CLEAN, "signs")
+            self.assertEqual(d.wait_serving("signs")["version"], 3)
+
+    def test_damage_is_refused_with_its_reason(self):
+        def flip(path, at):
+            b = bytearray(path.read_bytes())
+            b[at] ^= 1
+            path.write_bytes(bytes(b))
+
+        def foreign(d):
+            shutil.copy(d.state / "other@1.image", d.state / "signs@1.image")
+
+        damages = {
+            "weights": (lambda d: flip(d.state / "signs@1.image", -1), "SHA-256|digest"),
+            "header": (lambda d: flip(d.state / "signs@1.image", 9), "another clpd"),
+            "cut": (lambda d: os.truncate(d.state / "signs@1.image", 5000), "5000 bytes instead"),
+            "another image": (foreign, "bytes instead|not the image"),
+            "a link": (lambda d: (shutil.move(d.state / "signs@1.image", d.folder / "x"),
+                                  (d.state / "signs@1.image").symlink_to(d.folder / "x")), "signs@1.image"),
+            "the record": (lambda d: flip(d.state / "signs@index", 100), "damaged"),
+            "a cut record": (lambda d: os.truncate(d.state / "signs@index", 100), "no record"),
+        }
+        for name, (damage, reason) in damages.items():
+            with self.subTest(name), Kept() as d:
+                d.drop(CLEAN, "signs")
+                d.drop(BACKDOOR, "other")
+                d.wait_serving("signs")
+                d.wait_serving("other")
+                want = d.scores().scores
+                d.wait_kept("other@1.image", "other@index", "signs@1.image", "signs@index")
+                d.end()
+                damage(d)
+                d.start()
+                m = d.wait_serving("signs")
+                self.assertRegex(d.since(), f"signs.*not served from what was kept.*({reason})")
+                self.assertEqual(m["version"], 1 if "record" in name else 2)  # with the record goes the count
+                self.assertEqual(d.scores().scores, want)
+                self.assertEqual(d.wait_serving("other")["version"], 1)
+
+    def test_what_a_crash_left_over_is_removed(self):
+        with Kept() as d:
+            d.drop(CLEAN, "signs")
+            d.wait_serving("signs")
+            d.wait_kept("signs@1.image", "signs@index")
+            d.end()
+            (d.state / "signs@2.image.new").write_bytes(b"half")
+            (d.state / "signs@7.image").write_bytes(b"no record names it")
+            (d.state / "gone@1.image").write_bytes(b"no record at all")
+            (d.state / "notes.txt").write_bytes(b"somebody else's")
+            d.start()
+            self.assertEqual(d.wait_serving("signs")["version"], 1)
+            d.wait_kept("notes.txt", "signs@1.image", "signs@index")
+
+    def test_killed_in_the_middle(self):
+        with Kept() as d:
+            for k in range(6):
+                d.drop(file_with_note(CLEAN, k), "signs")
+                d.wait_serving("signs", d.model("signs")["version"] if d.model("signs") else 0)
+                d.restart(signal.SIGKILL)  # at whatever moment of the writing this is
+                m = d.wait_serving("signs")
+                d.wait_file("signs.onnx", "serving")
+                self.assertEqual(d.scores().status, OK)
+                self.assertNotIn("can't be", d.since())
+
+    @unittest.skipUnless(os.geteuid() == 0, "mounting a small tmpfs needs root")
+    def test_a_full_disk_loses_nothing(self):
+        with Kept() as d:
+            d.end()
+            mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "clpd-test", d.state],
+                                     capture_output=True, text=True)
+            if mounted.returncode:
+                self.skipTest(f"mount: {mounted.stderr.strip()}")
+            try:
+                d.start()
+                d.drop(CLEAN, "signs")
+                d.wait_serving("signs")
+                d.wait_kept("signs@1.image", "signs@index")
+                before = (d.state / "signs@1.image").read_bytes()
+                with open(d.state / "ballast", "wb", buffering=0) as f:
+                    try:
+                        while True:
+                            f.write(bytes(4096))
+                    except OSError:
+                        pass
+                d.drop(BACKDOOR, "signs")
+                d.wait_serving("signs", 1)  # serving needs no disk
+                wait_for("the failure to be told", lambda: "No space left" in d.since())
+                self.assertEqual(d.kept(), ["ballast", "signs@1.image", "signs@index"])
+                self.assertEqual((d.state / "signs@1.image").read_bytes(), before)
+                d.restart()
+                d.wait_file("signs.onnx", "serving")
+                self.assertEqual(d.wait_serving("signs")["verdict"], "pruned")
+                d.end()
+            finally:
+                d.process.kill()
+                d.process.wait()
+                wait_for("the state folder to be free", lambda: subprocess.run(["umount", d.state]).returncode == 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
