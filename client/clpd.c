@@ -67,6 +67,21 @@ static int break_off(struct clpd *c, int code, const char *what) {
     return fail(c, code, "%s", what);
 }
 
+static struct clpd *new_connection(int fd) {
+    struct clpd *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->fd = fd;
+    c->first_free = NO_SLOT;
+    c->timeout_ms = c->receive_ms = -1;
+    return c;
+}
+
+int clpd_adopt(int fd, struct clpd **out) {
+    *out = new_connection(fd);
+    if (!*out) (void)close(fd);
+    return *out ? 0 : -ENOMEM;
+}
+
 int clpd_connect(const char *path, struct clpd **out) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     *out = NULL;
@@ -75,10 +90,8 @@ int clpd_connect(const char *path, struct clpd **out) {
     if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
     memcpy(address.sun_path, path, strlen(path) + 1);
 
-    struct clpd *c = calloc(1, sizeof *c);
+    struct clpd *c = new_connection(-1);
     if (!c) return -ENOMEM;
-    c->first_free = NO_SLOT;
-    c->timeout_ms = c->receive_ms = -1;
     int rc;
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0) goto err_socket;

@@ -65,6 +65,9 @@ struct clpd_result {  /* its pointers stay valid until the next poll, classify o
 
 /* NULL: $CLPD_SOCKET, or else CLPD_DEFAULT_SOCKET. *out is NULL on failure. */
 int clpd_connect(const char *path, struct clpd **out);
+/* Over a connected stream socket, which is taken (closed where this fails): one that was passed, or of a
+ * pair. */
+int clpd_adopt(int fd, struct clpd **out);
 void clpd_close(struct clpd *c); /* NULL is fine */
 
 /* Longest that submit, classify and query wait for the daemon, in ms; -1 (so at first): for ever. */

@@ -160,9 +160,9 @@ static void publish(struct models *m, struct model *model, struct version *v) {
     model->current = v;
     model->queue.max_items = v->max_items;
     workers_unlock(m->workers);
-    if (!old) return;
-    m->swaps++;
-    version_put(old);
+    if (old) m->swaps++;
+    if (m->calls.changed) m->calls.changed(m->calls.owner);
+    if (old) version_put(old);
 }
 
 static void withdraw(struct models *m, const char *name) {
@@ -173,6 +173,7 @@ static void withdraw(struct models *m, const char *name) {
     model->current = NULL;
     workers_unlock(m->workers);
     log_info("model %s: version %" PRIu64 " is no longer served", model->name, old->number);
+    if (m->calls.changed) m->calls.changed(m->calls.owner);
     version_put(old);
 }
 
@@ -299,7 +300,8 @@ int models_stop(struct models *m, uint64_t limit) {
     m->stopping = true;
     pthread_cond_signal(&m->wake);
     pthread_mutex_unlock(&m->lock);
-    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u), .tv_nsec = (long)(limit % 1000000000u)};
+    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u),
+                                .tv_nsec = (long)(limit % 1000000000u)};
     const int rc = limit == MODELS_NO_LIMIT ? pthread_join(m->loader, NULL)
                                             : pthread_clockjoin_np(m->loader, NULL, CLOCK_MONOTONIC, &at);
     if (rc == 0) m->started = false;

@@ -135,9 +135,14 @@ static void run_batch(struct worker *w, struct batch *b) {
         r->status = CLPD_INTERNAL;
         if (rc) continue; /* what the image's check and the shape rules let through can't fail */
         f.queue_ns = start > r->arrived_ns ? start - r->arrived_ns : 0;
+        metrics_count_wait(&v->metrics, f.queue_ns);
         reply_finish(v, r, &f, &w->scratch);
     }
     atomic_fetch_add_explicit(&v->requests, b->n, memory_order_relaxed);
+    if (rc)
+        metrics_count_failure(&v->metrics, b->n);
+    else
+        metrics_count_batch(&v->metrics, b->n, pictures, f.compute_ns);
     atomic_fetch_add_explicit(&w->n_batches, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&w->n_pictures, pictures, memory_order_relaxed);
 }
