@@ -91,7 +91,7 @@ $(BUILD)/obj/%.o: %.c
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick zoo zoo-families
+.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
@@ -107,6 +107,8 @@ zoo: all                           ## torchvision's 80 classifiers against PyTor
 	scripts/zoo --build $(BUILD)
 zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
+test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
+	tests/oip/run $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
@@ -125,7 +127,7 @@ format-check:                      ## fail where the format is not the house's
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
 FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c \
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c daemon/json_read.c daemon/oip_read.c daemon/http_route.c \
                 $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
 SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
                 $(filter-out tests/% daemon/%,$(tests_SRC))
