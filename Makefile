@@ -33,7 +33,7 @@ CONFIG_SRC := $(wildcard config/*.c)
 GUARD_SRC  := $(wildcard guard/*.c)
 SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/model_file.c guard/report.c
 DAEMON_SRC := $(wildcard daemon/*.c)
-CLIENT_LIB := client/clpd.c
+CLIENT_LIB := client/clpd.c client/clpd_reply.c client/clpd_ring.c
 PICTURE_SRC := client/picture_worker.c
 CLPCTL_SRC := $(filter-out $(CLIENT_LIB) $(PICTURE_SRC),$(wildcard client/*.c))
 # What the HTTP plane shows of the guard's work, and how it asks the loop.
@@ -73,7 +73,7 @@ $(foreach p,$(PROGRAMS) tests conformance bench-clp,$(eval $(call program,$(p)))
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.map
+$(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/libclpd.h client/wire.h client/ring.h client/libclpd.map
 	@echo "  LD    $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
@@ -176,6 +176,7 @@ install: all                       ## into PREFIX (default /usr/local); DESTDIR 
 	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
 	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
 	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
+	install -Dm644 client/ring.h $(DESTDIR)$(includedir)/ring.h
 	install -d $(DESTDIR)$(libdir)/pkgconfig
 	sed 's#@PREFIX@#$(PREFIX)#; s#@VERSION@#$(VERSION)#' client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
 	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml
