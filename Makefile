@@ -2,17 +2,17 @@
 # V=1 shows the commands; BUILD=dir keeps a second build beside the first.
 
 BUILD   ?= build
-PREFIX  ?= /usr/local
 CC      ?= gcc
 VERSION := 0.1.0
 V       ?= 0
 Q       := $(if $(filter 1,$(V)),,@)
 
 WARN     := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla
-HARDEN   := -fstack-protector-strong -fPIE
+# Control-flow enforcement where the processor family has it; fortify's third level needs no more than gcc 12.
+HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection)
 CFLAGS   ?= -O2 -g
 SANITIZE ?=
-FORTIFY  := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+FORTIFY  := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
 BASE     := -std=gnu11 -I. -D_GNU_SOURCE -DCLPD_VERSION=\"$(VERSION)\" -pthread $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE)
 LDBASE   := -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(SANITIZE)
 
@@ -33,7 +33,7 @@ CONFIG_SRC := $(wildcard config/*.c)
 GUARD_SRC  := $(wildcard guard/*.c)
 SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/model_file.c guard/report.c
 DAEMON_SRC := $(wildcard daemon/*.c)
-CLIENT_LIB := client/clpd.c
+CLIENT_LIB := client/clpd.c client/clpd_reply.c client/clpd_ring.c
 PICTURE_SRC := client/picture_worker.c
 CLPCTL_SRC := $(filter-out $(CLIENT_LIB) $(PICTURE_SRC),$(wildcard client/*.c))
 # What the HTTP plane shows of the guard's work, and how it asks the loop.
@@ -73,7 +73,7 @@ $(foreach p,$(PROGRAMS) tests conformance bench-clp,$(eval $(call program,$(p)))
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.map
+$(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/libclpd.h client/wire.h client/ring.h client/libclpd.map
 	@echo "  LD    $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
@@ -91,7 +91,7 @@ $(BUILD)/obj/%.o: %.c
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick zoo zoo-families
+.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
@@ -107,6 +107,8 @@ zoo: all                           ## torchvision's 80 classifiers against PyTor
 	scripts/zoo --build $(BUILD)
 zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
+test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
+	tests/oip/run $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
@@ -125,7 +127,7 @@ format-check:                      ## fail where the format is not the house's
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
 FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c \
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c daemon/json_read.c daemon/oip_read.c daemon/http_route.c \
                 $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
 SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
                 $(filter-out tests/% daemon/%,$(tests_SRC))
@@ -156,28 +158,46 @@ bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and t
 	scripts/bench-clp --build $(BUILD)
 
 # --- install -----------------------------------------------------------------------
-DESTDIR ?=
-bindir      := $(PREFIX)/bin
-sbindir     := $(PREFIX)/sbin
-libdir      := $(PREFIX)/lib
-libexecdir  := $(PREFIX)/libexec/clpd
-includedir  := $(PREFIX)/include/clpd
-sysconfdir  ?= /etc/clpd
-.PHONY: install clean help
-install: all                       ## into PREFIX (default /usr/local); DESTDIR is honoured
+# The GNU variables, each of which may be set; DESTDIR stands before all of them.
+DESTDIR     ?=
+PREFIX      ?= /usr/local
+prefix      ?= $(PREFIX)
+exec_prefix ?= $(prefix)
+bindir      ?= $(exec_prefix)/bin
+sbindir     ?= $(exec_prefix)/sbin
+libexecdir  ?= $(exec_prefix)/libexec
+libdir      ?= $(exec_prefix)/lib
+includedir  ?= $(prefix)/include
+datarootdir ?= $(prefix)/share
+docdir      ?= $(datarootdir)/doc/clpd
+sysconfdir  ?= /etc
+systemdunitdir ?= $(prefix)/lib/systemd/system
+SUBST = sed 's|@sbindir@|$(sbindir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@prefix@|$(prefix)|g; s|@libdir@|$(libdir)|g; \
+             s|@includedir@|$(includedir)|g; s|@VERSION@|$(VERSION)|g'
+.PHONY: install clean help deb
+install: all                       ## into prefix (default /usr/local); the GNU variables and DESTDIR are honoured
 	install -Dm755 $(BUILD)/clpd $(DESTDIR)$(sbindir)/clpd
-	install -Dm755 $(BUILD)/clp-guard $(DESTDIR)$(libexecdir)/clp-guard
-	install -Dm755 $(BUILD)/clp-picture $(DESTDIR)$(libexecdir)/clp-picture
+	for program in $(filter clp-%,$(PROGRAMS)); do install -Dm755 $(BUILD)/$$program $(DESTDIR)$(libexecdir)/clpd/$$program; done
 	install -Dm755 $(BUILD)/clpctl $(DESTDIR)$(bindir)/clpctl
 	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
-	install -Dm755 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
+	install -Dm644 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
 	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
-	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
-	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
-	install -d $(DESTDIR)$(libdir)/pkgconfig
-	sed 's#@PREFIX@#$(PREFIX)#; s#@VERSION@#$(VERSION)#' client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
-	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml
-	install -Dm644 systemd/clpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clpd.service
+	for header in clpd wire ring; do install -Dm644 client/$$header.h $(DESTDIR)$(includedir)/clpd/$$header.h; done
+	install -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(systemdunitdir) $(DESTDIR)$(docdir)
+	$(SUBST) client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
+	test -e $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml
+	$(SUBST) systemd/clpd.service.in > $(DESTDIR)$(systemdunitdir)/clpd.service
+	install -m644 systemd/clpd.socket systemd/clpd-http.socket $(DESTDIR)$(systemdunitdir)
+	install -Dm644 systemd/clpd.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/clpd.conf
+	install -Dm644 systemd/clpd.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/clpd.conf
+	install -m644 README.md $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)
+.PHONY: test-systemd
+test-systemd: deb                  ## the packages in a container with a real systemd, from install to purge (root)
+	scripts/deps systemd
+	tests/systemd/run
+deb:                               ## Debian packages, into build/deb/
+	scripts/deps deb
+	scripts/deb
 clean:                             ## remove what was built
 	rm -rf $(BUILD)
 help:                              ## this list

@@ -32,6 +32,9 @@ struct config {
     uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
     uint32_t limit_inflight;              /* limits.inflight: of one connection */
     uint64_t limit_request_bytes;         /* limits.request_bytes: of one tensor; size with K, M, G */
+    uint32_t limit_rings;                 /* limits.rings: in shared memory, all together */
+    uint64_t limit_ring_bytes;            /* limits.ring_bytes: of one */
+    uint32_t io_spin_us;                  /* io.spin_us: longest that an idle worker looks at rings */
     char http_path[CONFIG_SOCKET_PATH]; /* http.path; "auto", "off" or a path: config_http_path resolves it */
     uint32_t http_mode;                 /* http.mode, octal */
     char http_group[64];                /* http.group; empty: the daemon's own */

@@ -247,6 +247,9 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"engine.max_batch", a->engine_max_batch != b->engine_max_batch},
         {"limits.queue", a->limit_queue != b->limit_queue},
         {"limits.request_bytes", a->limit_request_bytes != b->limit_request_bytes},
+        {"limits.rings", a->limit_rings != b->limit_rings},
+        {"limits.ring_bytes", a->limit_ring_bytes != b->limit_ring_bytes},
+        {"io.spin_us", a->io_spin_us != b->io_spin_us},
         {"http", http_differs(a, b)},
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -330,11 +333,13 @@ static int open_signals(struct daemon *d, struct err *e) {
     return d->signals < 0 ? err_set(e, ERR_SYSTEM, "signalfd: %s", strerror(errno)) : 0;
 }
 
-/* Besides the clients' connections: those of HTTP, and for each request of it both ends of its line. */
+/* Besides the clients' connections: rings, those of HTTP, and for each request of it both ends of its line.
+ */
 static rlim_t spare_files(const struct config *c) {
+    const rlim_t rings = (rlim_t)c->limit_rings + 2; /* their bells, and what is being sent */
     const rlim_t http =
         c->http_connections + c->http_threads * (2 * (rlim_t)c->http_inflight + c->http_pictures + 8);
-    return SPARE_FILES + (strcmp(c->http_path, "off") == 0 && !c->http_listen[0] ? 0 : http);
+    return SPARE_FILES + rings + (strcmp(c->http_path, "off") == 0 && !c->http_listen[0] ? 0 : http);
 }
 
 static uint32_t make_room_for_files(uint32_t connections, rlim_t spare) {
@@ -373,11 +378,14 @@ static int open_parts(struct daemon *d, struct err *e) {
     const struct workers_options o = {.threads = c->engine_threads,
                                       .pin = c->engine_pin,
                                       .max_batch = c->engine_max_batch,
-                                      .limit = c->limit_queue};
+                                      .limit = c->limit_queue,
+                                      .spin_ns = (uint64_t)c->io_spin_us * 1000};
     const struct models_calls calls = {.answered = on_answered, .changed = on_changed, .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
-                                         .request_bytes = c->limit_request_bytes};
+                                         .request_bytes = c->limit_request_bytes,
+                                         .rings = c->limit_rings,
+                                         .ring_bytes = c->limit_ring_bytes};
     d->catalogue = catalogue_new();
     if (!d->catalogue) return err_set(e, ERR_SYSTEM, "out of memory for the list of models");
     d->loop = loop_new(LOOP_ANY, c->limit_connections, e);

@@ -127,6 +127,11 @@ static void put_shape(FILE *to, const json_t *model) {
         fprintf(to, "%s%lld", i ? " × " : "", (long long)json_integer_value(d));
 }
 
+/* "2026-01-31T12:00:00Z" as "2026-01-31 12:00" */
+static void put_moment(FILE *to, const char *moment) {
+    if (strlen(moment) >= 16 && moment[10] == 'T') (void)fprintf(to, "%.10s %.5s", moment, moment + 11);
+}
+
 static void put_model(FILE *to, const json_t *m) {
     char buf[48];
     const char *name = text_of(m, "name"), *verdict = text_of(m, "verdict");
@@ -149,7 +154,7 @@ static void put_model(FILE *to, const json_t *m) {
     (void)fprintf(to, "'>%s</span></td>", grouped(buf, number_of(m, "requests")));
     (void)fprintf(to, "<td data-h=Size class=r>%s</td><td data-h='Served since' class=r>",
                   size_text(buf, (double)number_of(m, "image_bytes")));
-    put_text(to, text_of(m, "loaded_at"));
+    put_moment(to, text_of(m, "loaded_at"));
     (void)fputs("</td></tr>", to);
 }
 

@@ -27,7 +27,8 @@ static const char page_style[] =
     "var(--panel);border-radius:.6rem;padding:.85rem 1rem;margin-top:1.1rem}.facts "
     "dt{color:var(--dim);font-size:.8rem}"
     ".facts dd{font-variant-numeric:tabular-nums;font-size:1.05rem}\n"
-    ".live{display:none;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:1rem}.on "
+    ".live{display:none;margin-top:1rem;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:1rem}."
+    "on "
     ".live{display:grid}"
     ".card{background:var(--panel);border-radius:.6rem;padding:.85rem 1rem .4rem}.card "
     "p{color:var(--dim);font-size:.8rem}"
@@ -43,7 +44,7 @@ static const char page_style[] =
     "1px solid "
     "var(--line);vertical-align:top}td:last-child,th:last-child{padding-right:0}.r{text-align:right;white-"
     "space:nowrap}"
-    "td b{overflow-wrap:anywhere}\n"
+    "td b{overflow-wrap:break-word}\n"
     ".tag{display:inline-block;border-radius:.35rem;padding:0 "
     ".5em;font-size:.85rem;color:var(--bg);background:var(--tone,"
     "var(--amber));white-space:nowrap}.plain{--tone:var(--dim)}\n"
@@ -56,7 +57,8 @@ static const char page_style[] =
     "text-align:left!important;white-space:normal!important;overflow-wrap:anywhere}td:before{content:attr("
     "data-h);color:var(--dim);"
     "font-size:.8rem;padding-top:.1rem}td:first-child{font-size:1.05rem}td .tag{justify-self:start}}\n"
-    "@media(min-width:52rem){body{padding:2.5rem 2rem 4rem}h1{font-size:2rem}}\n";
+    "@media(min-width:52rem){td:first-child{min-width:11rem}body{padding:2.5rem 2rem "
+    "4rem}h1{font-size:2rem}}\n";
 
 static const char page_script[] =
     "(function(){'use strict';var last=null,rate=[],lat=[],N=90,$=function(i){return "
