@@ -25,7 +25,7 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
-ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
+ENGINE_SRC := $(wildcard infer/blas.c infer/team.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
@@ -150,9 +150,12 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp
+.PHONY: bench-peers bench-clp bench-swap
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
+bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
+	scripts/deps zoo
+	scripts/bench-swap --build $(BUILD)
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
