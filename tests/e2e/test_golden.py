@@ -37,6 +37,19 @@ class Golden(unittest.TestCase):
         clpctl("run", model, "--input", source, "--output", self.out, "--guard", guard, check=0)
         return read_npy(self.out)
 
+    def test_what_pruning_lets_go_of_changes_nothing(self):
+        for name in NETWORKS:
+            model = Path(self.folder.name) / f"{name}.onnx"
+            model.write_bytes((SHARED / f"models/{name}.onnx").read_bytes())
+            model.with_suffix(".yaml").write_text("guard:\n  threshold: 1.5\n")  # much goes
+            report = json.loads(clpctl("scan", "--json", model, check=1).stdout)
+            self.assertLess(report["parameters"], 0.97 * report["parameters_before"])
+            self.assertLess(report["multiply_adds"], 0.97 * report["multiply_adds_before"])
+            source = SHARED / f"models/{name}.input.npy"
+            _, shrunk = self.run_model(model, source, "on")
+            clpctl("run", model, "--input", source, "--output", self.out, "--plain", check=0)  # keeps its zeros
+            self.assertLess(worst_difference(shrunk, read_npy(self.out)[1]), 1e-5)
+
     def test_outputs_agree_with_pytorch(self):
         for name in NETWORKS:
             for form in ("", ".folded"):
