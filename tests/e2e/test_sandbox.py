@@ -1,7 +1,8 @@
 """`clp-guard worker` seen from outside, by strace: its ritual stands in its order and before the first byte of a file,
 and after it come only the calls that guard/sandbox.c allows.
 
-CLPD_ZOO=FOLDER... (of ONNX files) takes these besides the project's own."""
+The long form (CLPD_FULL=1) takes ONNX's own test cases and whatever `scripts/zoo --keep` and `make bench-peers` have left
+in the build folder besides; CLPD_ZOO=FOLDER... takes these."""
 import os
 import pathlib
 import re
@@ -107,7 +108,10 @@ class Sandbox(unittest.TestCase):
             models.append(path)
         if (SHARED / "models").is_dir():
             models += [p for p in sorted((SHARED / "models").rglob("*.onnx")) if p.stat().st_size < 30 << 20]
-        for folder in os.environ.get("CLPD_ZOO", "").split():
+        folders = os.environ.get("CLPD_ZOO", "").split()
+        if os.environ.get("CLPD_FULL") == "1":
+            folders += ["/usr/share/libonnx-testdata", BUILD / "zoo", BUILD / "peers/nets"]
+        for folder in folders:
             models += sorted(pathlib.Path(folder).rglob("*.onnx"))
         allowed, used = allowed_calls(), set()
         for m in models:
