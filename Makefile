@@ -54,7 +54,9 @@ clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
 clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
+bench-http_SRC := tests/bench/http.c $(CLIENT_LIB)
 bench-clp_LIBS := $(clp-guard_LIBS)
+bench-http_LIBS := -lmicrohttpd
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-picture clpctl
@@ -68,7 +70,7 @@ $(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
-$(foreach p,$(PROGRAMS) tests conformance bench-clp,$(eval $(call program,$(p))))
+$(foreach p,$(PROGRAMS) tests conformance bench-clp bench-http,$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
@@ -88,7 +90,7 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) $(bench-http_SRC)))
 
 # --- checks ------------------------------------------------------------------------
 .PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
@@ -150,9 +152,11 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp
+.PHONY: bench-peers bench-clp bench-http
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
+bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
+	scripts/bench-http --build $(BUILD)
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
