@@ -38,6 +38,10 @@ static const struct key keys[] = {
     {"engine.max_batch", KEY_COUNT, false, AT(engine_max_batch), 1, 1024, "8",
      "most pictures that are computed together", NULL, NULL, NULL},
 
+    {"io.spin_us", KEY_COUNT, false, AT(io_spin_us), 0, 10000, "50",
+     "how long an idle thread looks at shared-memory rings before it sleeps, in microseconds", NULL, NULL,
+     NULL},
+
     {"limits.connections", KEY_COUNT, false, AT(limit_connections), 1, 65536, "256",
      "how many clients may be connected", NULL, NULL, NULL},
     {"limits.queue", KEY_COUNT, false, AT(limit_queue), 1, 65536, "1024",
@@ -46,6 +50,10 @@ static const struct key keys[] = {
      "how many requests of one connection may wait or run at once", NULL, NULL, NULL},
     {"limits.request_bytes", KEY_SIZE, false, AT(limit_request_bytes), K, G, "16M",
      "largest input of one request, in bytes", NULL, NULL, NULL},
+    {"limits.rings", KEY_COUNT, false, AT(limit_rings), 0, 1024, "64",
+     "how many shared-memory rings may be open, of all clients; 0: none", NULL, NULL, NULL},
+    {"limits.ring_bytes", KEY_SIZE, false, AT(limit_ring_bytes), 64 * K, 16 * G, "64M",
+     "largest shared-memory ring, in bytes", NULL, NULL, NULL},
 
     {"http.path", KEY_TEXT, false, AT(http_path), 0, 0, "auto", "the Unix socket that HTTP is served on",
      "auto, which is http.sock beside socket.path, off, or an absolute path of at most 107 bytes", NULL,
@@ -93,6 +101,9 @@ static const struct key keys[] = {
      "how often the folder is read anew in case an event was missed, in seconds", NULL, NULL, NULL},
     {"guard.retire_s", KEY_COUNT, false, AT(guard_retire_s), 0, 86400, "10",
      "how long a model's file has to be gone before it is no longer served, in seconds", NULL, NULL, NULL},
+    {"guard.silence_s", KEY_COUNT, false, AT(guard_silence_s), 1, 3600, "120",
+     "how long the guard may give no sign of life before it is killed and started again, in seconds", NULL,
+     NULL, NULL},
     {"guard.worker.count", KEY_COUNT, false, AT(worker_count), 1, 16, "2", "how many imports may run at once",
      NULL, NULL, NULL},
     {"guard.worker.seconds", KEY_COUNT, false, AT(worker_seconds), 1, 3600, "60",

@@ -32,6 +32,9 @@ struct config {
     uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
     uint32_t limit_inflight;              /* limits.inflight: of one connection */
     uint64_t limit_request_bytes;         /* limits.request_bytes: of one tensor; size with K, M, G */
+    uint32_t limit_rings;                 /* limits.rings: in shared memory, all together */
+    uint64_t limit_ring_bytes;            /* limits.ring_bytes: of one */
+    uint32_t io_spin_us;                  /* io.spin_us: longest that an idle worker looks at rings */
     char http_path[CONFIG_SOCKET_PATH]; /* http.path; "auto", "off" or a path: config_http_path resolves it */
     uint32_t http_mode;                 /* http.mode, octal */
     char http_group[64];                /* http.group; empty: the daemon's own */
@@ -54,6 +57,7 @@ struct config {
     uint32_t guard_rescan_s;  /* guard.rescan_s */
     uint32_t
         guard_retire_s; /* guard.retire_s: how long a model file must be gone before it is no longer served */
+    uint32_t guard_silence_s; /* guard.silence_s: no sign of life for so long: the guard is started again */
     uint32_t worker_count;    /* guard.worker.count: imports at once */
     uint32_t worker_seconds;  /* guard.worker.seconds: time for one import (also its CPU limit) */
     uint64_t worker_memory;   /* guard.worker.memory: address space of one import */

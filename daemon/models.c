@@ -145,10 +145,12 @@ static struct model *find_place(struct models *m, const char *name) {
 static void take_place(struct models *m, struct model *model, const char *name) {
     if (model->used) return;
     const uint32_t index = (uint32_t)(model - m->table);
+    workers_lock(m->workers); /* who takes from rings looks names up */
     if (index >= m->n_places) m->n_places = index + 1;
     model->used = true;
     model->requests_before = 0;
     (void)snprintf(model->name, sizeof model->name, "%s", name);
+    workers_unlock(m->workers);
 }
 
 static void publish(struct models *m, struct model *model, struct version *v) {
@@ -215,6 +217,7 @@ static void on_loaded(struct loop_post *p) {
         m->calls.answered(m->calls.owner, &o->message, o->ticket, v, v ? "" : o->e.text);
     }
     free(o);
+    if (m->calls.done) m->calls.done(m->calls.owner);
 }
 
 static void on_unmapped(struct loop_post *p) {
