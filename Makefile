@@ -111,6 +111,9 @@ zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
 test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
 	tests/oip/run $(BUILD)
+.PHONY: bench-http
+bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
+	scripts/bench-http --build $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
@@ -152,11 +155,12 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp bench-http
+.PHONY: bench-peers bench-clp bench-swap
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
-bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
-	scripts/bench-http --build $(BUILD)
+bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
+	scripts/deps zoo
+	scripts/bench-swap --build $(BUILD)
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
