@@ -308,7 +308,7 @@ static void begin_stop(struct daemon *d) {
     notify_stopping();
     log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
-    http_sockets_remove(&d->http_sockets);
+    http_sockets_close(&d->http_sockets);
     http_drain(d->http);
     server_drain(&d->server);
     guard_child_stop(d->guard);
@@ -472,6 +472,8 @@ static void close_all(struct daemon *d) {
     }
     if (d->guard) guard_child_stop(d->guard);
     http_stop(d->http);
+    while (d->loop && !http_is_stopped(d->http) && loop_clock() < limit)
+        if (loop_turn(d->loop, DRAIN_LOOK)) break;
     if (d->server.loop && !d->server.draining) server_drain(&d->server);
     if (models_stop(d->models, limit)) leave_at_once(d); /* a model is being warmed, slowly */
     if (d->server.loop)
