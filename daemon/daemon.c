@@ -377,6 +377,7 @@ static int open_socket(struct daemon *d, struct err *e) {
     d->listen_fd = passed.stream;
     if (d->listen_fd >= 0) {
         log_info("serving on the socket that systemd passed; socket.path is not used");
+        d->http_sockets.units_decide = true;
         return 0;
     }
     d->listen_fd = socket_file_make(&d->socket, c->socket_path, c->socket_mode, c->socket_group, e);

@@ -26,6 +26,10 @@ static void unix_socket(void) {
     CU_ASSERT_EQUAL(http_sockets_open(&s, &c, &e), 0);
     CU_ASSERT_TRUE(s.unix_fd == -1 && s.tcp_fd == -1);
     strcpy(c.http_path, "auto");
+    s.units_decide = true;
+    CU_ASSERT_EQUAL(http_sockets_open(&s, &c, &e), 0);
+    CU_ASSERT_EQUAL(s.unix_fd, -1);
+    s.units_decide = false;
     c.http_mode = 0600;
     CU_ASSERT_EQUAL_FATAL(http_sockets_open(&s, &c, &e), 0);
     CU_ASSERT_TRUE(stat(config_http_path(&c, room), &st) == 0 && S_ISSOCK(st.st_mode) &&
