@@ -55,8 +55,10 @@ clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
 clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
+bench-http_SRC := tests/bench/http.c $(CLIENT_LIB)
 bench-clp_LIBS := $(clp-guard_LIBS)
 hostile-worker_LIBS := $(clp-guard_LIBS)
+bench-http_LIBS := -lmicrohttpd
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-picture clpctl
@@ -70,7 +72,7 @@ $(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
-$(foreach p,$(PROGRAMS) tests conformance bench-clp hostile-worker,$(eval $(call program,$(p))))
+$(foreach p,$(PROGRAMS) tests conformance bench-clp hostile-worker bench-http,$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
@@ -90,7 +92,7 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) tests/hostile/worker.c))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) $(bench-http_SRC) tests/hostile/worker.c))
 
 # --- checks ------------------------------------------------------------------------
 .PHONY: test-guard bench-quiet test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
@@ -116,6 +118,9 @@ zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
 test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
 	tests/oip/run $(BUILD)
+.PHONY: bench-http
+bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
+	scripts/bench-http --build $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests

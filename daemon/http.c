@@ -470,6 +470,7 @@ static void *run(void *owner) {
         for (uint32_t i = 0; i < p->daemons->n; i++) stop_listening(p->daemons->of[i].mhd);
     }
     wind_up(p);
+    (void)atomic_fetch_sub(&p->all->running, 1);
     return NULL;
 }
 
@@ -521,7 +522,9 @@ static int open_plane(struct http_plane *p, struct err *e) {
     p->pictures = picture_pool_new(p, e);
     if (!p->pictures || open_daemons(p, e)) return -1;
     p->next_sweep = loop_clock() + SWEEP_EVERY;
+    (void)atomic_fetch_add(&p->all->running, 1);
     rc = pthread_create(&p->thread, NULL, run, p);
+    if (rc) (void)atomic_fetch_sub(&p->all->running, 1);
     if (rc) return err_set(e, ERR_SYSTEM, "starting an HTTP thread: %s", strerror(rc));
     p->started = true;
     (void)pthread_setname_np(p->thread, "clpd-http");
@@ -574,6 +577,13 @@ void http_stop(struct http *h) {
     if (!h) return;
     atomic_store(&h->stopping, true);
     wake_all(h);
+}
+
+bool http_is_stopped(const struct http *h) {
+    return !h || atomic_load(&h->running) == 0;
+}
+
+static void join_all(struct http *h) {
     for (uint32_t i = 0; i < h->n_planes; i++) {
         if (h->planes[i].started) (void)pthread_join(h->planes[i].thread, NULL);
         h->planes[i].started = false;
@@ -592,6 +602,7 @@ static void close_plane(struct http_plane *p) {
 void http_free(struct http *h) {
     if (!h) return;
     http_stop(h);
+    join_all(h);
     for (uint32_t i = 0; i < h->n_planes; i++) close_plane(&h->planes[i]);
     free(h);
 }

@@ -101,6 +101,7 @@ struct http {
     _Atomic uint64_t requests, failures[6]; /* by class of status: 4xx is [4] */
     _Atomic uint32_t connections;
     _Atomic bool draining, stopping;
+    _Atomic uint32_t running; /* threads */
     struct http_plane planes[];
 };
 
