@@ -91,7 +91,7 @@ $(BUILD)/obj/%.o: %.c
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
+.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families prune-check
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
@@ -105,6 +105,9 @@ conformance-quick: all $(BUILD)/conformance ## the same without the large networ
 	scripts/conformance --quick $(BUILD)
 zoo: all                           ## torchvision's 80 classifiers against PyTorch (hours); writes docs/zoo.md
 	scripts/zoo --build $(BUILD)
+prune-check: all                   ## what clpctl prune writes, run by ONNX Runtime; writes docs/prune.md (needs npm)
+	scripts/deps zoo
+	scripts/prune-check --build $(BUILD)
 zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
 test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
