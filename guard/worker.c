@@ -49,6 +49,7 @@ struct work {
     struct graph *graph;
     struct clp_result clp;
     struct report report;
+    uint8_t *image; /* the output, mapped while it is written */
     uint64_t written;
 };
 
@@ -149,6 +150,10 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
            w->memory && w->max_output && (w->external.fd >= 0) == (w->external_name != NULL);
 }
 
+#ifndef MADV_POPULATE_WRITE /* Linux 5.14; older headers */
+#define MADV_POPULATE_WRITE 23
+#endif
+
 /* --- files ----------------------------------------------------------------------------- */
 
 /* Sizes are asked for before the sandbox, which has no fstat. */
@@ -184,6 +189,7 @@ static int take_copy(struct file *f, const char *what, struct err *e) {
 }
 
 static int open_files(struct work *w, struct err *e) {
+    const uint64_t start = now_ns();
     if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
         take_copy(&w->external, "its data file", e) < 0)
         return -1;
@@ -192,6 +198,7 @@ static int open_files(struct work *w, struct err *e) {
     if (w->sidecar_file.fd >= 0) digest_sha256(w->sidecar_file.bytes, w->sidecar_file.size, d->sidecar);
     if (w->external.fd >= 0) digest_sha256(w->external.bytes, w->external.size, d->external);
     memcpy(w->report.source_sha256, d->model, sizeof d->model);
+    w->report.read_ns = now_ns() - start;
     return 0;
 }
 
@@ -256,10 +263,21 @@ static bool find_needed_file(const struct work *w, char name[SPAWN_NAME]) {
     return found;
 }
 
+/* plan_memory's and import_options' done: whole pages go back to the kernel. Those of our own copies come
+ * back as zeros, should anybody look; those of the image stay in its file. */
+static void give_back(void *ctx, const void *at, size_t n) {
+    const uintptr_t page = 4096, begin = ((uintptr_t)at + page - 1) / page * page,
+                    end = ((uintptr_t)at + n) / page * page;
+    (void)ctx;
+    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* only ever a saving */
+}
+
 static int import(struct work *w, struct err *e) {
     uint64_t start = now_ns();
-    const struct import_options o = {
-        .external = w->external.bytes, .external_bytes = w->external.size, .external_name = w->external_name};
+    const struct import_options o = {.external = w->external.bytes,
+                                     .external_bytes = w->external.size,
+                                     .external_name = w->external_name,
+                                     .done = w->prune ? NULL : give_back};
     if (w->model.size == 0) return err_set(e, ERR_TRUNCATED, "the file is empty");
     if (import_onnx(w->model.bytes, w->model.size, &o, &w->onnx, &w->graph, e) < 0) return -1;
     w->report.import_ns = now_ns() - start;
@@ -280,19 +298,33 @@ static int repair(struct work *w, struct err *e) {
     return 0;
 }
 
-/* Room in the output, there for certain: running out later would be a SIGBUS. */
+static int no_room(size_t bytes, struct err *e) {
+    return err_set(e, ERR_LIMIT,
+                   "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
+                   strerror(errno));
+}
+
+/* plan_memory's want: room in the output, there for certain: running out later would be a SIGBUS. Only as
+ * much as is written next, since the file's own pages go at the same pace. */
+static int take_room(void *ctx, size_t offset, size_t n, struct err *e) {
+    struct work *w = ctx;
+    const size_t page = 4096, from = offset / page * page;
+    if (fallocate(w->output, 0, (off_t)offset, (off_t)n) < 0) return no_room(n, e);
+    /* Mapped in one go: a fault for each page takes as long as what is written into it. Only ever a saving. */
+    (void)madvise(w->image + from, offset + n - from, MADV_POPULATE_WRITE);
+    return 0;
+}
+
 static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
     if (bytes == 0 || bytes > w->max_output) {
         (void)err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)",
                       bytes, (unsigned long long)w->max_output);
         return NULL;
     }
-    int rc = fallocate(w->output, 0, 0, (off_t)bytes);
+    int rc = ftruncate(w->output, (off_t)bytes);
     void *p = rc < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, w->output, 0);
     if (p != MAP_FAILED) return p;
-    (void)err_set(e, ERR_LIMIT,
-                  "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
-                  strerror(errno));
+    (void)no_room(bytes, e);
     return NULL;
 }
 
@@ -306,8 +338,10 @@ static int compile(struct work *w, struct err *e) {
     memcpy(meta.preprocess.mean, s->mean, sizeof s->mean);
     memcpy(meta.preprocess.std, s->std, sizeof s->std);
     memcpy(meta.source_sha256, w->digests.model, sizeof meta.source_sha256);
+    const struct plan_memory memory = {.want = take_room, .done = give_back, .ctx = w};
     struct plan *plan = NULL;
     uint64_t start = now_ns();
+    meta.memory = &memory;
     if (plan_make(w->graph, &options, &plan, e) < 0) return -1;
     struct plan_sizes sizes;
     plan_measure(plan, &sizes);
@@ -319,11 +353,11 @@ static int compile(struct work *w, struct err *e) {
     meta.report = report_encode(&w->report, &meta.report_bytes);
     if (!meta.report) return err_set(e, ERR_LIMIT, "out of memory for the report; raise guard.worker.memory");
     size_t bytes = plan_image_bytes(plan, &meta);
-    uint8_t *image = map_output(w, bytes, e);
-    if (!image || image_write(plan, &meta, image, bytes, e) < 0) return -1;
+    w->image = map_output(w, bytes, e);
+    if (!w->image || image_write(plan, &meta, w->image, bytes, e) < 0) return -1;
     w->report.plan_ns = now_ns() - start;
     w->written = bytes;
-    if (munmap(image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));
+    if (munmap(w->image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));
     return 0;
 }
 
