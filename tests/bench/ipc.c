@@ -9,8 +9,8 @@
  *             stream   libclpd over the stream
  *
  * All take turns within a round, so that what else the machine does hits all alike. Prints one JSON line per
- * measurement: the median of each round's median, and of its 99th percentile, in ns; for clpd less what it says that the
- * computation took. */
+ * measurement: the median of each round's median, and of its 99th percentile, in ns; for clpd less what it
+ * says that the computation took. */
 #include "client/clpd.h"
 
 #include <errno.h>
@@ -125,7 +125,8 @@ static void measure_memory(struct series *s, bool sleep) {
 
 static void all_of(int fd, void *bytes, size_t n, bool out) {
     for (size_t at = 0; at < n;) {
-        const ssize_t k = out ? send(fd, (char *)bytes + at, n - at, MSG_NOSIGNAL) : recv(fd, (char *)bytes + at, n - at, 0);
+        const ssize_t k = out ? send(fd, (char *)bytes + at, n - at, MSG_NOSIGNAL)
+                              : recv(fd, (char *)bytes + at, n - at, 0);
         if (k <= 0) _exit(0);
         at += (size_t)k;
     }
@@ -176,7 +177,8 @@ static void check(int rc, const struct clpd_result *r, const char *why) {
 
 static void measure_ring(struct series *s, const char *socket, const struct model *m, bool sleep) {
     const struct clpd_request q = {.model = m->name, .dims = {1, 1, 1, m->floats}, .want_scores = 1};
-    const struct clpd_ring_options o = {.tensor_bytes = m->floats * sizeof(float), .spin_us = sleep ? -1 : 1000};
+    const struct clpd_ring_options o = {.tensor_bytes = m->floats * sizeof(float),
+                                        .spin_us = sleep ? -1 : 1000};
     const uint32_t n = sleep ? SLEEPY : TRIPS;
     struct clpd_result r = {.status = CLPD_OK};
     struct clpd_ring *g;
@@ -196,7 +198,8 @@ static void measure_ring(struct series *s, const char *socket, const struct mode
 }
 
 static void measure_stream(struct series *s, const char *socket, const struct model *m) {
-    const struct clpd_request q = {.model = m->name, .dims = {1, 1, 1, m->floats}, .data = m->x, .want_scores = 1};
+    const struct clpd_request q = {
+        .model = m->name, .dims = {1, 1, 1, m->floats}, .data = m->x, .want_scores = 1};
     struct clpd_result r = {.status = CLPD_OK};
     struct clpd *c;
     check(clpd_connect(socket, &c), &r, "no connection");
@@ -217,7 +220,8 @@ static struct series *named(struct series *s, const char *what, uint32_t floats)
     return s;
 }
 
-static void measure_model(struct series *s, const char *spinning, const char *sleeping, const struct model *m) {
+static void measure_model(struct series *s, const char *spinning, const char *sleeping,
+                          const struct model *m) {
     measure_socket(named(s, "socket", m->floats), m->floats * sizeof(float));
     measure_stream(named(s + 1, "stream", m->floats), spinning, m);
     measure_ring(named(s + 2, "ring", m->floats), spinning, m, false);
