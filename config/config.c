@@ -38,6 +38,12 @@ static const struct key keys[] = {
     {"engine.max_batch", KEY_COUNT, false, AT(engine_max_batch), 1, 1024, "8",
      "most pictures that are computed together", NULL, NULL, NULL},
 
+    {"io.backend", KEY_CHOICE, false, AT(io_backend), 0, 0, "auto",
+     "what the event loop stands on; auto takes io_uring, or epoll where that is refused", NULL,
+     "auto io_uring epoll", NULL},
+    {"io.sqpoll", KEY_SWITCH, false, AT(io_sqpoll), 0, 0, "false",
+     "let a kernel thread submit to io_uring, which takes a CPU of its own while there is load", NULL, NULL,
+     NULL},
     {"io.spin_us", KEY_COUNT, false, AT(io_spin_us), 0, 10000, "50",
      "how long an idle thread looks at shared-memory rings before it sleeps, in microseconds", NULL, NULL,
      NULL},

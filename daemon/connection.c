@@ -445,8 +445,9 @@ bool connection_is_quiet(const struct connection *c) {
 }
 
 void connection_proceed(struct connection *c) {
-    if (c->state == CONNECTION_OPEN) read_on(c);
     if (c->state != CONNECTION_CLOSING) send_out(c);
+    if (c->state == CONNECTION_OPEN) read_on(c);
+    if (c->state != CONNECTION_CLOSING) send_out(c); /* what that refused */
     if (c->state == CONNECTION_ENDING && connection_is_quiet(c)) connection_close(c);
     if (c->state == CONNECTION_CLOSING && !c->stream && c->n_inflight == 0) {
         server_forget(c->server, c);

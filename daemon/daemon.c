@@ -271,6 +271,8 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"limits.request_bytes", a->limit_request_bytes != b->limit_request_bytes},
         {"limits.rings", a->limit_rings != b->limit_rings},
         {"limits.ring_bytes", a->limit_ring_bytes != b->limit_ring_bytes},
+        {"io.backend", a->io_backend != b->io_backend},
+        {"io.sqpoll", a->io_sqpoll != b->io_sqpoll},
         {"io.spin_us", a->io_spin_us != b->io_spin_us},
         {"http", http_differs(a, b)},
     };
@@ -414,9 +416,17 @@ static int open_parts(struct daemon *d, struct err *e) {
                                          .ring_bytes = c->limit_ring_bytes};
     d->catalogue = catalogue_new();
     if (!d->catalogue) return err_set(e, ERR_SYSTEM, "out of memory for the list of models");
-    d->loop = loop_new(LOOP_ANY, c->limit_connections, e);
+    const enum loop_kind kinds[] = {[IO_BACKEND_AUTO] = LOOP_ANY,
+                                    [IO_BACKEND_IO_URING] = c->io_sqpoll ? LOOP_SQPOLL : LOOP_URING,
+                                    [IO_BACKEND_EPOLL] = LOOP_EPOLL};
+    const enum io_backend backend =
+        c->io_sqpoll && c->io_backend == IO_BACKEND_AUTO ? IO_BACKEND_IO_URING : c->io_backend;
+    d->loop = loop_new(kinds[backend], c->limit_connections, e);
     if (!d->loop) return -1;
-    if (loop_refusal(d->loop)[0]) log_warning("serving over epoll: %s", loop_refusal(d->loop));
+    if (c->io_backend == IO_BACKEND_EPOLL)
+        log_info("serving over epoll, as io.backend says");
+    else if (loop_refusal(d->loop)[0])
+        log_warning("serving over epoll: %s", loop_refusal(d->loop));
     d->workers = workers_start(&o, models_current, e);
     if (!d->workers) return -1;
     d->models = models_open(d->loop, d->workers, c->engine_max_batch, c->limit_request_bytes, &calls, e);

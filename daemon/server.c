@@ -71,6 +71,14 @@ static void submit_staged(struct server *s) {
         end = &r->next;
     }
     if (!whole) return;
+    if (workers_run_here(s->workers, whole)) {
+        while (whole) {
+            struct request *r = whole;
+            whole = r->next;
+            connection_answer(connection_of(r), (struct slot *)r);
+        }
+        return;
+    }
     struct request *refused = workers_submit(s->workers, whole);
     while (refused) {
         struct request *r = refused;
@@ -90,13 +98,13 @@ void server_mark_dirty(struct server *s, struct connection *c) {
 static void turn_end(void *owner) {
     struct server *s = owner;
     while (s->dirty || s->staged) {
+        submit_staged(s); /* first: what is answered at once goes out before anything else is begun */
         while (s->dirty) {
             struct connection *c = s->dirty;
             s->dirty = c->next_dirty;
             c->dirty = false;
             connection_proceed(c);
         }
-        submit_staged(s); /* may make some dirty again: answers that are refusals */
     }
 }
 
