@@ -45,11 +45,11 @@ bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lm
-clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
+clp-guard_LIBS := -lyaml -lhogweed -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
-tests_LIBS     := -lcunit -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
+tests_LIBS     := -lcunit -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lhogweed -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clpctl
 OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))

@@ -164,9 +164,10 @@ void report_text_print(FILE *to, const char *model, const struct report *r, cons
     print_verdict(to, r, t);
     (void)fprintf(to, "%ssha256 ", terminal_begin(t, STYLE_DIM));
     for (int i = 0; i < 32; i++) (void)fprintf(to, "%02x", r->source_sha256[i]);
-    (void)fprintf(to, "\ncut-off mean + %g std   import %.1f ms   CLP %.1f ms   plan %.1f ms%s\n\n",
-                  (double)r->threshold, (double)r->import_ns / 1e6, (double)r->clp_ns / 1e6,
-                  (double)r->plan_ns / 1e6, terminal_end(t, STYLE_DIM));
+    (void)fprintf(to, "\ncut-off %s + %g %s   import %.1f ms   CLP %.1f ms   plan %.1f ms%s\n\n",
+                  r->statistic == STATISTIC_MEAN_STD ? "mean" : "median", (double)r->threshold,
+                  r->statistic == STATISTIC_MEAN_STD ? "std" : "x 1.4826 MAD", (double)r->import_ns / 1e6,
+                  (double)r->clp_ns / 1e6, (double)r->plan_ns / 1e6, terminal_end(t, STYLE_DIM));
     if (report_view_scored_layers(r)) print_layers(to, r, t, false);
     print_reasons(to, r, t);
 }

@@ -39,6 +39,7 @@ enum file_state { /* DESIGN section 6 */
                   FILE_SERVING,
                   FILE_REJECTED,
                   FILE_SUPERSEDED,
+                  FILE_HELD, /* waits for a person: clpctl accept */
                   FILE_STATES
 };
 
