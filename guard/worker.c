@@ -285,10 +285,21 @@ static bool find_needed_file(const struct work *w, char name[SPAWN_NAME]) {
     return found;
 }
 
+/* plan_memory's and import_options' done: whole pages go back to the kernel. Those of our own copies come
+ * back as zeros, should anybody look; those of the image stay in its file. */
+static void give_back(void *ctx, const void *at, size_t n) {
+    const uintptr_t page = 4096, begin = ((uintptr_t)at + page - 1) / page * page,
+                    end = ((uintptr_t)at + n) / page * page;
+    (void)ctx;
+    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* only ever a saving */
+}
+
 static int import(struct work *w, struct err *e) {
     uint64_t start = now_ns();
-    const struct import_options o = {
-        .external = w->external.bytes, .external_bytes = w->external.size, .external_name = w->external_name};
+    const struct import_options o = {.external = w->external.bytes,
+                                     .external_bytes = w->external.size,
+                                     .external_name = w->external_name,
+                                     .done = w->prune ? NULL : give_back};
     if (w->model.size == 0) return err_set(e, ERR_TRUNCATED, "the file is empty");
     if (import_onnx(w->model.bytes, w->model.size, &o, &w->onnx, &w->graph, e) < 0) return -1;
     w->report.import_ns = now_ns() - start;
@@ -310,19 +321,29 @@ static int repair(struct work *w, struct err *e) {
     return 0;
 }
 
-/* Room in the output, there for certain: running out later would be a SIGBUS. */
+static int no_room(size_t bytes, struct err *e) {
+    return err_set(e, ERR_LIMIT,
+                   "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
+                   strerror(errno));
+}
+
+/* plan_memory's want: room in the output, there for certain: running out later would be a SIGBUS. Only as
+ * much as is written next, since the file's own pages go at the same pace. */
+static int take_room(void *ctx, size_t offset, size_t n, struct err *e) {
+    struct work *w = ctx;
+    return fallocate(w->output, 0, (off_t)offset, (off_t)n) < 0 ? no_room(n, e) : 0;
+}
+
 static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
     if (bytes == 0 || bytes > w->max_output) {
         (void)err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)",
                       bytes, (unsigned long long)w->max_output);
         return NULL;
     }
-    int rc = fallocate(w->output, 0, 0, (off_t)bytes);
+    int rc = ftruncate(w->output, (off_t)bytes);
     void *p = rc < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, w->output, 0);
     if (p != MAP_FAILED) return p;
-    (void)err_set(e, ERR_LIMIT,
-                  "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
-                  strerror(errno));
+    (void)no_room(bytes, e);
     return NULL;
 }
 
@@ -336,18 +357,23 @@ static int compile(struct work *w, struct err *e) {
     memcpy(meta.preprocess.mean, s->mean, sizeof s->mean);
     memcpy(meta.preprocess.std, s->std, sizeof s->std);
     memcpy(meta.source_sha256, w->digests.model, sizeof meta.source_sha256);
+    const struct plan_memory memory = {.want = take_room, .done = give_back, .ctx = w};
     struct plan *plan = NULL;
     uint64_t start = now_ns();
+    meta.memory = &memory;
     if (plan_make(w->graph, &options, &plan, e) < 0) return -1;
+    struct plan_sizes sizes;
+    plan_measure(plan, &sizes);
+    w->report.parameters = sizes.parameters;
+    w->report.multiply_adds = sizes.multiply_adds;
+    w->report.parameters_before = sizes.parameters_before;
+    w->report.multiply_adds_before = sizes.multiply_adds_before;
     w->report.plan_ns = now_ns() - start;
     meta.report = report_encode(&w->report, &meta.report_bytes);
     if (!meta.report) return err_set(e, ERR_LIMIT, "out of memory for the report; raise guard.worker.memory");
     size_t bytes = plan_image_bytes(plan, &meta);
     uint8_t *image = map_output(w, bytes, e);
     if (!image || image_write(plan, &meta, image, bytes, e) < 0) return -1;
-    const struct image_header *h = (const struct image_header *)(const void *)image;
-    w->report.parameters = h->parameters;
-    w->report.multiply_adds = h->multiply_adds;
     w->report.plan_ns = now_ns() - start;
     w->written = bytes;
     if (munmap(image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));

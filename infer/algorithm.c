@@ -65,23 +65,32 @@ static uint32_t choose_blocked(const struct conv *c) {
     return cheapest(c);
 }
 
-/* The blocked kernels live in vector registers: where those have four floats,
- * BLAS does better. What they do not take (groups that are not whole blocks)
- * is unfolded; what im2col cannot take (volumes, enormous filters) goes through
- * the plain loops. */
+/* What no blocked kernel takes (groups that are not whole blocks) is unfolded; what
+ * im2col cannot take (volumes, enormous filters) goes through the plain loops. */
+static uint32_t choose_plain(const struct conv *c) {
+    static const uint32_t plain[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
+        if (conv_fits(plain[i], c)) return plain[i];
+    return ALG_CONV_REFERENCE;
+}
+
+/* The blocked kernels live in vector registers: where those have four floats, BLAS does better. */
 uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p, const struct shape *in,
                           int n_in, const struct shape *out) {
-    static const uint32_t plain[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
     if (op != OP_CONV || n_in < 2) return ALG_DEFAULT;
     struct conv c;
     conv_describe(&p->window, &in[0], out, &c);
-    if (isa != ISA_GENERIC && in[0].rank == 4) {
-        const uint32_t best = choose_blocked(&c);
-        if (best != ALG_DEFAULT) return best;
-    }
-    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++)
-        if (conv_fits(plain[i], &c)) return plain[i];
-    return ALG_CONV_REFERENCE;
+    const uint32_t best = isa != ISA_GENERIC && in[0].rank == 4 ? choose_blocked(&c) : ALG_DEFAULT;
+    return best != ALG_DEFAULT ? best : choose_plain(&c);
+}
+
+uint32_t algorithm_choose_direct(enum image_isa isa, enum op op, const union op_params *p,
+                                 const struct shape *in, int n_in, const struct shape *out) {
+    const uint32_t best = algorithm_choose(isa, op, p, in, n_in, out);
+    if (best != ALG_CONV_WINOGRAD_2 && best != ALG_CONV_WINOGRAD_4) return best;
+    struct conv c;
+    conv_describe(&p->window, &in[0], out, &c);
+    return conv_blocked_fits(ALG_CONV_DIRECT, &c) ? ALG_CONV_DIRECT : choose_plain(&c);
 }
 
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
@@ -122,6 +131,10 @@ static void scale_columns(const float *restrict from, const double *restrict sca
     for (; i < n; i++) to[i] = (float)(from[i] * scale[i]);
 }
 
+bool algorithm_keeps_weight(uint32_t algorithm, enum op op, const double *scale) {
+    return !scale && !(op == OP_CONV && is_blocked(algorithm));
+}
+
 void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
                            const struct shape *weight, const double *scale, const float *from, void *to) {
     if (op == OP_CONV && is_blocked(algorithm)) {
@@ -131,7 +144,7 @@ void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params
     const int64_t rows = weight->dim[0], columns = shape_product(weight, 1, weight->rank);
     const bool output_is_last = op == OP_GEMM && !p->gemm.trans_b; /* B [K,N]; else rows are outputs */
     float *packed = to;
-    if (!scale) {
+    if (algorithm_keeps_weight(algorithm, op, scale)) {
         memcpy(to, from, (size_t)shape_elements(weight) * sizeof *packed);
         return;
     }

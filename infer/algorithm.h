@@ -17,10 +17,16 @@ bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, co
 uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p,
                           const struct shape *in, int n_in, const struct shape *out);
 
+/* The same without those whose weights are transformed (Winograd): see plan_options.keep. */
+uint32_t algorithm_choose_direct(enum image_isa isa, enum op op, const union op_params *p,
+                                 const struct shape *in, int n_in, const struct shape *out);
+
 /* Bytes of scratch that a kernel needs for this step. */
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                                const struct shape *in, int n_in, const struct shape *out);
 
+/* Whether packing is copying. */
+bool algorithm_keeps_weight(uint32_t algorithm, enum op op, const double *scale);
 /* Bytes of the weight constant (input 1) as the algorithm wants it, and the packing itself.
  * `scale`, one factor per output channel, is multiplied in on the way (folded
  * normalisation), so that no scaled copy of a large weight ever exists; NULL: none. */

@@ -21,14 +21,18 @@ bool image_all_zero(const void *bytes, size_t n) {
     return true;
 }
 
-void image_digest(const uint8_t *bytes, size_t size, uint8_t out[32]) {
+void image_digest_begin(struct digest *d, const uint8_t *bytes, size_t size) {
     static const uint8_t zero[sizeof((struct image_header *)0)->self_sha256];
     const size_t at = offsetof(struct image_header, self_sha256), after = at + sizeof zero;
+    digest_init(d);
+    digest_update(d, bytes, at);
+    digest_update(d, zero, sizeof zero);
+    digest_update(d, bytes + after, size - after);
+}
+
+void image_digest(const uint8_t *bytes, size_t size, uint8_t out[32]) {
     struct digest d;
-    digest_init(&d);
-    digest_update(&d, bytes, at);
-    digest_update(&d, zero, sizeof zero);
-    digest_update(&d, bytes + after, size - after);
+    image_digest_begin(&d, bytes, size);
     digest_final(&d, out);
 }
 

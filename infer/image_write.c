@@ -1,12 +1,14 @@
 /* Writes a plan as an image, into memory that the caller has made room for.
  *
  * Weights go from the model's file straight to where they belong, packed and
- * scaled on the way; nothing of their size is ever held in between. The same
- * plan and metadata give the same bytes. */
+ * scaled on the way; nothing of their size is held in between, but for one weight
+ * at a time, where channels of it were taken out. The same plan and metadata give
+ * the same bytes. */
 #include "infer/algorithm.h"
 #include "infer/image_internal.h"
 #include "infer/plan_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- layout ------------------------------------------------------------------------------- */
@@ -117,6 +119,8 @@ static void write_steps(struct writer *w) {
             .activation = s->activation,
             .act_min = s->act_min,
             .act_max = s->act_max,
+            .act_params = s->act_params,
+            .act_op = s->activation == ACT_FUNCTION ? (uint32_t)s->act_op : 0,
             .name = write_string(w, s->name, name_bytes(s->name)),
             .multiply_adds = count_multiply_adds(w->p, s),
         };
@@ -133,16 +137,106 @@ static void write_labels(struct writer *w) {
         (void)write_string(w, w->m->labels[i], strlen(w->m->labels[i]));
 }
 
-static void write_constants(const struct writer *w) {
+/* --- constants: the bulk, and the last section ------------------------------------------------ */
+
+#define PIECE ((uint64_t)4 << 20) /* of what is only copied: two of these are in memory at once */
+
+static int want(const struct writer *w, size_t from, size_t to, struct err *e) {
+    const struct plan_memory *m = w->m->memory;
+    return m && to > from ? m->want(m->ctx, from, to - from, e) : 0;
+}
+
+static void done(const struct writer *w, const void *at, size_t n) {
+    if (w->m->memory && n) w->m->memory->done(w->m->memory->ctx, at, n);
+}
+
+/* What goes into the image as it stands, but for channels that were taken out; the rest is packed. */
+static bool is_copied(const struct plan_constant *c) {
+    const struct plan_step *s = c->packed_for;
+    return !s || algorithm_keeps_weight(s->algorithm, s->op, s->scale);
+}
+
+/* One row of what stays of a weight, and its length in floats. */
+static size_t row_floats(const struct plan_constant *c) {
+    return (size_t)shape_product(&c->shape, 1, c->shape.rank);
+}
+
+static const float *source_row(const struct plan_constant *c, int64_t r) {
+    const struct plan_pick *k = c->pick;
+    const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
+    return c->data + (size_t)((k->rows ? k->rows[r] : r) * k->all_columns) * each;
+}
+
+static void pick_rows(const struct plan_constant *c, int64_t first, int64_t n, float *to) {
+    const struct plan_pick *k = c->pick;
+    const int64_t columns = c->shape.dim[1];
+    const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
+    for (int64_t r = first; r < first + n; r++, to += (size_t)columns * each) {
+        const float *row = source_row(c, r);
+        if (!k->columns) memcpy(to, row, (size_t)columns * each * sizeof *to);
+        for (int64_t i = 0; k->columns && i < columns; i++)
+            memcpy(to + (size_t)i * each, row + (size_t)k->columns[i] * each, each * sizeof *to);
+    }
+}
+
+/* In how many bytes at a time the constant is written; packing takes it whole. */
+static uint64_t piece_bytes(const struct plan_constant *c) {
+    if (!is_copied(c)) return c->bytes;
+    if (!c->pick) return PIECE;
+    const uint64_t row = row_floats(c) * sizeof(float);
+    return row >= PIECE ? row : PIECE / row * row;
+}
+
+/* `n` bytes of the constant `at` its beginning. *used is how much of the source is not needed from there on.
+ */
+static int write_piece(const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to, size_t *used,
+                       struct err *e) {
+    const struct plan_step *s = c->packed_for;
+    const size_t row = c->pick ? row_floats(c) : 0;
+    if (is_copied(c) && c->pick) {
+        const int64_t first = (int64_t)(at / sizeof(float) / row), rows = (int64_t)(n / sizeof(float) / row);
+        pick_rows(c, first, rows, (float *)(void *)(to + at));
+        *used = (size_t)(source_row(c, first + rows - 1) - c->data) * sizeof(float);
+        return 0;
+    }
+    *used = is_copied(c) ? (size_t)(at + n) : plan_source_bytes(c);
+    if (is_copied(c)) {
+        memcpy(to + at, (const uint8_t *)c->data + at, n);
+        return 0;
+    }
+    float *picked = c->pick ? malloc((size_t)shape_elements(&c->shape) * sizeof *picked) : NULL;
+    if (c->pick && !picked) return plan_out_of_memory(e);
+    if (picked) pick_rows(c, 0, c->shape.dim[0], picked);
+    algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, picked ? picked : c->data,
+                          to);
+    free(picked);
+    return 0;
+}
+
+/* Each piece is digested while it is in the cache, and then nobody here needs it again: at no time
+ * are source and result of a large weight both in memory. */
+static int write_constants(struct writer *w, struct digest *d, struct err *e) {
+    const size_t base = w->h->sections[SECTION_CONSTANTS].offset;
+    size_t end = base; /* of what is written */
     for (int32_t i = 0; i < w->p->n_constants; i++) {
         const struct plan_constant *c = &w->p->constants[i];
-        const struct plan_step *s = c->packed_for;
-        uint8_t *to = section(w, SECTION_CONSTANTS) + c->offset;
-        if (s)
-            algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->data, to);
-        else
-            memcpy(to, c->data, c->bytes);
+        const uint64_t piece = piece_bytes(c);
+        size_t freed = 0, used = 0; /* of the source */
+        for (uint64_t at = 0; at < c->bytes; at += piece) {
+            const uint64_t n = c->bytes - at < piece ? c->bytes - at : piece;
+            const size_t next = base + c->offset + at + n;
+            if (want(w, end, next, e) || write_piece(c, at, n, w->out + base + c->offset, &used, e))
+                return -1;
+            digest_update(d, w->out + end, next - end);
+            done(w, w->out + end, next - end);
+            if (at + n == c->bytes) used = plan_source_bytes(c);
+            if (c->alone && used > freed) done(w, (const uint8_t *)c->data + freed, used - freed);
+            freed = used;
+            end = next;
+        }
     }
+    digest_update(d, w->out + end, w->h->bytes - end);
+    return 0;
 }
 
 /* --- header ----------------------------------------------------------------------------------- */
@@ -201,14 +295,19 @@ int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *ou
                        plan_image_bytes(p, m));
     if ((uintptr_t)out % IMAGE_ALIGN != 0)
         return err_set(e, ERR_INTERNAL, "the room for the image is not aligned");
+    struct image_section sections[SECTION_COUNT];
+    struct digest digest;
     struct writer w = {.p = p, .m = m, .out = out, .h = (void *)out, .strings = 1};
+    (void)lay_out(p, m, sections);
+    if (want(&w, 0, sections[SECTION_CONSTANTS].offset, e)) return -1;
     write_header(&w);
     if (image_check_preprocess(&w.h->preprocess, e)) return -1;
     write_tensors(&w);
     write_steps(&w);
     write_labels(&w);
     if (m->report_bytes) memcpy(section(&w, SECTION_REPORT), m->report, m->report_bytes);
-    write_constants(&w);
-    image_digest(out, bytes, w.h->self_sha256);
+    image_digest_begin(&digest, out, sections[SECTION_CONSTANTS].offset);
+    if (write_constants(&w, &digest, e)) return -1;
+    digest_final(&digest, w.h->self_sha256);
     return 0;
 }

@@ -133,6 +133,7 @@ static int alias_concats(struct plan *p, struct err *e) {
 }
 
 int plan_alias(struct plan *p, struct err *e) {
+    if (p->options.keep) return 0;
     if (p->options.reference) return 0;
     alias_unaries(p);
     return alias_concats(p, e);

@@ -31,6 +31,8 @@ static void find_lifetimes(struct plan *p) {
         touch(p, s->output, 1 + i);
     }
     for (int32_t i = 0; i < p->graph->n_outputs; i++) touch(p, p->outputs[i], 1 + p->n_steps);
+    for (int32_t t = 0; p->options.keep && t < p->n_tensors; t++)
+        if (p->tensors[t].last >= 0) p->tensors[t].first = 0, p->tensors[t].last = 1 + p->n_steps;
 }
 
 /* --- best fit -------------------------------------------------------------------------------- */

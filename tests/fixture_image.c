@@ -15,12 +15,11 @@ static void must(int rc, const struct err *e) {
     CU_ASSERT_EQUAL_FATAL(rc, 0);
 }
 
-static struct compiled compile(struct graph *g, enum image_isa isa, bool reference,
-                               const struct plan_metadata *m) {
+static struct compiled compile(struct graph *g, const struct plan_options *o, const struct plan_metadata *m) {
     struct err e = {0};
     struct plan *p;
     struct compiled c = {0};
-    must(plan_make(g, &(struct plan_options){.isa = isa, .reference = reference}, &p, &e), &e);
+    must(plan_make(g, o, &p, &e), &e);
     c.size = plan_image_bytes(p, m);
     c.bytes = aligned_alloc(64, (c.size + 63) / 64 * 64);
     CU_ASSERT_PTR_NOT_NULL_FATAL(c.bytes);
@@ -32,11 +31,21 @@ static struct compiled compile(struct graph *g, enum image_isa isa, bool referen
 }
 
 struct compiled fixture_compile_with(struct graph *g, bool reference, const struct plan_metadata *m) {
-    return compile(g, ISA_GENERIC, reference, m);
+    return compile(g, &(struct plan_options){.isa = ISA_GENERIC, .reference = reference}, m);
 }
 
 struct compiled fixture_compile_here(struct graph *g) {
-    return compile(g, image_host_isa(), false, &(struct plan_metadata){0});
+    return compile(g, &(struct plan_options){.isa = image_host_isa()}, &(struct plan_metadata){0});
+}
+
+struct compiled fixture_compile_masked(struct graph *g) {
+    const struct plan_options o = {.isa = image_host_isa(), .keep_dead = true};
+    return compile(g, &o, &(struct plan_metadata){0});
+}
+
+struct compiled fixture_compile_keep(struct graph *g, bool blocked) {
+    const struct plan_options o = {.isa = blocked ? image_host_isa() : ISA_GENERIC, .keep = true};
+    return compile(g, &o, &(struct plan_metadata){0});
 }
 
 struct compiled fixture_compile(struct graph *g, bool reference) {

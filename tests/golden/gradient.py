@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+"""Golden slopes from PyTorch's autograd: writes gradient_NAME.{onnx,npy} beside itself.
+
+usage: /usr/bin/python3 tests/golden/gradient.py
+The .npy is one row of float32 an item: input, seed (d loss / d output), slope (d loss / d input).
+Small networks with what the CNN families are made of; tests/test_gradient.c reads them."""
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class Residual(nn.Module):
+    """Strides, 1x1 shortcuts, dilated, grouped and depthwise convolutions, max pool with ceil_mode."""
+
+    def __init__(s):
+        super().__init__()
+        s.a = nn.Conv2d(3, 16, 5, 2, 2)
+        s.b = nn.Sequential(nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32))
+        s.c = nn.Sequential(nn.Conv2d(16, 32, 1, 2, bias=False), nn.BatchNorm2d(32))
+        s.d = nn.Conv2d(32, 32, 3, 1, 1, groups=2)
+        s.e = nn.Conv2d(32, 32, 3, 1, 2, dilation=2, groups=32)
+        s.f = nn.Linear(32, 7)
+
+    def forward(s, x):
+        x = F.max_pool2d(F.relu(s.a(x)), 3, 2, 1, ceil_mode=True)
+        x = F.relu(s.b(x) + s.c(x))
+        x = F.relu6(s.e(F.relu(s.d(x)) + x))
+        return s.f(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class Mobile(nn.Module):
+    """Squeeze and excitation, HardSwish, SiLU, depthwise with a stride, grouped with a shuffle."""
+
+    def __init__(s):
+        super().__init__()
+        s.stem = nn.Conv2d(3, 8, 3, 2, 1)
+        s.up = nn.Conv2d(8, 24, 1)
+        s.dw = nn.Conv2d(24, 24, 5, 2, 2, groups=24)
+        s.s1, s.s2 = nn.Conv2d(24, 6, 1), nn.Conv2d(6, 24, 1)
+        s.down = nn.Conv2d(24, 8, 1, groups=2)
+        s.top = nn.Conv2d(8, 20, 1)
+        s.f = nn.Linear(20, 5)
+
+    def forward(s, x):
+        x = F.hardswish(s.up(F.silu(s.stem(x))))
+        x = F.hardswish(s.dw(x))
+        g = F.adaptive_avg_pool2d(x, 1)
+        x = x * F.hardsigmoid(s.s2(F.relu(s.s1(g))))
+        x = s.down(x)
+        n, c, h, w = x.shape
+        x = x.reshape(-1, 2, c // 2, h, w).transpose(1, 2).reshape(-1, c, h, w)
+        x = torch.sigmoid(s.top(x)).mean((2, 3))
+        return F.softmax(s.f(x), 1)
+
+
+class Dense(nn.Module):
+    """Concatenations behind normalisations of their own, average pools, padding, leaky and smooth functions."""
+
+    def __init__(s):
+        super().__init__()
+        s.a = nn.Conv2d(3, 16, 3, 1, 0)
+        s.n = nn.ModuleList(nn.BatchNorm2d(16 + 12 * i) for i in range(3))
+        s.c = nn.ModuleList(nn.Conv2d(16 + 12 * i, 12, 3, 1, 1, bias=False) for i in range(3))
+        s.t = nn.Conv2d(52, 20, 1)
+        s.f = nn.Linear(20 * 4 * 4, 6)
+
+    def forward(s, x):
+        x = s.a(F.pad(x, (1, 1, 1, 1), mode="reflect"))
+        for n, c in zip(s.n, s.c):
+            x = torch.cat([x, c(F.relu(n(x)))], 1)
+        x = F.avg_pool2d(F.leaky_relu(s.t(x), 0.1), 3, 2, 1, count_include_pad=False)
+        x = F.avg_pool2d(F.gelu(x) + F.elu(x), 2, 2)
+        return s.f(x.flatten(1))
+
+
+def main():
+    for seed, net in enumerate((Residual, Mobile, Dense)):
+        torch.manual_seed(seed)
+        name, net = net.__name__.lower(), net()
+        for m in net.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                nn.init.uniform_(m.weight, 0.5, 1.5), nn.init.uniform_(m.bias, -0.5, 0.5)
+                nn.init.uniform_(m.running_mean, -0.5, 0.5), nn.init.uniform_(m.running_var, 0.5, 1.5)
+        net.eval()
+        x = torch.randn(3, 3, 16, 16).requires_grad_()
+        y = net(x)
+        seeds = torch.randn_like(y)
+        (y * seeds).sum().backward()
+        rows = np.concatenate([x.detach().reshape(3, -1), seeds.reshape(3, -1), x.grad.reshape(3, -1)], 1)
+        np.save(os.path.join(HERE, "gradient_%s.npy" % name), rows.astype("f4"))
+        torch.onnx.export(net, torch.zeros(1, 3, 16, 16), os.path.join(HERE, "gradient_%s.onnx" % name), opset_version=14,
+                          training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
+                          input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "N"}, "y": {0: "N"}})
+
+
+if __name__ == "__main__":
+    main()
