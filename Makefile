@@ -2,17 +2,17 @@
 # V=1 shows the commands; BUILD=dir keeps a second build beside the first.
 
 BUILD   ?= build
-PREFIX  ?= /usr/local
 CC      ?= gcc
 VERSION := 0.1.0
 V       ?= 0
 Q       := $(if $(filter 1,$(V)),,@)
 
 WARN     := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla
-HARDEN   := -fstack-protector-strong -fPIE
+# Control-flow enforcement where the processor family has it; fortify's third level needs no more than gcc 12.
+HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection)
 CFLAGS   ?= -O2 -g
 SANITIZE ?=
-FORTIFY  := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+FORTIFY  := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
 BASE     := -std=gnu11 -I. -D_GNU_SOURCE -DCLPD_VERSION=\"$(VERSION)\" -pthread $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE)
 LDBASE   := -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(SANITIZE)
 
@@ -25,7 +25,7 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
-ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
+ENGINE_SRC := $(wildcard infer/blas.c infer/team.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
@@ -158,29 +158,46 @@ bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and t
 	scripts/bench-clp --build $(BUILD)
 
 # --- install -----------------------------------------------------------------------
-DESTDIR ?=
-bindir      := $(PREFIX)/bin
-sbindir     := $(PREFIX)/sbin
-libdir      := $(PREFIX)/lib
-libexecdir  := $(PREFIX)/libexec/clpd
-includedir  := $(PREFIX)/include/clpd
-sysconfdir  ?= /etc/clpd
-.PHONY: install clean help
-install: all                       ## into PREFIX (default /usr/local); DESTDIR is honoured
+# The GNU variables, each of which may be set; DESTDIR stands before all of them.
+DESTDIR     ?=
+PREFIX      ?= /usr/local
+prefix      ?= $(PREFIX)
+exec_prefix ?= $(prefix)
+bindir      ?= $(exec_prefix)/bin
+sbindir     ?= $(exec_prefix)/sbin
+libexecdir  ?= $(exec_prefix)/libexec
+libdir      ?= $(exec_prefix)/lib
+includedir  ?= $(prefix)/include
+datarootdir ?= $(prefix)/share
+docdir      ?= $(datarootdir)/doc/clpd
+sysconfdir  ?= /etc
+systemdunitdir ?= $(prefix)/lib/systemd/system
+SUBST = sed 's|@sbindir@|$(sbindir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@prefix@|$(prefix)|g; s|@libdir@|$(libdir)|g; \
+             s|@includedir@|$(includedir)|g; s|@VERSION@|$(VERSION)|g'
+.PHONY: install clean help deb
+install: all                       ## into prefix (default /usr/local); the GNU variables and DESTDIR are honoured
 	install -Dm755 $(BUILD)/clpd $(DESTDIR)$(sbindir)/clpd
-	install -Dm755 $(BUILD)/clp-guard $(DESTDIR)$(libexecdir)/clp-guard
-	install -Dm755 $(BUILD)/clp-picture $(DESTDIR)$(libexecdir)/clp-picture
+	for program in $(filter clp-%,$(PROGRAMS)); do install -Dm755 $(BUILD)/$$program $(DESTDIR)$(libexecdir)/clpd/$$program; done
 	install -Dm755 $(BUILD)/clpctl $(DESTDIR)$(bindir)/clpctl
 	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
-	install -Dm755 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
+	install -Dm644 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
 	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
-	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
-	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
-	install -Dm644 client/ring.h $(DESTDIR)$(includedir)/ring.h
-	install -d $(DESTDIR)$(libdir)/pkgconfig
-	sed 's#@PREFIX@#$(PREFIX)#; s#@VERSION@#$(VERSION)#' client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
-	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml
-	install -Dm644 systemd/clpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clpd.service
+	for header in clpd wire ring; do install -Dm644 client/$$header.h $(DESTDIR)$(includedir)/clpd/$$header.h; done
+	install -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(systemdunitdir) $(DESTDIR)$(docdir)
+	$(SUBST) client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
+	test -e $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml
+	$(SUBST) systemd/clpd.service.in > $(DESTDIR)$(systemdunitdir)/clpd.service
+	install -m644 systemd/clpd.socket systemd/clpd-http.socket $(DESTDIR)$(systemdunitdir)
+	install -Dm644 systemd/clpd.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/clpd.conf
+	install -Dm644 systemd/clpd.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/clpd.conf
+	install -m644 README.md $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)
+.PHONY: test-systemd
+test-systemd: deb                  ## the packages in a container with a real systemd, from install to purge (root)
+	scripts/deps systemd
+	tests/systemd/run
+deb:                               ## Debian packages, into build/deb/
+	scripts/deps deb
+	scripts/deb
 clean:                             ## remove what was built
 	rm -rf $(BUILD)
 help:                              ## this list

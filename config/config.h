@@ -83,6 +83,7 @@ struct config {
     uint32_t guard_rescan_s;  /* guard.rescan_s */
     uint32_t
         guard_retire_s; /* guard.retire_s: how long a model file must be gone before it is no longer served */
+    uint32_t guard_silence_s; /* guard.silence_s: no sign of life for so long: the guard is started again */
     uint32_t worker_count;    /* guard.worker.count: imports at once */
     uint32_t worker_seconds;  /* guard.worker.seconds: time for one import (also its CPU limit) */
     uint64_t worker_memory;   /* guard.worker.memory: address space of one import */

@@ -114,6 +114,7 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
                                    .files = &d->files,
                                    .io_backend = loop_backend(d->loop),
                                    .guard_state = d->guard ? guard_child_state(d->guard) : "down",
+                                   .guard_watching = d->guard ? guard_child_watching(d->guard) : "",
                                    .guard_restarts = d->guard ? guard_child_restarts(d->guard) : 0,
                                    .started_ns = d->started_ns,
                                    .max_batch = d->config.engine_max_batch};
@@ -170,7 +171,16 @@ static void on_answered(void *owner, const struct link_message *offer, uint64_t 
     else if (d->guard && v)
         tell_served(d, v->model);
     tell_status(d);
+}
+
+static void on_job_done(void *owner) {
+    struct daemon *d = owner;
     if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
+}
+
+static bool can_greet(void *owner) {
+    const struct daemon *d = owner;
+    return models_are_idle(d->models);
 }
 
 /* What serves is another: other threads are shown it. */
@@ -207,8 +217,7 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
     case LINK_SETTLED:
-        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "",
-                 m->reason);
+        log_info("the guard has dealt with every file");
         become_ready(d);
         break;
     default: log_debug("the guard sends message type %u, which is not for clpd", m->type);
@@ -273,6 +282,7 @@ static void reload(struct daemon *d) {
             d->server.limits.connections = fresh.limit_connections;
         d->server.limits.inflight = fresh.limit_inflight;
         log_set_level(fresh.log_level);
+        guard_child_set_silence(d->guard, fresh.guard_silence_s * UINT64_C(1000000000));
         const struct link_message m = {.type = LINK_RELOAD};
         guard_child_send(d->guard, &m);
         log_info("configuration read again");
@@ -380,7 +390,8 @@ static int open_parts(struct daemon *d, struct err *e) {
                                       .max_batch = c->engine_max_batch,
                                       .limit = c->limit_queue,
                                       .spin_ns = (uint64_t)c->io_spin_us * 1000};
-    const struct models_calls calls = {.answered = on_answered, .changed = on_changed, .owner = d};
+    const struct models_calls calls = {
+        .answered = on_answered, .done = on_job_done, .changed = on_changed, .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
                                          .request_bytes = c->limit_request_bytes,
@@ -421,6 +432,7 @@ static int start(struct daemon *d, struct err *e) {
     const struct guard_child_calls calls = {.served = count_served,
                                             .greeted = on_greeted,
                                             .received = on_guard_message,
+                                            .can_greet = can_greet,
                                             .can_take = can_take,
                                             .owner = d};
     /* Clients must not use up what the guard's offers arrive by. */
@@ -430,6 +442,7 @@ static int start(struct daemon *d, struct err *e) {
         return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
     if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
+    guard_child_set_silence(d->guard, d->config.guard_silence_s * UINT64_C(1000000000));
     loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, become_ready, d);
     d->watchdog_period = notify_watchdog_period();
     if (d->watchdog_period) feed_watchdog(d);

@@ -217,6 +217,7 @@ static void on_loaded(struct loop_post *p) {
         m->calls.answered(m->calls.owner, &o->message, o->ticket, v, v ? "" : o->e.text);
     }
     free(o);
+    if (m->calls.done) m->calls.done(m->calls.owner);
 }
 
 static void on_unmapped(struct loop_post *p) {

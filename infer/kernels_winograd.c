@@ -66,6 +66,7 @@ struct winograd { /* one call */
     forward_fn forward;
     back_fn back;
     float *tiles, *products;
+    int64_t first, n; /* tiles of the chunk */
 };
 
 static void set_transforms(struct winograd *g) {
@@ -181,6 +182,39 @@ static void transform_back(const struct winograd *g, const struct place *p, cons
     }
 }
 
+/* --- parts for a team --------------------------------------------------------------------------- */
+
+enum { PART_TILES = 14 };
+
+static int64_t part_end(const struct winograd *g, uint32_t part) {
+    const int64_t end = ((int64_t)part + 1) * PART_TILES;
+    return end < g->n ? end : g->n;
+}
+
+static void forward_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct winograd *g = work;
+    (void)hand;
+    for (int64_t i = (int64_t)part * PART_TILES; i < part_end(g, part); i++) {
+        const struct place p = place_of(g, g->first + i);
+        transform_tile(g, &p, g->tiles + i * LANES);
+    }
+}
+
+static void multiply_part(const void *work, uint32_t point, uint32_t hand) {
+    const struct winograd *g = work;
+    (void)hand;
+    multiply(g, point, g->n);
+}
+
+static void back_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct winograd *g = work;
+    (void)hand;
+    for (int64_t i = (int64_t)part * PART_TILES; i < part_end(g, part); i++) {
+        const struct place p = place_of(g, g->first + i);
+        transform_back(g, &p, g->products + i * LANES);
+    }
+}
+
 static void run(const struct kernel_call *call, uint32_t algorithm) {
     struct winograd g = {.call = call, .bounds = bounds_of(call->step), .limits = tile_limits()};
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &g.c);
@@ -189,18 +223,13 @@ static void run(const struct kernel_call *call, uint32_t algorithm) {
     g.tiles = call->scratch;
     g.products = call->scratch + g.w.points * g.w.in_step;
     const int64_t all = g.w.tiles * g.c.images * call->n_items;
-    for (int64_t first = 0, n; first < all; first += n) {
-        const int64_t chunks = (all - first + g.w.chunk - 1) / g.w.chunk; /* of nearly equal size */
-        n = (all - first + chunks - 1) / chunks;
-        for (int64_t i = 0; i < n; i++) {
-            const struct place p = place_of(&g, first + i);
-            transform_tile(&g, &p, g.tiles + i * LANES);
-        }
-        for (int64_t point = 0; point < g.w.points; point++) multiply(&g, point, n);
-        for (int64_t i = 0; i < n; i++) {
-            const struct place p = place_of(&g, first + i);
-            transform_back(&g, &p, g.products + i * LANES);
-        }
+    for (; g.first < all; g.first += g.n) {
+        const int64_t chunks = (all - g.first + g.w.chunk - 1) / g.w.chunk; /* of nearly equal size */
+        g.n = (all - g.first + chunks - 1) / chunks;
+        const int64_t parts = (g.n + PART_TILES - 1) / PART_TILES;
+        team_run_all(call->seat, forward_part, &g, parts);
+        team_run_all(call->seat, multiply_part, &g, g.w.points);
+        team_run_all(call->seat, back_part, &g, parts);
     }
 }
 
