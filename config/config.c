@@ -108,6 +108,10 @@ static const struct key keys[] = {
     {"socket.group", KEY_TEXT, false, AT(socket_group), 0, 0, "", "the group that the socket belongs to",
      "a group's name, or \"\" for the daemon's own", NULL, NULL},
 
+    {"socket.control_group", KEY_TEXT, false, AT(socket_control_group), 0, 0, "",
+     "the group whose members may roll back and accept, besides root and the daemon's user",
+     "a group's name, or \"\" for none", NULL, NULL},
+
     {"engine.threads", KEY_COUNT, true, AT(engine_threads), 1, 256, "auto", "how many inference threads",
      "auto, which is one per CPU that clpd may use, or 1..256", NULL, NULL},
     {"engine.pin", KEY_SWITCH, false, AT(engine_pin), 0, 0, "true",
@@ -331,6 +335,9 @@ static int check_whole(const struct config *c, const char *name, struct err *e) 
                        "%s: state (%.100s) lies in models (%.100s): the guard would watch what it "
                        "writes itself; put state beside models",
                        name, c->state, c->models);
+    if (c->socket_control_group[strcspn(c->socket_control_group, ":/ ")])
+        return err_set(e, ERR_VALUE, "%s: socket.control_group: '%s' can't be the name of a group", name,
+                       c->socket_control_group);
     if (c->socket_group[strcspn(c->socket_group, ":/ ")])
         return err_set(e, ERR_VALUE, "%s: socket.group: '%s' can't be the name of a group", name,
                        c->socket_group);

@@ -48,6 +48,7 @@ struct config {
     char socket_path[CONFIG_SOCKET_PATH]; /* socket.path */
     uint32_t socket_mode;                 /* socket.mode, octal */
     char socket_group[64];                /* socket.group; empty: the daemon's own */
+    char socket_control_group[64];        /* socket.control_group; empty: none */
     uint32_t engine_threads;              /* engine.threads; 0 (auto): one per CPU that we may use */
     bool engine_pin;                      /* engine.pin: each worker to its own CPU */
     uint32_t engine_max_batch;            /* engine.max_batch: most pictures in one batch */

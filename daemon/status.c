@@ -119,3 +119,8 @@ char *status_models_text(const struct status_facts *f, size_t *bytes) {
                           "files_not_listed", number(f->files->dropped)),
                 bytes);
 }
+
+char *status_done_text(const char *what) {
+    size_t bytes;
+    return dump(json_pack("{s:i,s:o}", "schema", 1, "text", text(what)), &bytes);
+}

@@ -128,6 +128,7 @@ void files_bar(struct files *f, const struct state_record *r);
 const char *files_held(const struct files *f, const char *model, struct spawn_digests *digests);
 /* Looks at a held file again. */
 void files_release(struct files *f, const char *path, uint64_t now);
+bool files_knows(const struct files *f, const char *path);
 /* Whether a version of this model is on its way to clpd. */
 bool files_is_offering(const struct files *f, const char *model);
 /* Nothing of this model is offered meanwhile. */

@@ -451,12 +451,17 @@ void files_release(struct files *f, const char *path, uint64_t now) {
     x->complete = x->verify = true; /* complete: nobody has changed it since */
 }
 
+bool files_knows(const struct files *f, const char *path) {
+    const struct file *x = files_find_path(f, path);
+    return x && !x->gone;
+}
+
 bool files_is_offering(const struct files *f, const char *model) {
     return model_awaits_answer(f, model);
 }
 
 void files_set_busy(struct files *f, const char *model, bool busy) {
-    struct model *m = files_add_model(f, model);
+    struct model *m = busy ? files_add_model(f, model) : files_find_model(f, model);
     if (m) m->busy = busy;
 }
 

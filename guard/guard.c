@@ -7,6 +7,7 @@
 #include "guard/guard.h"
 
 #include "config/config.h"
+#include "guard/control.h"
 #include "guard/decision.h"
 #include "guard/files.h"
 #include "guard/imports.h"
@@ -53,6 +54,7 @@ struct guard {
     struct policies *policies;
     struct keeper *keeper;
     struct restore restore;
+    struct control control;
 
     struct imports imports;
 
@@ -95,6 +97,7 @@ static int load_policies(struct guard *g) {
     policies_free(g->policies);
     g->policies = fresh;
     g->imports.policies = fresh;
+    g->control.policy = policies_digest(fresh);
     return 0;
 }
 
@@ -198,6 +201,10 @@ static void talk(struct guard *g) {
         rc = send_message(g, &m, fd);
         if (rc == 0) restore_sent(&g->restore);
     }
+    while (rc == 0 && control_next(&g->control, &m, &fd)) {
+        rc = send_message(g, &m, fd);
+        if (rc == 0) control_sent(&g->control, &m);
+    }
     while (rc == 0 && files_next_message(g->files, &m, &fd)) {
         rc = send_message(g, &m, fd);
         if (rc < 0) break;
@@ -225,7 +232,7 @@ static void take_message(struct guard *g, const struct link_message *m) {
     case LINK_ANSWER:
         if (restore_on_answer(&g->restore, m)) {
             if (m->accepted) decision_note(DECISION_RESTORED, m);
-        } else {
+        } else if (!control_on_answer(&g->control, m)) {
             files_on_answer(g->files, m, now_ms());
         }
         g->want_scan = true;
@@ -233,6 +240,10 @@ static void take_message(struct guard *g, const struct link_message *m) {
     case LINK_SERVING:
         files_on_serving(g->files, m);
         if (g->awaited) g->awaited--;
+        break;
+    case LINK_CONTROL:
+        control_take(&g->control, m, now_ms());
+        g->want_scan = true;
         break;
     case LINK_RELOAD: reload(g); break;
     default:
@@ -305,8 +316,8 @@ static void start_imports(struct guard *g) {
 /* --- the loop ---------------------------------------------------------------------------- */
 
 static void trace(void *arg, const struct link_message *m, uint32_t from) {
-    (void)arg;
     const bool fresh = from != m->state;
+    control_on_file(&((struct guard *)arg)->control, m);
     if (m->state == FILE_REJECTED)
         decision_note(DECISION_REJECTED, m);
     else if (m->state == FILE_HELD)
@@ -368,6 +379,8 @@ static int open_keeper(struct guard *g) {
                                   .refused = on_kept_refused,
                                   .arg = g,
                                   .fd = -1};
+    g->control =
+        (struct control){.keeper = g->keeper, .files = g->files, .policy = policies_digest(g->policies)};
     files_set_keep(g->files, keep, g);
     const int fd = keeper_fd(g->keeper);
     return fd < 0 ? 0 : watch_source(g, fd, SOURCE_KEEPER, EPOLLIN, EPOLL_CTL_ADD);
@@ -476,6 +489,7 @@ int guard_main(const char *config_path, int link_fd) {
         run(&g);
     }
     restore_end(&g.restore);
+    control_end(&g.control);
     imports_stop_all(&g.imports);
     files_free(g.files);
     keeper_close(g.keeper);

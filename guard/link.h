@@ -28,8 +28,13 @@ enum link_type {
                      * with path, version, digest, identity and verdict as they were offered */
     LINK_RELOAD,    /* clpd -> guard: read the configuration again */
     LINK_ALIVE, /* guard -> clpd: now and then, and when it changes how it watches; detail: watch back end */
+    LINK_CONTROL, /* clpd -> guard: a person asks; count: enum link_action, model, reason: who, model_version:
+                   * a number that the answer carries */
+    LINK_CONTROLLED, /* guard -> clpd: done (accepted), or not; reason tells which, in words */
     LINK_TYPES
 };
+
+enum link_action { LINK_ROLLBACK = 1, LINK_ACCEPT = 2 };
 
 enum file_state { /* DESIGN section 6 */
                   FILE_SEEN,
