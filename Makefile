@@ -150,9 +150,12 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp
+.PHONY: bench-peers bench-clp bench-swap
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
+bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
+	scripts/deps zoo
+	scripts/bench-swap --build $(BUILD)
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)

@@ -152,6 +152,12 @@ static bool is_accepted(const struct imports *i, const struct import *x, const s
     return r && memcmp(&r->accepted, d, sizeof *d) == 0;
 }
 
+static void tell_times(const struct import *x, const struct report *r) {
+    notice(LOG_LEVEL_INFO, "%s: read in %.1f ms, imported in %.1f, CLP %.1f, plan and image %.1f",
+           x->job.path, (double)r->read_ns / 1e6, (double)r->import_ns / 1e6, (double)r->clp_ns / 1e6,
+           (double)r->plan_ns / 1e6);
+}
+
 static void finish(struct imports *i, struct import *x) {
     struct spawn_result r;
     struct link_identity after;
@@ -162,6 +168,7 @@ static void finish(struct imports *i, struct import *x) {
         fail(i, x, &r);
         return;
     }
+    tell_times(x, &r.report);
     bool there = look_again(i, x, &after);
     struct err why = {0};
     enum policy_action action = policies_judge(i->policies, x->job.model, &r.report, &why);

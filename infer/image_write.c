@@ -63,6 +63,8 @@ struct writer {
     uint8_t *out;
     struct image_header *h;
     uint32_t strings; /* bytes written so far */
+    float *picked;    /* room for what stays of a weight, used again and again: new memory is slow */
+    size_t room;      /* floats of it */
 };
 
 static uint8_t *section(const struct writer *w, int index) {
@@ -179,6 +181,14 @@ static void pick_rows(const struct plan_constant *c, int64_t first, int64_t n, f
     }
 }
 
+static int make_room(struct writer *w, size_t floats, struct err *e) {
+    if (floats <= w->room) return 0;
+    free(w->picked);
+    w->picked = malloc(floats * sizeof *w->picked);
+    w->room = w->picked ? floats : 0;
+    return w->picked ? 0 : plan_out_of_memory(e);
+}
+
 /* In how many bytes at a time the constant is written; packing takes it whole. */
 static uint64_t piece_bytes(const struct plan_constant *c) {
     if (!is_copied(c)) return c->bytes;
@@ -189,8 +199,8 @@ static uint64_t piece_bytes(const struct plan_constant *c) {
 
 /* `n` bytes of the constant `at` its beginning. *used is how much of the source is not needed from there on.
  */
-static int write_piece(const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to, size_t *used,
-                       struct err *e) {
+static int write_piece(struct writer *w, const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to,
+                       size_t *used, struct err *e) {
     const struct plan_step *s = c->packed_for;
     const size_t row = c->pick ? row_floats(c) : 0;
     if (is_copied(c) && c->pick) {
@@ -204,18 +214,16 @@ static int write_piece(const struct plan_constant *c, uint64_t at, uint64_t n, u
         memcpy(to + at, (const uint8_t *)c->data + at, n);
         return 0;
     }
-    float *picked = c->pick ? malloc((size_t)shape_elements(&c->shape) * sizeof *picked) : NULL;
-    if (c->pick && !picked) return plan_out_of_memory(e);
-    if (picked) pick_rows(c, 0, c->shape.dim[0], picked);
-    algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, picked ? picked : c->data,
+    if (c->pick && make_room(w, (size_t)shape_elements(&c->shape), e)) return -1;
+    if (c->pick) pick_rows(c, 0, c->shape.dim[0], w->picked);
+    algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->pick ? w->picked : c->data,
                           to);
-    free(picked);
     return 0;
 }
 
 /* Each piece is digested while it is in the cache, and then nobody here needs it again: at no time
  * are source and result of a large weight both in memory. */
-static int write_constants(struct writer *w, struct digest *d, struct err *e) {
+static int write_constants(struct writer *w, struct checksum *sum, struct err *e) {
     const size_t base = w->h->sections[SECTION_CONSTANTS].offset;
     size_t end = base; /* of what is written */
     for (int32_t i = 0; i < w->p->n_constants; i++) {
@@ -225,9 +233,9 @@ static int write_constants(struct writer *w, struct digest *d, struct err *e) {
         for (uint64_t at = 0; at < c->bytes; at += piece) {
             const uint64_t n = c->bytes - at < piece ? c->bytes - at : piece;
             const size_t next = base + c->offset + at + n;
-            if (want(w, end, next, e) || write_piece(c, at, n, w->out + base + c->offset, &used, e))
+            if (want(w, end, next, e) || write_piece(w, c, at, n, w->out + base + c->offset, &used, e))
                 return -1;
-            digest_update(d, w->out + end, next - end);
+            checksum_update(sum, w->out + end, next - end);
             done(w, w->out + end, next - end);
             if (at + n == c->bytes) used = plan_source_bytes(c);
             if (c->alone && used > freed) done(w, (const uint8_t *)c->data + freed, used - freed);
@@ -235,7 +243,7 @@ static int write_constants(struct writer *w, struct digest *d, struct err *e) {
             end = next;
         }
     }
-    digest_update(d, w->out + end, w->h->bytes - end);
+    checksum_update(sum, w->out + end, w->h->bytes - end);
     return 0;
 }
 
@@ -296,7 +304,7 @@ int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *ou
     if ((uintptr_t)out % IMAGE_ALIGN != 0)
         return err_set(e, ERR_INTERNAL, "the room for the image is not aligned");
     struct image_section sections[SECTION_COUNT];
-    struct digest digest;
+    struct checksum sum;
     struct writer w = {.p = p, .m = m, .out = out, .h = (void *)out, .strings = 1};
     (void)lay_out(p, m, sections);
     if (want(&w, 0, sections[SECTION_CONSTANTS].offset, e)) return -1;
@@ -306,8 +314,10 @@ int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *ou
     write_steps(&w);
     write_labels(&w);
     if (m->report_bytes) memcpy(section(&w, SECTION_REPORT), m->report, m->report_bytes);
-    image_digest_begin(&digest, out, sections[SECTION_CONSTANTS].offset);
-    if (write_constants(&w, &digest, e)) return -1;
-    digest_final(&digest, w.h->self_sha256);
+    image_checksum_begin(&sum, out, sections[SECTION_CONSTANTS].offset);
+    const int rc = write_constants(&w, &sum, e);
+    free(w.picked);
+    if (rc) return -1;
+    checksum_final(&sum, w.h->self_checksum);
     return 0;
 }
