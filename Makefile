@@ -53,14 +53,14 @@ tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guar
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lmicrohttpd -lm
 clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
-clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
+clp-guard_LIBS := -lyaml -lhogweed -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-http_SRC := tests/bench/http.c $(CLIENT_LIB)
 bench-clp_LIBS := $(clp-guard_LIBS)
 hostile-worker_LIBS := $(clp-guard_LIBS)
 bench-http_LIBS := -lmicrohttpd
-tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
+tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lhogweed -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-picture clpctl
 TOOLS    := tests conformance
