@@ -233,7 +233,7 @@ static struct view slice_of(struct view v, struct slice s) {
 
 /* Handing a step out and waiting for the last part costs a microsecond or two. */
 static bool is_worth_help(const struct image *img, const struct image_step *s) {
-    return s->multiply_adds > 300000 || image_tensor_at(img, s->output)->bytes > 64 * 1024;
+    return s->multiply_adds > 1000000 || image_tensor_at(img, s->output)->bytes > 128 * 1024;
 }
 
 static int run_step(struct engine *en, const struct image *img, const struct image_step *s,
