@@ -32,8 +32,9 @@
 #include <unistd.h>
 
 #define SCAN_PAUSE_MS 10 /* between scans, however many events come */
-#define SCAN_SHARE    4 /* at most one part of the time in so many: whoever fills a large folder needs it, too \
-                         */
+#define SCAN_SHARE                                                                                           \
+    4 /* at most one part of the time in so many: whoever fills a large folder needs it, too                 \
+       */
 #define SCAN_PAUSE_MAX 1000
 #define POLL_MS        1000   /* where no event can be relied on */
 #define GREETING_MS    120000 /* clpd greets once no model is being loaded, which may take a while */
@@ -57,7 +58,7 @@ struct guard {
     bool hello;       /* clpd's has come */
     bool greeted;     /* and what it serves already is known: the work can begin */
     uint32_t awaited; /* LINK_SERVING */
-    bool want_scan, scan_failed, settled, waits_for_room;
+    bool want_scan, scan_failed, said_restored, settled, waits_for_room;
     bool ending;
     int status;
     uint64_t started, last_scan, scan_took, last_pulse;
@@ -166,6 +167,15 @@ static int say_settled(struct guard *g) {
     return rc;
 }
 
+/* clpd opens its door on this: who connects to a restarted daemon finds served what was served before. */
+static int say_restored(struct guard *g) {
+    struct link_message m = {.version = LINK_VERSION, .type = LINK_RESTORED};
+    if (g->said_restored || !restore_is_done(&g->restore)) return 0;
+    int rc = send_message(g, &m, -1);
+    g->said_restored = rc == 0;
+    return rc;
+}
+
 static void retire(struct guard *g, struct link_message m) {
     (void)snprintf(m.reason, sizeof m.reason, "its file is gone");
     decision_note(DECISION_RETIRED, &m);
@@ -180,6 +190,7 @@ static void talk(struct guard *g) {
         rc = send_message(g, &m, fd);
         if (rc == 0) restore_sent(&g->restore);
     }
+    if (rc == 0) rc = say_restored(g);
     while (rc == 0 && files_next_message(g->files, &m, &fd)) {
         rc = send_message(g, &m, fd);
         if (rc < 0) break;
