@@ -56,7 +56,6 @@ clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
 clp-guard_LIBS := -lyaml -lhogweed -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
-bench-http_SRC := tests/bench/http.c $(CLIENT_LIB)
 bench-clp_LIBS := $(clp-guard_LIBS)
 hostile-worker_LIBS := $(clp-guard_LIBS)
 bench-http_LIBS := -lmicrohttpd
@@ -127,6 +126,10 @@ zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
 test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
 	tests/oip/run $(BUILD)
+bench-http_SRC  := tests/bench/http.c $(CLIENT_LIB)
+bench-http_LIBS := -lmicrohttpd
+$(eval $(call program,bench-http))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(bench-http_SRC))
 .PHONY: bench-http
 bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
 	scripts/bench-http --build $(BUILD)
