@@ -32,8 +32,9 @@
 #include <unistd.h>
 
 #define SCAN_PAUSE_MS 10 /* between scans, however many events come */
-#define SCAN_SHARE    4 /* at most one part of the time in so many: whoever fills a large folder needs it, too \
-                         */
+#define SCAN_SHARE                                                                                           \
+    4 /* at most one part of the time in so many: whoever fills a large folder needs it, too                 \
+       */
 #define SCAN_PAUSE_MAX 1000
 #define POLL_MS        1000   /* where no event can be relied on */
 #define GREETING_MS    120000 /* clpd greets once no model is being loaded, which may take a while */
