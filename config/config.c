@@ -87,7 +87,7 @@ static const struct key keys[] = {
      "how many HTTP clients may be connected", NULL, NULL, NULL},
     {"http.inflight", KEY_COUNT, false, AT(http_inflight), 1, 4096, "64",
      "how many HTTP requests a thread may have under way", NULL, NULL, NULL},
-    {"http.header_bytes", KEY_SIZE, false, AT(http_header_bytes), 4 * K, M, "32K",
+    {"http.header_bytes", KEY_SIZE, false, AT(http_header_bytes), 4 * K, M, "64K",
      "largest head of a request, and the buffer of a connection, in bytes", NULL, NULL, NULL},
     {"http.body_bytes", KEY_SIZE, false, AT(http_body_bytes), K, G, "64M",
      "largest body of an inference request, in bytes", NULL, NULL, NULL},

@@ -358,7 +358,7 @@ static void begin_stop(struct daemon *d) {
     notify_stopping();
     log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
-    http_sockets_remove(&d->http_sockets);
+    http_sockets_close(&d->http_sockets);
     http_drain(d->http);
     server_drain(&d->server);
     guard_child_stop(d->guard);
@@ -428,6 +428,7 @@ static int open_socket(struct daemon *d, struct err *e) {
     d->listen_fd = passed.stream;
     if (d->listen_fd >= 0) {
         log_info("serving on the socket that systemd passed; socket.path is not used");
+        d->http_sockets.units_decide = true;
         return 0;
     }
     d->listen_fd = socket_file_make(&d->socket, c->socket_path, c->socket_mode, c->socket_group, e);
@@ -542,6 +543,8 @@ static void close_all(struct daemon *d) {
     }
     if (d->guard) guard_child_stop(d->guard);
     http_stop(d->http);
+    while (d->loop && !http_is_stopped(d->http) && loop_clock() < limit)
+        if (loop_turn(d->loop, DRAIN_LOOK)) break;
     if (d->server.loop && !d->server.draining) server_drain(&d->server);
     if (models_stop(d->models, limit)) leave_at_once(d); /* a model is being warmed, slowly */
     if (d->server.loop)
