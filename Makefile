@@ -58,13 +58,11 @@ clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
 hostile-worker_LIBS := $(clp-guard_LIBS)
-bench-http_LIBS := -lmicrohttpd
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lhogweed -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-picture clpctl
 TOOLS    := tests conformance
 TOOLS    += bench-clp
-TOOLS    += bench-http
 TOOLS    += bench-ipc
 TOOLS    += hostile-worker
 OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))

@@ -24,12 +24,13 @@
 #define OPEN_MS 10000
 #define LOOK_MS                                                                                              \
     100 /* how often a sleeper makes sure that the daemon is still there: it may have been killed */
-#define DEFAULT_SPIN    50000u
-#define LEAST_SPIN      2000u
-#define LOOKS           32   /* between two looks at the clock */
-#define FORGET          8    /* the average of waits follows that many */
-#define LOOKS_AT_DAEMON 4096 /* so many looks in vain, then it is asked whether it is there: a system call   \
-                              */
+#define DEFAULT_SPIN 50000u
+#define LEAST_SPIN   2000u
+#define LOOKS        32 /* between two looks at the clock */
+#define FORGET       8  /* the average of waits follows that many */
+#define LOOKS_AT_DAEMON                                                                                      \
+    4096 /* so many looks in vain, then it is asked whether it is there: a system call                       \
+          */
 
 enum slot_state { SLOT_FREE, SLOT_YOURS, SLOT_THEIRS };
 

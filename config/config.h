@@ -59,6 +59,9 @@ struct config {
     uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
     uint32_t limit_inflight;              /* limits.inflight: of one connection */
     uint64_t limit_request_bytes;         /* limits.request_bytes: of one tensor; size with K, M, G */
+    uint32_t limit_user_connections;      /* limits.user_connections: of one user; 0 (auto): 3/4 of all */
+    uint32_t limit_user_queue;            /* limits.user_queue: the same for requests */
+    uint32_t limit_idle_s;                /* limits.idle_s: 0: never */
     uint32_t limit_rings;                 /* limits.rings: in shared memory, all together */
     uint64_t limit_ring_bytes;            /* limits.ring_bytes: of one */
     enum io_backend io_backend;           /* io.backend */

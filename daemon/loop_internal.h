@@ -67,8 +67,8 @@ extern const struct loop_calls loop_uring_calls, loop_epoll_calls;
 
 struct loop {
     const struct loop_calls *calls;
-    struct loop_stream *sent;     /* sends that are done, to be answered */
-    unsigned sends_left;          /* that may be done at once in this turn */
+    struct loop_stream *sent; /* sends that are done, to be answered */
+    unsigned sends_left;      /* that may be done at once in this turn */
     void *backend;
     struct loop_stream *streams, *free_streams, *closing;
     uint32_t n_streams;

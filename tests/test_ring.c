@@ -283,6 +283,30 @@ static void limits_of_rings(void) {
     rig_close(&r);
 }
 
+/* A ring counts with all its slots, and one user's connections together have a share. */
+static void shares_of_a_user(void) {
+    struct rig r;
+    struct ring_client first, second;
+    if (!rig_open(&r, &(struct rig_options){.loop = LOOP_EPOLL, .user_queue = 10, .user_connections = 2}))
+        return;
+    CU_ASSERT_TRUE_FATAL(rig_load(&r, "m", 1, &(struct case_network){.factor = 2, .width = WIDTH}));
+    CU_ASSERT_TRUE_FATAL(ring_client_open(&r, &first, rig_connect(&r), &eight));
+    const int fd = rig_connect(&r), third = rig_connect(&r);
+    CU_ASSERT_TRUE(rig_is_closed(&r, third));
+    CU_ASSERT_TRUE(!ring_client_open(&r, &second, fd, &eight) && second.refusal.status == CLPD_BUSY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(second.why, "limits.user_queue"));
+    CU_ASSERT_EQUAL(r.server.users.first->requests, 8);
+    ring_client_close(&first);
+    const uint64_t end = loop_clock() + 2000000000ull;
+    while (r.server.n_connections > 1 && loop_clock() < end) rig_turn(&r, 1);
+    CU_ASSERT_EQUAL(r.server.users.first->requests, 0);
+    CU_ASSERT_TRUE_FATAL(ring_client_open(&r, &second, fd, &eight));
+    ring_client_close(&second);
+    close(third);
+    rig_close(&r);
+    CU_ASSERT_PTR_NULL(r.server.users.first);
+}
+
 static void both_back_ends(void) {
     const enum loop_kind kinds[] = {LOOP_URING, LOOP_EPOLL};
     for (int i = 0; i < 2; i++) {
@@ -306,4 +330,5 @@ SUITE(ring, {"a sleeping daemon is woken by every request", answers_to_a_sleeper
       {"holes in the memory are zeros", holes}, {"who reads no answers harms nobody", who_reads_nothing},
       {"a client's end frees its ring when what ran is through", who_leaves_with_work_under_way},
       {"deadlines hold in rings", late_requests}, {"a daemon that stops says so", stopping},
-      {"limits of rings", limits_of_rings}, {"io_uring and epoll hand over descriptors", both_back_ends});
+      {"limits of rings", limits_of_rings}, {"one user has a share, over all connections", shares_of_a_user},
+      {"io_uring and epoll hand over descriptors", both_back_ends});
