@@ -213,7 +213,7 @@ void keeper_write(struct keeper *k, const struct state_record *r) {
 
 void keeper_serves(struct keeper *k, const char *model, const struct state_image *image, int fd) {
     struct state_record *r = keeper_add(k, model);
-    if (!r) return;
+    if (!r || (fd < 0 && r->current.version != image->version)) return; /* nothing of it is kept */
     if (r->current.version != image->version) {
         /* After a rollback: the one that was left is not what to go back to. */
         if (r->current.version) r->other = r->current;
