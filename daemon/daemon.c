@@ -1,6 +1,7 @@
 /* Start, signals, reload, the guard's messages, stop.
  *
- *   STARTING  the socket answers already (NO_MODEL, until there is one); READY=1 comes once the guard
+ *   STARTING  connections wait in the listening socket until what was kept serves again (or for two seconds):
+ *             who asks a restarted daemon is not told NO_MODEL. READY=1 comes once the guard
  *             has settled, or after five seconds: a slow import must not keep the unit from starting
  *   SERVING
  *   DRAINING  socket closed and removed; what waits is told, what runs is finished: 5 s at most
@@ -35,6 +36,7 @@
 #include <unistd.h>
 
 #define READY_AFTER 5000000000u
+#define DOOR_AFTER  2000000000u
 #define DRAIN_LIMIT 5000000000u
 #define CLOSE_LIMIT 2000000000u
 #define DRAIN_LOOK  5000000u
@@ -61,9 +63,10 @@ struct daemon {
     struct http *http; /* NULL: no HTTP */
     int listen_fd, signals;
     struct loop_watch *signal_watch;
-    struct loop_timer ready, watchdog, drain;
+    struct loop_timer door, ready, watchdog, drain;
     uint64_t started_ns, watchdog_period, stop_at;
-    bool stuck;
+    bool stuck, is_open;
+    struct err failure; /* why no client can connect */
 };
 
 static void set_state(struct daemon *d, enum state to) {
@@ -87,10 +90,19 @@ static void tell_status(const struct daemon *d) {
     if (d->state == SERVING) notify_status(status_line(d, line, sizeof line));
 }
 
+static void open_door(void *owner) {
+    struct daemon *d = owner;
+    if (d->is_open || d->state >= DRAINING) return;
+    loop_timer_stop(d->loop, &d->door);
+    d->is_open = true;
+    if (server_listen(&d->server, d->listen_fd, &d->failure)) loop_stop(d->loop);
+}
+
 static void become_ready(void *owner) {
     struct daemon *d = owner;
     char line[STATUS_TEXT];
     if (d->state != STARTING) return;
+    open_door(d);
     set_state(d, SERVING);
     loop_timer_stop(d->loop, &d->ready);
     catalogue_publish(d->catalogue, d->models, true);
@@ -253,6 +265,7 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
     case LINK_RETIRE:
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
+    case LINK_RESTORED: open_door(d); break;
     case LINK_SETTLED:
         log_info("the guard has dealt with every file");
         become_ready(d);
@@ -351,6 +364,7 @@ static void begin_stop(struct daemon *d) {
     http_drain(d->http);
     server_drain(&d->server);
     guard_child_stop(d->guard);
+    loop_timer_stop(d->loop, &d->door);
     loop_timer_stop(d->loop, &d->ready);
     d->stop_at = loop_now(d->loop) + DRAIN_LIMIT;
     look_if_drained(d);
@@ -449,7 +463,6 @@ static int open_parts(struct daemon *d, struct err *e) {
     d->server.describe = describe;
     d->server.describe_owner = d;
     d->server.control = on_control;
-    if (server_listen(&d->server, d->listen_fd, e)) return -1;
     int rc = loop_watch(d->loop, d->signals, on_signal, d, &d->signal_watch);
     return rc ? err_set(e, ERR_SYSTEM, "watching signals: %s", strerror(-rc)) : 0;
 }
@@ -482,6 +495,7 @@ static int start(struct daemon *d, struct err *e) {
         return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
     if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
+    loop_timer_set(d->loop, &d->door, loop_clock() + DOOR_AFTER, open_door, d);
     guard_child_set_silence(d->guard, d->config.guard_silence_s * UINT64_C(1000000000));
     loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, become_ready, d);
     d->watchdog_period = notify_watchdog_period();
@@ -506,6 +520,7 @@ static void leave_at_once(struct daemon *d) {
 static void close_all(struct daemon *d) {
     const uint64_t limit = loop_clock() + CLOSE_LIMIT;
     if (d->loop) {
+        loop_timer_stop(d->loop, &d->door);
         loop_timer_stop(d->loop, &d->ready);
         loop_timer_stop(d->loop, &d->watchdog);
         loop_timer_stop(d->loop, &d->drain);
@@ -552,6 +567,10 @@ int daemon_run(const char *config_path, const struct config *config, struct err 
     if (rc == 0) {
         rc = loop_run(d->loop);
         if (rc) (void)err_set(e, ERR_SYSTEM, "the event loop (%s): %s", loop_backend(d->loop), strerror(-rc));
+        if (d->failure.code != ERR_NONE) {
+            *e = d->failure;
+            rc = -1;
+        }
         if (d->state < CLOSING) set_state(d, CLOSING);
     }
     close_all(d);

@@ -61,7 +61,7 @@ struct guard {
     bool hello;       /* clpd's has come */
     bool greeted;     /* and what it serves already is known: the work can begin */
     uint32_t awaited; /* LINK_SERVING */
-    bool want_scan, scan_failed, settled, waits_for_room;
+    bool want_scan, scan_failed, said_restored, settled, waits_for_room;
     bool ending;
     int status;
     uint64_t started, last_scan, scan_took, last_pulse;
@@ -187,6 +187,15 @@ static int say_settled(struct guard *g) {
     return rc;
 }
 
+/* clpd opens its door on this: who connects to a restarted daemon finds served what was served before. */
+static int say_restored(struct guard *g) {
+    struct link_message m = {.version = LINK_VERSION, .type = LINK_RESTORED};
+    if (g->said_restored || !restore_is_done(&g->restore)) return 0;
+    int rc = send_message(g, &m, -1);
+    g->said_restored = rc == 0;
+    return rc;
+}
+
 static void retire(struct guard *g, struct link_message m) {
     (void)snprintf(m.reason, sizeof m.reason, "its file is gone");
     decision_note(DECISION_RETIRED, &m);
@@ -201,6 +210,7 @@ static void talk(struct guard *g) {
         rc = send_message(g, &m, fd);
         if (rc == 0) restore_sent(&g->restore);
     }
+    if (rc == 0) rc = say_restored(g);
     while (rc == 0 && control_next(&g->control, &m, &fd)) {
         rc = send_message(g, &m, fd);
         if (rc == 0) control_sent(&g->control, &m);

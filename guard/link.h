@@ -26,6 +26,7 @@ enum link_type {
     LINK_ANSWER,    /* clpd -> guard: an offer (model, model_version) was taken, or refused */
     LINK_SERVING,   /* clpd -> guard after HELLO: one for each model served already (the guard was restarted),
                      * with path, version, digest, identity and verdict as they were offered */
+    LINK_RESTORED,  /* guard -> clpd: every kept image was offered and answered; what is new comes after */
     LINK_RELOAD,    /* clpd -> guard: read the configuration again */
     LINK_ALIVE, /* guard -> clpd: now and then, and when it changes how it watches; detail: watch back end */
     LINK_CONTROL, /* clpd -> guard: a person asks; count: enum link_action, model, reason: who, model_version:

@@ -184,6 +184,7 @@ static void take(const struct link_message *m, int fd) {
     switch (m->type) {
     case LINK_HELLO: greeted = true; break;
     case LINK_OFFER: take_offer(m, fd); break;
+    case LINK_RESTORED: break;
     case LINK_SETTLED: settled = *m; break;
     case LINK_ALIVE: alive = *m; break;
     case LINK_RETIRE: strcpy(retired, m->model); break;

@@ -12,7 +12,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 os.environ["CLPD_BUILD"] = "/usr/bin"
 sys.path.insert(0, str(HERE.parent / "e2e"))
-from harness import MODELS, OK, SIGNS, STATUS, U8, Client, wait_for  # noqa: E402
+from harness import MODELS, NO_MODEL, OK, SIGNS, STATUS, U8, Client, wait_for  # noqa: E402
 
 SOCKET = "/run/clpd/clpd.sock"
 FOLDER = pathlib.Path("/var/lib/clpd/models")
@@ -54,12 +54,14 @@ class Patient(threading.Thread):
     def __init__(self, model, dims, tensor):
         super().__init__(daemon=True)
         self.model, self.dims, self.tensor = model, dims, tensor
-        self.stopping, self.answered, self.repeated, self.failed, self.versions = threading.Event(), 0, 0, [], set()
+        self.stopping, self.failed, self.versions = threading.Event(), [], set()
+        self.answered = self.repeated = self.without_model = 0
 
     def once(self, state):
         if state.get("client") is None:
             state["client"] = Client(SOCKET, timeout=20)
         reply = state["client"].infer(self.model, self.dims, self.tensor, U8)
+        self.without_model += reply.status == NO_MODEL
         if reply.status != OK:
             raise ConnectionError(f"{reply.status} {reply.text}")
         self.versions.add(reply.version)
@@ -167,7 +169,7 @@ class Service(unittest.TestCase):
                 run("systemctl", "restart", "clpd.service")
                 was = p.answered
                 wait_for("answers after the restart", lambda was=was: p.answered > was + 20)
-        self.assertEqual(p.failed, [])
+        self.assertEqual((p.failed, p.without_model), ([], 0))
         print(f"restart: {p.answered} answered, {p.repeated} repeated, versions {sorted(p.versions)}", file=sys.stderr)
 
     def test_41_a_crash_loses_no_request(self):
@@ -178,7 +180,7 @@ class Service(unittest.TestCase):
                 wait_for("a new process", lambda pid=pid: show("MainPID") not in (pid, "0"))
                 was = p.answered
                 wait_for("answers after the crash", lambda was=was: p.answered > was + 20)
-        self.assertEqual(p.failed, [])
+        self.assertEqual((p.failed, p.without_model), ([], 0))
         print(f"crash: {p.answered} answered, {p.repeated} repeated", file=sys.stderr)
 
     def test_42_a_stuck_daemon_is_restarted_by_the_watchdog(self):
@@ -208,7 +210,7 @@ class Service(unittest.TestCase):
             wait_for("the new process", lambda: show("MainPID") not in (pid, "0"))
             was = p.answered
             wait_for("answers after the upgrade", lambda: p.answered > was + 20)
-        self.assertEqual(p.failed, [])
+        self.assertEqual((p.failed, p.without_model), ([], 0))
         print(f"upgrade: {p.answered} answered, {p.repeated} repeated", file=sys.stderr)
 
     def test_90_removing_keeps_purging_takes_what_is_its_own(self):
