@@ -47,6 +47,7 @@ clp-picture_SRC := $(PICTURE_SRC) client/decode.c client/decode_jpeg.c client/de
 MAINS         := $(PICTURE_SRC) daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
 bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
+hostile-worker_SRC := tests/hostile/worker.c $(filter-out guard/main.c,$(clp-guard_SRC))
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(GRADIENT_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lmicrohttpd -lm
@@ -55,6 +56,7 @@ clp-guard_LIBS := -lyaml -lhogweed -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
+hostile-worker_LIBS := $(clp-guard_LIBS)
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lhogweed -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-picture clpctl
@@ -68,7 +70,7 @@ $(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
-$(foreach p,$(PROGRAMS) tests conformance bench-clp,$(eval $(call program,$(p))))
+$(foreach p,$(PROGRAMS) tests conformance bench-clp hostile-worker,$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
@@ -88,14 +90,14 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) tests/hostile/worker.c))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
+.PHONY: test-guard bench-quiet test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
-e2e: all                           ## the daemon, the guard and the clients together
+e2e: all $(BUILD)/hostile-worker ## the daemon, the guard and the clients together
 	tests/e2e/run $(BUILD)
 boundaries: all                    ## which program links what, and which folder includes what
 	tests/boundaries $(BUILD)
@@ -103,6 +105,11 @@ conformance: all $(BUILD)/conformance ## ONNX's own test cases; writes docs/conf
 	scripts/conformance $(BUILD)
 conformance-quick: all $(BUILD)/conformance ## the same without the large networks; what passed before must pass
 	scripts/conformance --quick $(BUILD)
+test-guard: all $(BUILD)/tests $(BUILD)/hostile-worker ## everything about the guard, the long forms too: some of it needs root
+	CLPD_FULL=1 tests/e2e/run $(BUILD) test_watch test_bad_files test_external test_hostile test_hostile_worker test_sandbox test_state test_signs
+	for suite in guard watch files files_import spawn sandbox worker worker_wire model_file link guard_child; do $(BUILD)/tests $$suite || exit 1; done
+bench-quiet: all                   ## p99 of requests to one model while another is imported, against quiet
+	scripts/bench-quiet --build $(BUILD)
 zoo: all                           ## torchvision's 80 classifiers against PyTorch (hours); writes docs/zoo.md
 	scripts/zoo --build $(BUILD)
 zoo-families: all                  ## the same with one of each family (minutes)

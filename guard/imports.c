@@ -108,8 +108,10 @@ static int start_worker(struct imports *i, struct import *x, struct err *e) {
     r.statistic = (enum policy_statistic)policy->statistic;
     r.sidecar = (enum policy_sidecar)c->sidecar;
     r.low_priority = true;
+    r.idle_priority = c->worker_priority == WORKER_IDLE;
     r.model_fd = x->opened.model_fd;
     r.sidecar_fd = x->opened.sidecar_fd;
+    r.sidecar_secret = x->opened.sidecar_elsewhere;
     r.external_fd = x->opened.external_fd;
     r.external_name = x->opened.external_name;
     r.seconds = c->worker_seconds;

@@ -38,7 +38,7 @@ struct work {
     struct file model, sidecar_file, external;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, plain, guard_off;
+    bool prune, plain, guard_off, sidecar_secret;
     float threshold;
     enum policy_statistic statistic;
     enum policy_sidecar sidecar_may;
@@ -89,6 +89,7 @@ enum {
     OPT_OUTPUT,
     OPT_REPORT,
     OPT_SIDECAR,
+    OPT_QUOTES,
     OPT_EXTERNAL,
     OPT_EXTERNAL_NAME,
     OPT_SECONDS,
@@ -119,6 +120,9 @@ static bool take_option(struct work *w, int option, const char *value) {
     case OPT_OUTPUT: return parse_fd(value, &w->output);
     case OPT_REPORT: return parse_fd(value, &w->report_fd);
     case OPT_SIDECAR: return parse_fd(value, &w->sidecar_file.fd);
+    case OPT_QUOTES:
+        w->sidecar_secret = strcmp(value, "off") == 0;
+        return w->sidecar_secret || strcmp(value, "on") == 0;
     case OPT_EXTERNAL: return parse_fd(value, &w->external.fd);
     case OPT_EXTERNAL_NAME: w->external_name = value; return true;
     case OPT_SECONDS:
@@ -142,6 +146,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                                             {"output-fd", 1, NULL, OPT_OUTPUT},
                                             {"report-fd", 1, NULL, OPT_REPORT},
                                             {"sidecar-fd", 1, NULL, OPT_SIDECAR},
+                                            {"sidecar-quotes", 1, NULL, OPT_QUOTES},
                                             {"external-fd", 1, NULL, OPT_EXTERNAL},
                                             {"external-name", 1, NULL, OPT_EXTERNAL_NAME},
                                             {"seconds", 1, NULL, OPT_SECONDS},
@@ -216,6 +221,21 @@ static int open_files(struct work *w, struct err *e) {
     return 0;
 }
 
+/* The line has to do. */
+static void take_quotes_out(const char *name, struct err *e) {
+    unsigned line = 0;
+    const size_t n = strlen(name);
+    if (strncmp(e->text, name, n) == 0 && e->text[n] == ':')
+        line = (unsigned)strtoul(e->text + n + 1, NULL, 10);
+    char where[24] = "";
+    if (line) (void)snprintf(where, sizeof where, ":%u", line);
+    (void)err_set(
+        e, e->code,
+        "%s%s: can't be used. It is a link out of the model's folder, so what stands there is not quoted; "
+        "look with `clpctl scan` at a copy of both files",
+        name, where);
+}
+
 static int read_sidecar(struct work *w, struct err *e) {
     char name[160];
     size_t stem = strlen(w->label);
@@ -226,8 +246,10 @@ static int read_sidecar(struct work *w, struct err *e) {
         return 0;
     }
     static const uint8_t nothing[1];
-    return sidecar_parse(&w->sidecar, name, w->sidecar_file.bytes ? w->sidecar_file.bytes : nothing,
-                         w->sidecar_file.size, e);
+    int rc = sidecar_parse(&w->sidecar, name, w->sidecar_file.bytes ? w->sidecar_file.bytes : nothing,
+                           w->sidecar_file.size, e);
+    if (rc < 0 && w->sidecar_secret) take_quotes_out(name, e);
+    return rc;
 }
 
 /* It comes from where the model comes from: what it asks for is not what the operator wants. */

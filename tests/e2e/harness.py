@@ -152,6 +152,7 @@ class Daemon:
         self.settings = settings
         self.process = None
         self.prefix = []  # what it is started by
+        self.build = BUILD
         self.log = self.folder / "log"
 
     def write_config(self):
@@ -169,7 +170,7 @@ class Daemon:
         self.write_config()
         (self.folder / "state").mkdir(exist_ok=True)
         environment = dict(os.environ)
-        self.process = subprocess.Popen([*self.prefix, BUILD / "clpd", "--config", self.config], env=environment,
+        self.process = subprocess.Popen([*self.prefix, self.build / "clpd", "--config", self.config], env=environment,
                                         stderr=open(self.log, "ab"))
         wait_for("the socket to answer", self.answers)
         return self
