@@ -114,6 +114,8 @@ static const struct key keys[] = {
 
     {"engine.threads", KEY_COUNT, true, AT(engine_threads), 1, 256, "auto", "how many inference threads",
      "auto, which is one per CPU that clpd may use, or 1..256", NULL, NULL},
+    {"engine.together", KEY_COUNT, false, AT(engine_together), 1, 64, "1", "how many threads work on one run",
+     NULL, NULL, NULL},
     {"engine.pin", KEY_SWITCH, false, AT(engine_pin), 0, 0, "true",
      "keep each inference thread on a CPU of its own", NULL, NULL, NULL},
     {"engine.max_batch", KEY_COUNT, false, AT(engine_max_batch), 1, 1024, "8",

@@ -51,6 +51,7 @@ struct config {
     char socket_group[64];                /* socket.group; empty: the daemon's own */
     char socket_control_group[64];        /* socket.control_group; empty: none */
     uint32_t engine_threads;              /* engine.threads; 0 (auto): one per CPU that we may use */
+    uint32_t engine_together;             /* engine.together: threads that work on one run */
     bool engine_pin;                      /* engine.pin: each worker to its own CPU */
     uint32_t engine_max_batch;            /* engine.max_batch: most pictures in one batch */
     uint32_t limit_connections;           /* limits.connections */

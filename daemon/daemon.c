@@ -303,6 +303,7 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"socket.group", strcmp(a->socket_group, b->socket_group) != 0},
         {"socket.control_group", strcmp(a->socket_control_group, b->socket_control_group) != 0},
         {"engine.threads", a->engine_threads != b->engine_threads},
+        {"engine.together", a->engine_together != b->engine_together},
         {"engine.pin", a->engine_pin != b->engine_pin},
         {"engine.max_batch", a->engine_max_batch != b->engine_max_batch},
         {"limits.queue", a->limit_queue != b->limit_queue},
@@ -439,6 +440,7 @@ static int open_socket(struct daemon *d, struct err *e) {
 static int open_parts(struct daemon *d, struct err *e) {
     const struct config *c = &d->config;
     const struct workers_options o = {.threads = c->engine_threads,
+                                      .together = c->engine_together,
                                       .pin = c->engine_pin,
                                       .max_batch = c->engine_max_batch,
                                       .limit = c->limit_queue,

@@ -35,14 +35,15 @@ static bool same(const struct config *a, const struct config *b) {
            strcmp(a->socket_path, b->socket_path) == 0 && a->socket_mode == b->socket_mode &&
            strcmp(a->socket_group, b->socket_group) == 0 &&
            strcmp(a->socket_control_group, b->socket_control_group) == 0 &&
-           a->engine_threads == b->engine_threads && a->engine_pin == b->engine_pin &&
-           a->engine_max_batch == b->engine_max_batch && a->limit_connections == b->limit_connections &&
-           a->limit_queue == b->limit_queue && a->limit_inflight == b->limit_inflight &&
-           a->limit_request_bytes == b->limit_request_bytes && same_policy(&a->policy, &b->policy) &&
-           a->sidecar == b->sidecar && a->guard_settle_ms == b->guard_settle_ms &&
-           a->guard_rescan_s == b->guard_rescan_s && a->guard_retire_s == b->guard_retire_s &&
-           a->worker_seconds == b->worker_seconds && a->worker_memory == b->worker_memory &&
-           a->worker_output == b->worker_output && a->log_level == b->log_level;
+           a->engine_threads == b->engine_threads && a->engine_together == b->engine_together &&
+           a->engine_pin == b->engine_pin && a->engine_max_batch == b->engine_max_batch &&
+           a->limit_connections == b->limit_connections && a->limit_queue == b->limit_queue &&
+           a->limit_inflight == b->limit_inflight && a->limit_request_bytes == b->limit_request_bytes &&
+           same_policy(&a->policy, &b->policy) && a->sidecar == b->sidecar &&
+           a->guard_settle_ms == b->guard_settle_ms && a->guard_rescan_s == b->guard_rescan_s &&
+           a->guard_retire_s == b->guard_retire_s && a->worker_seconds == b->worker_seconds &&
+           a->worker_memory == b->worker_memory && a->worker_output == b->worker_output &&
+           a->log_level == b->log_level;
 }
 
 static char *print(const struct config *c) {
@@ -64,6 +65,7 @@ static void defaults_are_those_promised(void) {
     CU_ASSERT_EQUAL(c.socket_mode, 0660);
     CU_ASSERT_STRING_EQUAL(c.socket_group, "");
     CU_ASSERT_EQUAL(c.engine_threads, 0);
+    CU_ASSERT_EQUAL(c.engine_together, 1);
     CU_ASSERT_TRUE(c.engine_pin);
     CU_ASSERT_EQUAL(c.engine_max_batch, 8);
     CU_ASSERT_EQUAL(c.limit_connections, 256);
@@ -133,7 +135,7 @@ static void example_has_every_key(void) {
 
 static const char odd[] =
     "models: \"/srv/my \\\"models\\\"\"\nstate: /s\nsocket: {path: /x.sock, mode: 0600, group: vision}\n"
-    "engine: {threads: 3, pin: false, max_batch: 1}\n"
+    "engine: {threads: 3, together: 2, pin: false, max_batch: 1}\n"
     "limits: {connections: 1, queue: 2, inflight: 65536, request_bytes: 1G}\n"
     "guard:\n  threshold: 2.1\n  statistic: median-mad\n  max_pruned: 0.125\n  on_excess: reject\n"
     "  on_inapplicable: hold\n  allowed_digests: /etc/clpd/digests\n  signature_key: k.pem\n  sidecar: "
@@ -150,6 +152,7 @@ static void every_key_is_read_and_printed(void) {
     CU_ASSERT_STRING_EQUAL(c.socket_group, "vision");
     CU_ASSERT_EQUAL(c.socket_mode, 0600);
     CU_ASSERT_EQUAL(c.engine_threads, 3);
+    CU_ASSERT_EQUAL(c.engine_together, 2);
     CU_ASSERT_FALSE(c.engine_pin);
     CU_ASSERT_EQUAL(c.limit_request_bytes, 1u << 30);
     CU_ASSERT_EQUAL(c.policy.threshold, 2.1f);
