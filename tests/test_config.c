@@ -225,6 +225,27 @@ static void state_stays_out_of_models(void) {
     CU_ASSERT_EQUAL(parse(&c, "models: /a\nstate: /ab\n", NULL), 0);
 }
 
+static void where_http_is(void) {
+    struct config c;
+    char room[CONFIG_SOCKET_PATH];
+    CU_ASSERT_EQUAL(parse(&c, "socket: {path: /run/x/a.sock}\n", NULL), 0);
+    CU_ASSERT_STRING_EQUAL(config_http_path(&c, room), "/run/x/http.sock");
+    CU_ASSERT_EQUAL(parse(&c, "http: {path: off}\n", NULL), 0);
+    CU_ASSERT_STRING_EQUAL(config_http_path(&c, room), "");
+    CU_ASSERT_EQUAL(parse(&c, "http: {path: /a/b.sock, listen: \"[::1]:80\"}\n", NULL), 0);
+    CU_ASSERT_STRING_EQUAL(config_http_path(&c, room), "/a/b.sock");
+    refused("http: {path: on}", "neither auto nor off nor an absolute path");
+    refused("socket: {path: /a/http.sock}", "are the same socket");
+    refused("http: {listen: \"0.0.0.0:80\"}", "put a proxy in front");
+    refused("http: {listen: \"127.0.0.1:99999\"}", "is not 127.0.0.1:PORT");
+    refused("http: {group: \"a b\"}", "can't be the name of a group");
+    refused("http: {header_bytes: 1K}", "1K is out of range");
+    char text[256] = "socket: {path: /";
+    memset(text + strlen(text), 'x', 98);
+    strcat(text, "/s}");
+    refused(text, "auto gives a path that is too long");
+}
+
 static void files_that_are_none(void) {
     struct config c;
     struct err e = {0};
@@ -286,6 +307,6 @@ SUITE(config, {"the defaults are those promised", defaults_are_those_promised},
       {"every key is read, printed and read back", every_key_is_read_and_printed},
       {"mistakes have line, key, meaning and range", mistakes_have_words},
       {"policies of single models", policies_of_single_models},
-      {"state may not lie in models", state_stays_out_of_models},
+      {"state may not lie in models", state_stays_out_of_models}, {"where HTTP is", where_http_is},
       {"absent, folder, FIFO, too large", files_that_are_none},
       {"6000 mutants do no harm and print back", mutants_do_no_harm});

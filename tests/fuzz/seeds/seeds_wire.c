@@ -1,5 +1,6 @@
-/* Seeds for the targets `frame`, `report`, `worker_wire`, `link`, `state` and `clpd`: good messages of every kind. */
-#include "client/wire.h"
+/* Seeds for the targets `frame`, `ring`, `report`, `worker_wire`, `link`, `state` and `clpd`: good messages
+ * of every kind. */
+#include "client/ring.h"
 #include "guard/link.h"
 #include "guard/state.h"
 #include "guard/worker_wire.h"
@@ -31,6 +32,26 @@ static void frames(void) {
     f.tensor = 256;
     f.model = 1;
     seed_write("frame", "infer-f32", &f, offsetof(__typeof__(f), model) + 1);
+}
+
+static void rings(void) {
+    struct {
+        struct clpd_ring_open open;
+        uint32_t counter;
+        struct clpd_ring_request requests[2];
+    } __attribute__((packed)) f;
+    memset(&f, 0, sizeof f);
+    f.open = (struct clpd_ring_open){.slots = 8, .tensor_bytes = 6912};
+    f.counter = UINT32_MAX;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct clpd_ring_request q = {.id = i, .slot = 1 - i, .tensor_bytes = 6912};
+        q.infer =
+            (struct clpd_infer){.model = "signs", .top_k = 5, .format = CLPD_U8_NHWC, .dims = {1, 48, 48, 3}};
+        memcpy(&f.requests[i], &q, sizeof q);
+    }
+    seed_write("ring", "two", &f, sizeof f);
+    f.open = (struct clpd_ring_open){.slots = 1024, .tensor_bytes = 1 << 30, .reply_bytes = 1 << 20};
+    seed_write("ring", "large", &f, sizeof f - sizeof f.requests[0]);
 }
 
 static struct report make_report(void) {
@@ -101,7 +122,8 @@ static void states(void) {
     uint8_t bytes[STATE_RECORD_BYTES];
     state_record_encode(&r, bytes);
     seed_write("state", "retired", bytes, sizeof bytes);
-    r.current = (struct state_image){.version = 9, .bytes = 100, .path = "signs.onnx", .total = 5, .pruned = 2};
+    r.current =
+        (struct state_image){.version = 9, .bytes = 100, .path = "signs.onnx", .total = 5, .pruned = 2};
     state_record_encode(&r, bytes);
     seed_write("state", "one", bytes, sizeof bytes);
     r.other = (struct state_image){.version = 7, .bytes = 90, .path = "signs/7/model.onnx"};
@@ -171,5 +193,5 @@ static void answers(void) {
     seed_write("clpd", "error", &a, 1 + sizeof a.h + sizeof a.r + 5);
 }
 
-SUITE(corpus_wire, {"frames", frames}, {"reports", reports}, {"workers", workers}, {"states", states}, {"links", links},
-      {"answers", answers});
+SUITE(corpus_wire, {"frames", frames}, {"rings", rings}, {"reports", reports}, {"workers", workers},
+      {"states", states}, {"links", links}, {"answers", answers});
