@@ -21,6 +21,7 @@ enum worker_priority { WORKER_LOW, WORKER_IDLE };
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
 enum io_backend { IO_BACKEND_AUTO, IO_BACKEND_IO_URING, IO_BACKEND_EPOLL };
+
 /* What the guard lets through. The values are the numbers of their words in the table. */
 enum policy_statistic { STATISTIC_MEAN_STD, STATISTIC_MEDIAN_MAD, STATISTIC_COUNT };
 enum policy_action { POLICY_SERVE, POLICY_HOLD, POLICY_REJECT };

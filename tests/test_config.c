@@ -35,14 +35,15 @@ static bool same(const struct config *a, const struct config *b) {
            strcmp(a->socket_path, b->socket_path) == 0 && a->socket_mode == b->socket_mode &&
            strcmp(a->socket_group, b->socket_group) == 0 &&
            strcmp(a->socket_control_group, b->socket_control_group) == 0 &&
-           a->engine_threads == b->engine_threads && a->engine_together == b->engine_together && a->engine_pin == b->engine_pin &&
-           a->engine_max_batch == b->engine_max_batch && a->limit_connections == b->limit_connections &&
-           a->limit_queue == b->limit_queue && a->limit_inflight == b->limit_inflight &&
-           a->limit_request_bytes == b->limit_request_bytes && same_policy(&a->policy, &b->policy) &&
-           a->sidecar == b->sidecar && a->guard_settle_ms == b->guard_settle_ms &&
-           a->guard_rescan_s == b->guard_rescan_s && a->guard_retire_s == b->guard_retire_s &&
-           a->worker_seconds == b->worker_seconds && a->worker_memory == b->worker_memory &&
-           a->worker_output == b->worker_output && a->log_level == b->log_level;
+           a->engine_threads == b->engine_threads && a->engine_together == b->engine_together &&
+           a->engine_pin == b->engine_pin && a->engine_max_batch == b->engine_max_batch &&
+           a->limit_connections == b->limit_connections && a->limit_queue == b->limit_queue &&
+           a->limit_inflight == b->limit_inflight && a->limit_request_bytes == b->limit_request_bytes &&
+           same_policy(&a->policy, &b->policy) && a->sidecar == b->sidecar &&
+           a->guard_settle_ms == b->guard_settle_ms && a->guard_rescan_s == b->guard_rescan_s &&
+           a->guard_retire_s == b->guard_retire_s && a->worker_seconds == b->worker_seconds &&
+           a->worker_memory == b->worker_memory && a->worker_output == b->worker_output &&
+           a->log_level == b->log_level;
 }
 
 static char *print(const struct config *c) {

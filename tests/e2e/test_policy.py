@@ -95,7 +95,7 @@ class Signatures(unittest.TestCase):
         return d.folder / f"{name}.pub"
 
     def sign(self, d, key, *names):
-        """The two commands of docs/guard.md."""
+        """The two commands of docs/policy.md."""
         sums = d.folder / "sums"
         sums.write_bytes(subprocess.run(["sha256sum", *names], cwd=d.models, check=True, capture_output=True).stdout)
         self.openssl("pkeyutl", "-sign", "-rawin", "-inkey", d.folder / f"{key}.pem", "-in", sums, "-out",

@@ -257,6 +257,8 @@ class Control(unittest.TestCase):
         d.wait_serving("signs", 1)
         self.second = d.scores().scores
         self.assertNotEqual(self.first, self.second)
+        d.wait_kept("signs@1.image", "signs@2.image", "signs@index")
+        wait_for("the record to name both", lambda: struct.unpack_from("<Q", (d.state / "signs@index").read_bytes(), 72)[0] == 2)
 
     def test_rollback_and_back(self):
         with Kept(log__level="debug") as d:
