@@ -436,7 +436,7 @@ struct request *workers_submit(struct workers *all, struct request *chain) {
     return refused;
 }
 
-/* Takes the chain as one batch, if it is one and small. Under here_lock. */
+/* Takes the chain as one batch, if it is one and small: no larger than a worker's may be. Under here_lock. */
 static bool gather_here(struct workers *all, struct request *chain) {
     struct batch *b = &all->here_batch;
     const struct request *first = chain;
@@ -454,7 +454,9 @@ static bool gather_here(struct workers *all, struct request *chain) {
     pthread_mutex_unlock(&all->lock);
     if (!idle) return false;
     const uint64_t each = atomic_load_explicit(&b->version->item_ns, memory_order_relaxed);
-    if (b->version->here && each && each <= HERE_MOST && items * each <= HERE_MOST) return true;
+    if (b->version->here && items <= b->version->max_items && each && each <= HERE_MOST &&
+        items * each <= HERE_MOST)
+        return true;
     version_put(b->version);
     return false;
 }
