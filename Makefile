@@ -27,6 +27,7 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 # The planner's half of infer/ knows no BLAS; the engine's half does.
 ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
+PROBE_SRC  := guard/probe.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c guard/probe_report.c
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
 CONFIG_SRC := $(wildcard config/*.c)
