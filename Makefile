@@ -34,26 +34,31 @@ CONFIG_SRC := $(wildcard config/*.c)
 GUARD_SRC  := $(wildcard guard/*.c)
 SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/model_file.c guard/report.c
 DAEMON_SRC := $(wildcard daemon/*.c)
-CLIENT_LIB := client/clpd.c
-CLPCTL_SRC := $(filter-out $(CLIENT_LIB),$(wildcard client/*.c))
+CLIENT_LIB := client/clpd.c client/clpd_reply.c client/clpd_ring.c
+PICTURE_SRC := client/picture_worker.c
+CLPCTL_SRC := $(filter-out $(CLIENT_LIB) $(PICTURE_SRC),$(wildcard client/*.c))
+# What the HTTP plane shows of the guard's work, and how it asks the loop.
+SHOWN_SRC  := $(CLIENT_LIB) client/report_html.c client/report_view.c client/terminal.c
 TEST_SRC   := $(wildcard tests/*.c tests/fuzz/*.c tests/fuzz/support/*.c)
 
-clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(IMAGE_SRC) $(ENGINE_SRC)
+clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(SHOWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC)
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
 clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
-MAINS         := daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
+clp-picture_SRC := $(PICTURE_SRC) client/decode.c client/decode_jpeg.c client/decode_png.c client/picture.c guard/sandbox.c infer/npy.c infer/err.c infer/shape.c
+MAINS         := $(PICTURE_SRC) daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
 bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(GRADIENT_SRC)))
 
-clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lm
+clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lmicrohttpd -lm
+clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
 clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
-tests_LIBS     := -lcunit -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
+tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
 
-PROGRAMS := clpd clp-guard clpctl
+PROGRAMS := clpd clp-guard clp-picture clpctl
 OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all
@@ -69,7 +74,7 @@ $(foreach p,$(PROGRAMS) tests conformance bench-clp,$(eval $(call program,$(p)))
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/wire.h client/libclpd.map
+$(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/libclpd.h client/wire.h client/ring.h client/libclpd.map
 	@echo "  LD    $@"
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) -fPIC $(CPPFLAGS) $(CFLAGS) -shared -Wl,-soname,libclpd.so.0,--version-script=client/libclpd.map,-z,relro,-z,now -o $@ $(CLIENT_LIB)
@@ -87,7 +92,7 @@ $(BUILD)/obj/%.o: %.c
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick zoo zoo-families
+.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
@@ -103,6 +108,8 @@ zoo: all                           ## torchvision's 80 classifiers against PyTor
 	scripts/zoo --build $(BUILD)
 zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
+test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
+	tests/oip/run $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
@@ -121,7 +128,7 @@ format-check:                      ## fail where the format is not the house's
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
 FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c \
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c daemon/json_read.c daemon/oip_read.c daemon/http_route.c \
                 $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
 SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
                 $(filter-out tests/% daemon/%,$(tests_SRC))
@@ -163,12 +170,14 @@ sysconfdir  ?= /etc/clpd
 install: all                       ## into PREFIX (default /usr/local); DESTDIR is honoured
 	install -Dm755 $(BUILD)/clpd $(DESTDIR)$(sbindir)/clpd
 	install -Dm755 $(BUILD)/clp-guard $(DESTDIR)$(libexecdir)/clp-guard
+	install -Dm755 $(BUILD)/clp-picture $(DESTDIR)$(libexecdir)/clp-picture
 	install -Dm755 $(BUILD)/clpctl $(DESTDIR)$(bindir)/clpctl
 	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
 	install -Dm755 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
 	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
 	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
 	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
+	install -Dm644 client/ring.h $(DESTDIR)$(includedir)/ring.h
 	install -d $(DESTDIR)$(libdir)/pkgconfig
 	sed 's#@PREFIX@#$(PREFIX)#; s#@VERSION@#$(VERSION)#' client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
 	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml

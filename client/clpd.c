@@ -7,7 +7,7 @@
  * slot in use and its sizes agree with that slot, to the byte. An id is
  * generation | slot, so a late or repeated answer hits nothing.
  * No dependency but libc; no thread of its own. */
-#include "client/clpd.h"
+#include "client/libclpd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -24,16 +24,14 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire's structures are little-endian");
 
-#define MAX_REPLY    ((size_t)256 << 20) /* far over 1,000 pictures with 10,000 scores each */
+#define MAX_REPLY    LIBCLPD_MAX_REPLY
 #define FIRST_BUFFER ((size_t)16 << 10)
 #define NO_SLOT      UINT32_MAX
 
 struct slot {
     uint32_t generation; /* of the request in it; counts up with each use */
     uint32_t next_free;
-    uint32_t items;
-    uint16_t top_k;
-    uint8_t want_scores;
+    struct asked asked;
     uint8_t type; /* enum clpd_frame_type; 0: free */
 };
 
@@ -67,6 +65,21 @@ static int break_off(struct clpd *c, int code, const char *what) {
     return fail(c, code, "%s", what);
 }
 
+static struct clpd *new_connection(int fd) {
+    struct clpd *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->fd = fd;
+    c->first_free = NO_SLOT;
+    c->timeout_ms = c->receive_ms = -1;
+    return c;
+}
+
+int clpd_adopt(int fd, struct clpd **out) {
+    *out = new_connection(fd);
+    if (!*out) (void)close(fd);
+    return *out ? 0 : -ENOMEM;
+}
+
 int clpd_connect(const char *path, struct clpd **out) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     *out = NULL;
@@ -75,10 +88,8 @@ int clpd_connect(const char *path, struct clpd **out) {
     if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
     memcpy(address.sun_path, path, strlen(path) + 1);
 
-    struct clpd *c = calloc(1, sizeof *c);
+    struct clpd *c = new_connection(-1);
     if (!c) return -ENOMEM;
-    c->first_free = NO_SLOT;
-    c->timeout_ms = c->receive_ms = -1;
     int rc;
     c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (c->fd < 0) goto err_socket;
@@ -228,80 +239,19 @@ static int refuse(struct clpd *c, const char *why) {
     return break_off(c, -EPROTO, text);
 }
 
-/* Control characters in the daemon's texts must not reach a terminal. */
-static void make_printable(char *s) {
-    for (; *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
-}
-
-static int check_top(const struct clpd_reply *a, const uint8_t *top) {
-    for (size_t i = 0; i < (size_t)a->items * a->top_k; i++) {
-        struct clpd_top t;
-        memcpy(&t, top + i * sizeof t, sizeof t);
-        if (t.index >= a->classes) return -1;
-        if (t.label != CLPD_NO_LABEL && t.label >= a->text_bytes) return -1;
-    }
-    return 0;
-}
-
-/* An answer with status OK: `bytes` of body are c->frame. */
-static int read_classes(struct clpd *c, const struct slot *s, const struct clpd_reply *a, size_t bytes,
-                        struct clpd_result *r) {
-    if (a->items != s->items) return refuse(c, "as many items as were not asked for");
-    if (a->has_scores != s->want_scores) return refuse(c, "scores that were not asked for, or none");
-    if (a->top_k > s->top_k || a->top_k > a->classes) return refuse(c, "more classes than asked for");
-    uint64_t scores = a->has_scores ? (uint64_t)a->items * a->classes : 0;
-    if (scores > MAX_REPLY / sizeof(float))
-        return refuse(c, "too many scores"); /* so that nothing below wraps */
-    uint64_t tops = (uint64_t)a->items * a->top_k;
-    if (tops > MAX_REPLY / sizeof(struct clpd_top)) return refuse(c, "too many classes");
-    uint64_t want = sizeof *a + scores * sizeof(float) + tops * sizeof(struct clpd_top) + a->text_bytes;
-    if (want != bytes) return refuse(c, "its length and its counts disagree");
-    const uint8_t *score = c->frame + sizeof *a, *top = score + scores * sizeof(float);
-    const uint8_t *text = top + tops * sizeof(struct clpd_top);
-    if (a->text_bytes && text[a->text_bytes - 1]) return refuse(c, "a label without an end");
-    if (check_top(a, top) < 0) return refuse(c, "a class or a label out of range");
-    r->scores = scores ? (const float *)(const void *)score : NULL; /* malloc'ed + a multiple of 4 */
-    r->top = tops ? (const struct clpd_top *)(const void *)top : NULL;
-    r->labels = a->text_bytes ? (const char *)text : NULL;
-    r->label_bytes = a->text_bytes;
-    return 0;
-}
-
 static int read_reply(struct clpd *c, const struct clpd_header *h, struct clpd_result *r) {
-    struct clpd_reply a;
-    size_t bytes = (size_t)h->bytes;
-    if (bytes < sizeof a) return refuse(c, "a reply cut short");
-    memcpy(&a, c->frame, sizeof a);
-    char *text = (char *)c->frame + sizeof a;
     struct slot *s = slot_find(c, h->id);
-    if (a.status != CLPD_OK) {
-        if (bytes != sizeof a + a.text_bytes) return refuse(c, "its length and its counts disagree");
-        make_printable(text); /* read_frame has put a NUL behind it */
-        r->text = text;
-    }
-    if (h->type == CLPD_ERROR && (a.status == CLPD_OK || !s)) {
-        if (a.status == CLPD_OK) return refuse(c, "an error without a status");
+    const char *wrong = libclpd_read_reply(c->frame, (size_t)h->bytes, s ? &s->asked : NULL, r);
+    if (wrong) return refuse(c, wrong);
+    if (h->type == CLPD_ERROR && r->status == CLPD_OK) return refuse(c, "an error without a status");
+    if (h->type == CLPD_ERROR && !s) {
         c->broken = -EPROTO;
-        return fail(c, -EPROTO, "the daemon did not understand: %s (%.200s)", clpd_status_name(a.status),
-                    text);
+        return fail(c, -EPROTO, "the daemon did not understand: %s (%.200s)", clpd_status_name(r->status),
+                    r->text);
     }
     if (!s) return refuse(c, "an answer to nothing");
     if (h->type == CLPD_INFER_REPLY && s->type != CLPD_INFER) return refuse(c, "another kind of answer");
     r->id = h->id;
-    r->status = a.status;
-    r->version = a.version;
-    r->queue_ns = a.queue_ns;
-    r->compute_ns = a.compute_ns;
-    r->batch = a.batch;
-    memcpy(r->sha256, a.sha256, sizeof r->sha256);
-    if (a.status == CLPD_OK) {
-        int rc = read_classes(c, s, &a, bytes, r);
-        if (rc < 0) return rc;
-        r->items = a.items;
-        r->classes = a.classes;
-        r->top_k = a.top_k;
-    }
     slot_give_back(c, s);
     return 1;
 }
@@ -461,33 +411,15 @@ static int send_frame(struct clpd *c, const struct slot *want, const struct clpd
     return send_all(c, v, 2);
 }
 
-/* Bytes of the tensor; 0: dims or format make no sense. */
-static uint64_t tensor_bytes(const struct clpd_request *q) {
-    uint64_t n = q->format == CLPD_F32_NCHW ? sizeof(float) : 1;
-    int rank = 0;
-    while (rank < CLPD_MAX_RANK && q->dims[rank]) rank++;
-    for (int i = rank; i < CLPD_MAX_RANK; i++)
-        if (q->dims[i]) return 0;
-    if (rank == 0 || q->format > CLPD_U8_NHWC || (q->format == CLPD_U8_NHWC && rank != 4)) return 0;
-    for (int i = 0; i < rank; i++)
-        if (__builtin_mul_overflow(n, q->dims[i], &n) || n > (uint64_t)1 << 40) return 0;
-    return n;
-}
-
 int clpd_submit(struct clpd *c, const struct clpd_request *q, uint64_t *id) {
-    struct clpd_infer head = {.timeout_us = q->timeout_us,
-                              .top_k = q->top_k,
-                              .flags = q->want_scores ? CLPD_WANT_SCORES : 0,
-                              .format = (uint8_t)q->format};
-    uint64_t bytes = tensor_bytes(q), ignored;
-    size_t name = q->model ? strlen(q->model) : 0;
-    if (bytes == 0 || !q->data) return fail(c, -EINVAL, "no tensor has these dimensions in this format");
-    if (name >= sizeof head.model) return fail(c, -EINVAL, "the model's name is longer than 63 bytes");
-    if (q->top_k > CLPD_MAX_TOP_K) return fail(c, -EINVAL, "top_k is over %d", CLPD_MAX_TOP_K);
-    if (name) memcpy(head.model, q->model, name);
-    memcpy(head.dims, q->dims, sizeof head.dims);
+    struct clpd_infer head;
+    uint64_t bytes, ignored;
+    const char *why;
+    if (libclpd_make_head(q, &head, &bytes, &why) < 0) return fail(c, -EINVAL, "%s", why);
+    if (!q->data) return fail(c, -EINVAL, "a request needs a tensor");
     const struct slot want = {
-        .type = CLPD_INFER, .items = q->dims[0], .top_k = q->top_k, .want_scores = q->want_scores ? 1 : 0};
+        .type = CLPD_INFER,
+        .asked = {.items = q->dims[0], .top_k = q->top_k, .want_scores = q->want_scores ? 1 : 0}};
     return send_frame(c, &want, &head, q->data, (size_t)bytes, id ? id : &ignored);
 }
 

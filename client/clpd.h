@@ -26,7 +26,7 @@
 #if defined(__cplusplus) && !defined(_Static_assert)
 #define _Static_assert static_assert /* wire.h is C */
 #endif
-#include "wire.h" /* beside this file, in the sources and where it is installed */
+#include "ring.h" /* and wire.h: beside this file, in the sources and where it is installed */
 
 #ifdef __cplusplus
 extern "C" {
@@ -65,6 +65,9 @@ struct clpd_result {  /* its pointers stay valid until the next poll, classify o
 
 /* NULL: $CLPD_SOCKET, or else CLPD_DEFAULT_SOCKET. *out is NULL on failure. */
 int clpd_connect(const char *path, struct clpd **out);
+/* Over a connected stream socket, which is taken (closed where this fails): one that was passed, or of a
+ * pair. */
+int clpd_adopt(int fd, struct clpd **out);
 void clpd_close(struct clpd *c); /* NULL is fine */
 
 /* Longest that submit, classify and query wait for the daemon, in ms; -1 (so at first): for ever. */
@@ -87,6 +90,58 @@ int clpd_poll(struct clpd *c, int timeout_ms, struct clpd_result *r);
 uint32_t clpd_pending(const struct clpd *c);
 /* For poll(2) and epoll(7) beside other descriptors: readable means call clpd_poll(c, 0, r) until 0. */
 int clpd_fd(const struct clpd *c);
+
+/* --- shared memory: without the kernel, and without a copy ----------------------------------
+ *
+ * A ring is a few slots that clpd and this process both have in memory. Write the tensor into a slot, submit
+ * it, and the engine reads it where it lies; the answer comes into the same slot. Under load neither side
+ * enters the kernel.
+ *
+ *     struct clpd_ring *g;
+ *     if (clpd_ring_open(NULL, &(struct clpd_ring_options){.tensor_bytes = 224 * 224 * 3}, &g, NULL, 0) == 0)
+ * { uint32_t slot; clpd_ring_take(g, &slot); read_camera(clpd_ring_tensor(g, slot)); clpd_ring_submit(g,
+ * slot, &q, NULL); if (clpd_ring_poll(g, -1, &r, &slot) == 1) { …; clpd_ring_give(g, slot); }
+ *         clpd_ring_close(g);
+ *     }
+ *
+ * Threads: as a connection: one at a time. A thread that wants its own opens its own. */
+
+struct clpd_ring;
+
+struct clpd_ring_options {
+    uint32_t slots; /* a power of two; 0: 8 */
+    int32_t
+        spin_us; /* how long poll looks before it sleeps; 0: up to 50, as pays off; negative: not at all */
+    uint64_t tensor_bytes; /* of the largest tensor */
+    uint64_t reply_bytes;  /* of the largest answer; 0: CLPD_RING_REPLY_BYTES */
+};
+
+/* A connection of its own, and a ring on it. 0; -errno; or a positive enum clpd_status where the daemon has
+ * none to give, and why in `why` (NULL is fine). *out is NULL but with 0. */
+int clpd_ring_open(const char *path, const struct clpd_ring_options *o, struct clpd_ring **out, char *why,
+                   size_t room);
+void clpd_ring_close(struct clpd_ring *g); /* NULL is fine. What is under way is dropped */
+
+/* A free slot. 0, or -EAGAIN: give one back first, or poll. */
+int clpd_ring_take(struct clpd_ring *g, uint32_t *slot);
+/* Where its tensor goes: 64-byte aligned, tensor_bytes long. Yours from take to submit, and again after poll.
+ */
+void *clpd_ring_tensor(struct clpd_ring *g, uint32_t slot);
+/* Hands a slot that was taken (or answered, and not given back) over. q->data is not looked at. 0 or -errno.
+ */
+int clpd_ring_submit(struct clpd_ring *g, uint32_t slot, const struct clpd_request *q, uint64_t *id);
+/* As clpd_poll. 1: *r is the answer that *slot holds; what *r points to lies there, until give or submit. */
+int clpd_ring_poll(struct clpd_ring *g, int timeout_ms, struct clpd_result *r, uint32_t *slot);
+void clpd_ring_give(struct clpd_ring *g, uint32_t slot);
+uint32_t clpd_ring_pending(const struct clpd_ring *g);
+
+/* All of it in one call, with a copy of q->data; *r stays valid until the next call. -EBUSY while others are
+ * pending, -ETIMEDOUT after timeout_ms (-1: never), after which the ring is of no more use. */
+int clpd_ring_classify(struct clpd_ring *g, const struct clpd_request *q, int timeout_ms,
+                       struct clpd_result *r);
+
+/* What the last failed call on this ring was about; never NULL. */
+const char *clpd_ring_error(const struct clpd_ring *g);
 
 /* The label of an entry of r->top, or NULL where the model has none. */
 const char *clpd_result_label(const struct clpd_result *r, const struct clpd_top *t);

@@ -50,14 +50,6 @@ static void put_attribute(FILE *to, const char *text) {
             (void)fputc(*s, to);
 }
 
-static char *with_prefix(char buf[32], double n) {
-    static const char *const units[] = {"", " k", " M", " G", " T"};
-    int u = 0;
-    for (; n >= 999.5 && u < 4; u++) n /= 1000;
-    (void)snprintf(buf, 32, u ? "%.3g%s" : "%.0f%s", n, units[u]);
-    return buf;
-}
-
 static const char *base_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash && slash[1] ? slash + 1 : path;
@@ -97,15 +89,19 @@ static void put_fact(FILE *to, const char *name, const char *value) {
 }
 
 static void put_facts(FILE *to, const struct report *r) {
-    char value[96], a[32], b[32];
+    char value[96];
     (void)fputs("<dl class=facts>\n", to);
     (void)snprintf(value, sizeof value, "mean + %g std", (double)r->threshold);
     put_fact(to, "Cut-off", value);
     (void)snprintf(value, sizeof value, "%d scored of %d", (int)report_view_scored_layers(r),
                    (int)r->n_layers);
     put_fact(to, "Convolutions", value);
-    if (r->parameters) put_fact(to, "Parameters", with_prefix(a, (double)r->parameters));
-    if (r->multiply_adds) put_fact(to, "Multiply-adds", with_prefix(b, (double)r->multiply_adds));
+    if (r->parameters)
+        put_fact(to, "Parameters",
+                 report_view_size(value, sizeof value, r->parameters, r->parameters_before));
+    if (r->multiply_adds)
+        put_fact(to, "Multiply-adds",
+                 report_view_size(value, sizeof value, r->multiply_adds, r->multiply_adds_before));
     (void)snprintf(value, sizeof value, "%.1f ms", (double)r->import_ns / 1e6);
     put_fact(to, "Import", value);
     (void)snprintf(value, sizeof value, "%.1f ms", (double)r->clp_ns / 1e6);

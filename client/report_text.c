@@ -158,12 +158,16 @@ static void print_verdict(FILE *to, const struct report *r, const struct termina
 }
 
 void report_text_print(FILE *to, const char *model, const struct report *r, const struct terminal *t) {
-    char name[512];
+    char name[512], work[96];
     (void)fprintf(to, "%s%s%s\n", terminal_begin(t, STYLE_BOLD), terminal_clean(name, sizeof name, model),
                   terminal_end(t, STYLE_BOLD));
     print_verdict(to, r, t);
     (void)fprintf(to, "%ssha256 ", terminal_begin(t, STYLE_DIM));
     for (int i = 0; i < 32; i++) (void)fprintf(to, "%02x", r->source_sha256[i]);
+    if (r->parameters)
+        (void)fprintf(to, "\nparameters %s   multiply-adds %s",
+                      report_view_size(name, sizeof name, r->parameters, r->parameters_before),
+                      report_view_size(work, sizeof work, r->multiply_adds, r->multiply_adds_before));
     (void)fprintf(to, "\ncut-off mean + %g std   import %.1f ms   CLP %.1f ms   plan %.1f ms%s\n\n",
                   (double)r->threshold, (double)r->import_ns / 1e6, (double)r->clp_ns / 1e6,
                   (double)r->plan_ns / 1e6, terminal_end(t, STYLE_DIM));

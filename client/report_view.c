@@ -81,3 +81,22 @@ void report_view_sort(const struct report *r, int32_t *order) {
     for (int32_t i = 0; i < r->n_layers; i++) order[i] = ranked[i].layer;
     free(ranked);
 }
+
+static char *with_prefix(char buf[32], double n) {
+    static const char *const units[] = {"", " k", " M", " G", " T"};
+    int u = 0;
+    for (; n >= 999.5 && u < 4; u++) n /= 1000;
+    (void)snprintf(buf, 32, u ? "%.3g%s" : "%.0f%s", n, units[u]);
+    return buf;
+}
+
+char *report_view_size(char *buf, size_t cap, uint64_t after, uint64_t before) {
+    char number[32];
+    (void)with_prefix(number, (double)after);
+    if (before <= after)
+        (void)snprintf(buf, cap, "%s", number);
+    else
+        (void)snprintf(buf, cap, "%s, %.2g %% less than before pruning", number,
+                       100 * (double)(before - after) / (double)before);
+    return buf;
+}

@@ -20,4 +20,7 @@ char *report_view_summary(char *buf, size_t cap, const struct report *r);
  * then what was not scored, as the network has it. */
 void report_view_sort(const struct report *r, int32_t *order);
 
+/* "11.2 M, 3.5 % less than before pruning" into buf; returns buf. */
+char *report_view_size(char *buf, size_t cap, uint64_t after, uint64_t before);
+
 #endif

@@ -23,7 +23,9 @@ enum clpd_frame_type {
     CLPD_STATUS = 3,      /* no body */
     CLPD_MODELS = 4,      /* no body */
     CLPD_JSON_REPLY = 5,  /* the answer to STATUS and MODELS: JSON text */
-    CLPD_ERROR = 6        /* clpd_reply with a text: a frame that could not be understood */
+    CLPD_ERROR = 6,       /* clpd_reply with a text: a frame that could not be understood, or done */
+    CLPD_RING_OPEN = 16,  /* clpd_ring_open (ring.h): a ring in shared memory, please */
+    CLPD_RING_REPLY = 17  /* clpd_ring_info, and two descriptors (SCM_RIGHTS); refused: CLPD_ERROR */
 };
 
 enum clpd_status {

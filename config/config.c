@@ -38,6 +38,10 @@ static const struct key keys[] = {
     {"engine.max_batch", KEY_COUNT, false, AT(engine_max_batch), 1, 1024, "8",
      "most pictures that are computed together", NULL, NULL, NULL},
 
+    {"io.spin_us", KEY_COUNT, false, AT(io_spin_us), 0, 10000, "50",
+     "how long an idle thread looks at shared-memory rings before it sleeps, in microseconds", NULL, NULL,
+     NULL},
+
     {"limits.connections", KEY_COUNT, false, AT(limit_connections), 1, 65536, "256",
      "how many clients may be connected", NULL, NULL, NULL},
     {"limits.queue", KEY_COUNT, false, AT(limit_queue), 1, 65536, "1024",
@@ -46,6 +50,48 @@ static const struct key keys[] = {
      "how many requests of one connection may wait or run at once", NULL, NULL, NULL},
     {"limits.request_bytes", KEY_SIZE, false, AT(limit_request_bytes), K, G, "16M",
      "largest input of one request, in bytes", NULL, NULL, NULL},
+    {"limits.rings", KEY_COUNT, false, AT(limit_rings), 0, 1024, "64",
+     "how many shared-memory rings may be open, of all clients; 0: none", NULL, NULL, NULL},
+    {"limits.ring_bytes", KEY_SIZE, false, AT(limit_ring_bytes), 64 * K, 16 * G, "64M",
+     "largest shared-memory ring, in bytes", NULL, NULL, NULL},
+
+    {"http.path", KEY_TEXT, false, AT(http_path), 0, 0, "auto", "the Unix socket that HTTP is served on",
+     "auto, which is http.sock beside socket.path, off, or an absolute path of at most 107 bytes", NULL,
+     NULL},
+    {"http.mode", KEY_MODE, false, AT(http_mode), 0, 0777, "0660", "who may open the HTTP socket", NULL, NULL,
+     NULL},
+    {"http.group", KEY_TEXT, false, AT(http_group), 0, 0, "", "the group that the HTTP socket belongs to",
+     "a group's name, or \"\" for the daemon's own", NULL, NULL},
+    {"http.listen", KEY_TEXT, false, AT(http_listen), 0, 0, "",
+     "serve HTTP over TCP too, on this machine alone", "\"\" for no TCP, or 127.0.0.1:PORT or [::1]:PORT",
+     NULL, NULL},
+    {"http.threads", KEY_COUNT, false, AT(http_threads), 1, 16, "1", "threads that serve HTTP", NULL, NULL,
+     NULL},
+    {"http.connections", KEY_COUNT, false, AT(http_connections), 1, 65536, "256",
+     "how many HTTP clients may be connected", NULL, NULL, NULL},
+    {"http.inflight", KEY_COUNT, false, AT(http_inflight), 1, 4096, "64",
+     "how many HTTP requests a thread may have under way", NULL, NULL, NULL},
+    {"http.header_bytes", KEY_SIZE, false, AT(http_header_bytes), 4 * K, M, "32K",
+     "largest head of a request, and the buffer of a connection, in bytes", NULL, NULL, NULL},
+    {"http.body_bytes", KEY_SIZE, false, AT(http_body_bytes), K, G, "64M",
+     "largest body of an inference request, in bytes", NULL, NULL, NULL},
+    {"http.memory", KEY_SIZE, false, AT(http_memory), K, 1024 * G, "512M",
+     "memory for the bodies of all HTTP requests together, in bytes", NULL, NULL, NULL},
+    {"http.idle_s", KEY_COUNT, false, AT(http_idle_s), 1, 86400, "60",
+     "how long a connection may wait before the head of its next request is here, in seconds", NULL, NULL,
+     NULL},
+    {"http.receive_s", KEY_COUNT, false, AT(http_receive_s), 1, 86400, "30",
+     "how long the body of a request may take to arrive, in seconds", NULL, NULL, NULL},
+    {"http.send_s", KEY_COUNT, false, AT(http_send_s), 1, 86400, "30",
+     "how long a client may take to take its answer, in seconds", NULL, NULL, NULL},
+    {"http.pictures", KEY_COUNT, false, AT(http_pictures), 1, 64, "2",
+     "how many pictures are decoded at once, each in a process of its own", NULL, NULL, NULL},
+    {"http.picture_bytes", KEY_SIZE, false, AT(http_picture_bytes), K, G, "16M",
+     "largest JPEG or PNG file, in bytes", NULL, NULL, NULL},
+    {"http.picture_s", KEY_COUNT, false, AT(http_picture_s), 1, 600, "10",
+     "how long decoding one picture may take, in seconds, and its CPU time too", NULL, NULL, NULL},
+    {"http.picture_memory", KEY_SIZE, false, AT(http_picture_memory), 16 * M, 64 * G, "1G",
+     "address space for decoding one picture, in bytes", NULL, NULL, NULL},
 
     {"guard.threshold", KEY_NUMBER, false, AT(guard_threshold), 0.5, 1000, "3.0",
      "u of CLP: a channel above mean + u * std of its layer is pruned", NULL, NULL, NULL},
@@ -95,6 +141,49 @@ static bool lies_in(const char *path, const char *folder) {
     }
 }
 
+const char *config_http_path(const struct config *c, char room[CONFIG_SOCKET_PATH]) {
+    static const char name[] = "http.sock";
+    if (strcmp(c->http_path, "off") == 0) return "";
+    if (strcmp(c->http_path, "auto") != 0) return c->http_path;
+    const char *slash = strrchr(c->socket_path, '/');
+    const size_t folder = slash ? (size_t)(slash - c->socket_path) + 1 : 0;
+    if (folder + sizeof name > CONFIG_SOCKET_PATH) return "";
+    memcpy(room, c->socket_path, folder);
+    memcpy(room + folder, name, sizeof name);
+    return room;
+}
+
+/* 127.0.0.1:PORT or [::1]:PORT: what leaves the machine is nginx's or another's to guard. */
+static bool is_loopback(const char *listen) {
+    const char *port = strncmp(listen, "127.0.0.1:", 10) == 0 ? listen + 10
+                       : strncmp(listen, "[::1]:", 6) == 0    ? listen + 6
+                                                              : "";
+    const size_t n = strspn(port, "0123456789");
+    return n > 0 && n < 6 && !port[n] && atoi(port) > 0 && atoi(port) < 65536;
+}
+
+static int check_http(const struct config *c, const char *name, struct err *e) {
+    char room[CONFIG_SOCKET_PATH];
+    if (c->http_path[0] != '/' && strcmp(c->http_path, "auto") != 0 && strcmp(c->http_path, "off") != 0)
+        return err_set(e, ERR_VALUE, "%s: http.path: '%.100s' is neither auto nor off nor an absolute path",
+                       name, c->http_path);
+    if (strcmp(c->http_path, "auto") == 0 && !*config_http_path(c, room))
+        return err_set(e, ERR_VALUE,
+                       "%s: http.path: auto gives a path that is too long; name one of at most 107 bytes",
+                       name);
+    if (strcmp(config_http_path(c, room), c->socket_path) == 0)
+        return err_set(e, ERR_VALUE, "%s: http.path and socket.path are the same socket", name);
+    if (c->http_listen[0] && !is_loopback(c->http_listen))
+        return err_set(e, ERR_VALUE,
+                       "%s: http.listen: '%s' is not 127.0.0.1:PORT or [::1]:PORT; to serve a network, put a "
+                       "proxy in front",
+                       name, c->http_listen);
+    if (c->http_group[strcspn(c->http_group, ":/ ")])
+        return err_set(e, ERR_VALUE, "%s: http.group: '%s' can't be the name of a group", name,
+                       c->http_group);
+    return 0;
+}
+
 static int check_whole(const struct config *c, const char *name, struct err *e) {
     if (lies_in(c->state, c->models))
         return err_set(e, ERR_VALUE,
@@ -104,7 +193,7 @@ static int check_whole(const struct config *c, const char *name, struct err *e) 
     if (c->socket_group[strcspn(c->socket_group, ":/ ")])
         return err_set(e, ERR_VALUE, "%s: socket.group: '%s' can't be the name of a group", name,
                        c->socket_group);
-    return 0;
+    return check_http(c, name, e);
 }
 
 int config_parse(struct config *c, const char *name, const uint8_t *bytes, size_t size, struct err *e) {

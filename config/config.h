@@ -32,7 +32,27 @@ struct config {
     uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
     uint32_t limit_inflight;              /* limits.inflight: of one connection */
     uint64_t limit_request_bytes;         /* limits.request_bytes: of one tensor; size with K, M, G */
-    float guard_threshold;                /* guard.threshold: u */
+    uint32_t limit_rings;                 /* limits.rings: in shared memory, all together */
+    uint64_t limit_ring_bytes;            /* limits.ring_bytes: of one */
+    uint32_t io_spin_us;                  /* io.spin_us: longest that an idle worker looks at rings */
+    char http_path[CONFIG_SOCKET_PATH]; /* http.path; "auto", "off" or a path: config_http_path resolves it */
+    uint32_t http_mode;                 /* http.mode, octal */
+    char http_group[64];                /* http.group; empty: the daemon's own */
+    char http_listen[64];               /* http.listen: a loopback address and port, or empty */
+    uint32_t http_threads;              /* http.threads */
+    uint32_t http_connections;          /* http.connections */
+    uint32_t http_inflight;             /* http.inflight: requests under way, of one thread */
+    uint64_t http_header_bytes;         /* http.header_bytes: of one request's head, and its buffer */
+    uint64_t http_body_bytes;           /* http.body_bytes: of one inference request */
+    uint64_t http_memory;               /* http.memory: bodies of all requests together */
+    uint32_t http_idle_s;               /* http.idle_s, and the head of the next request */
+    uint32_t http_receive_s;            /* http.receive_s: for a whole body */
+    uint32_t http_send_s;               /* http.send_s: for a whole answer to be taken */
+    uint32_t http_pictures;             /* http.pictures: decoded at once, by one thread */
+    uint64_t http_picture_bytes;        /* http.picture_bytes: of one file */
+    uint32_t http_picture_s;            /* http.picture_s: time for one */
+    uint64_t http_picture_memory;       /* http.picture_memory: address space for one */
+    float guard_threshold;              /* guard.threshold: u */
     uint32_t guard_settle_ms; /* guard.settle_ms: how long a file must be quiet without having been closed */
     uint32_t guard_rescan_s;  /* guard.rescan_s */
     uint32_t
@@ -48,6 +68,8 @@ void config_defaults(struct config *c);
 /* Parses `bytes` (`name` is for messages). Keys that are absent have their default. */
 int config_parse(struct config *c, const char *name, const uint8_t *bytes, size_t size, struct err *e);
 int config_load(struct config *c, const char *path, struct err *e);
+/* Where the HTTP socket is; "" where there is none. "auto": http.sock beside socket.path. */
+const char *config_http_path(const struct config *c, char room[CONFIG_SOCKET_PATH]);
 /* Every key with its value in force and its meaning, as YAML: what `clpd --check` prints. */
 void config_print(const struct config *c, FILE *to);
 

@@ -10,8 +10,9 @@
  */
 #include "daemon/connection.h"
 
+#include "daemon/admit.h"
 #include "daemon/log.h"
-#include "daemon/reply.h"
+#include "daemon/ring.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -22,11 +23,17 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OUT_SLOT, OUT_REFUSAL, OUT_JSON };
+enum { OUT_SLOT, OUT_REFUSAL, OUT_JSON, OUT_RING };
 
 struct json_out {
     struct frame_out out;
     uint8_t bytes[];
+};
+
+struct ring_out {
+    struct frame_out out;
+    int fds[RING_FDS];
+    uint8_t bytes[sizeof(struct clpd_header) + sizeof(struct clpd_ring_info)];
 };
 
 static const char *state_name(enum connection_state s) {
@@ -92,18 +99,13 @@ static void release_out(struct connection *c, struct frame_out *o) {
     } else if (o->kind == OUT_REFUSAL) {
         ((struct refusal *)(void *)o)->used = false;
         c->n_refusals--;
+    } else if (o->kind == OUT_RING) {
+        struct ring_out *ring = (struct ring_out *)(void *)o; /* its first member */
+        for (int i = 0; i < RING_FDS; i++) (void)close(ring->fds[i]);
+        free(ring);
     } else {
         c->n_json--;
         free(o); /* the first member of its json_out */
-    }
-}
-
-static const char *text_of(uint32_t status) {
-    switch (status) {
-    case CLPD_BUSY: return "the queue is full (limits.queue): try again later";
-    case CLPD_DEADLINE: return "the time was up before it could run";
-    case CLPD_SHUTTING_DOWN: return "the daemon is stopping";
-    default: return "the computation failed";
     }
 }
 
@@ -121,7 +123,8 @@ void connection_answer(struct connection *c, struct slot *slot) {
     if (r->status == CLPD_OK)
         n = frame_write_header(slot->frame, CLPD_INFER_REPLY, slot->id, r->reply_bytes) + r->reply_bytes;
     else
-        n = frame_write_refusal(slot->frame, CLPD_INFER_REPLY, slot->id, r->status, text_of(r->status));
+        n = frame_write_refusal(slot->frame, CLPD_INFER_REPLY, slot->id, r->status,
+                                admit_status_text(r->status));
     put_out(c, &slot->out, OUT_SLOT, slot->frame, n);
 }
 
@@ -145,35 +148,13 @@ static void refuse_request(struct connection *c, uint32_t status, const char *te
     c->skip = c->header.bytes - FRAME_INFER;
 }
 
-static void refuse_model(struct connection *c, const char *name) {
-    char text[FRAME_TEXT], clean[CLPD_MODEL_NAME];
-    size_t n = 0;
-    for (; name[n]; n++) clean[n] = (unsigned char)name[n] < 0x20 || name[n] == 0x7f ? '?' : name[n];
-    clean[n] = 0;
-    const uint32_t served = models_count(c->server->models);
-    if (n)
-        (void)snprintf(text, sizeof text, "no model \"%s\" is served", clean);
-    else
-        (void)snprintf(text, sizeof text, "%u models are served: the request has to name one", served);
-    refuse_request(c, CLPD_NO_MODEL, text);
-}
-
-static void fill_slot(struct connection *c, struct slot *slot, const struct clpd_infer *q, struct version *v,
-                      uint32_t items) {
+static void fill_slot(struct connection *c, struct slot *slot, const struct admission *a) {
     struct request *r = &slot->request;
     slot->owner = c;
     slot->id = c->header.id;
     slot->tensor_bytes = c->header.bytes - FRAME_INFER;
-    version_get(v);
-    r->version = v;
-    r->queue = &v->model->queue;
+    admit_fill(a, r, c->header_ns);
     r->client = &c->client;
-    r->key = v->signature;
-    r->items = items;
-    r->format = q->format;
-    r->top_k = q->top_k < v->classes ? q->top_k : v->classes;
-    r->want_scores = q->flags & CLPD_WANT_SCORES;
-    r->deadline_ns = q->timeout_us ? c->header_ns + (uint64_t)q->timeout_us * 1000 : 0;
     r->complete = complete;
     c->filling = slot;
     c->n_inflight++;
@@ -182,45 +163,25 @@ static void fill_slot(struct connection *c, struct slot *slot, const struct clpd
 /* The head of a request is here: what is wrong with it is said now, and its tensor dropped as it comes. */
 static void begin_request(struct connection *c) {
     struct server *s = c->server;
+    const struct admit_limits room = {.tensor_bytes = s->limits.request_bytes,
+                                      .reply_room = s->slots.frame_room - FRAME_HEADER};
     struct clpd_infer q;
     struct frame_verdict verdict;
-    char text[FRAME_TEXT];
-    uint32_t items = 0;
-    const uint64_t bytes = c->header.bytes - FRAME_INFER;
-    frame_read_infer(c->head + FRAME_HEADER, &q, &verdict);
+    struct admission a;
+    memcpy(&q, c->head + FRAME_HEADER, sizeof q);
+    admit(s->models, &q, c->header.bytes - FRAME_INFER, &room, &a, &verdict);
     if (verdict.fate != FRAME_TAKE) {
         refuse_request(c, verdict.status, verdict.text);
-        return;
-    }
-    if (bytes > s->limits.request_bytes) {
-        (void)snprintf(text, sizeof text, "a tensor of %" PRIu64 " bytes; limits.request_bytes is %" PRIu64,
-                       bytes, s->limits.request_bytes);
-        refuse_request(c, CLPD_TOO_LARGE, text);
-        return;
-    }
-    struct version *v = models_find(s->models, q.model);
-    if (!v) {
-        refuse_model(c, q.model);
-        return;
-    }
-    frame_match(&q, bytes, &v->input, &items, &verdict);
-    if (verdict.fate != FRAME_TAKE) {
-        refuse_request(c, verdict.status, verdict.text);
-        return;
-    }
-    const uint32_t k = q.top_k < v->classes ? q.top_k : v->classes;
-    if (reply_bytes(v, items, k, q.flags & CLPD_WANT_SCORES) > s->slots.frame_room - FRAME_HEADER) {
-        refuse_request(c, CLPD_TOO_LARGE,
-                       "its answer would be larger than a request may be "
-                       "(limits.request_bytes): ask for fewer pictures at once");
         return;
     }
     struct slot *slot = s->draining ? NULL : slots_take(&s->slots);
-    if (slot)
-        fill_slot(c, slot, &q, v, items);
-    else
-        refuse_request(c, s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY,
-                       text_of(s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY));
+    if (slot) {
+        fill_slot(c, slot, &a);
+        return;
+    }
+    admit_drop(&a);
+    refuse_request(c, s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY,
+                   admit_status_text(s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY));
 }
 
 static void tensor_is_whole(struct connection *c) {
@@ -228,6 +189,34 @@ static void tensor_is_whole(struct connection *c) {
     c->filling = NULL;
     slot->request.arrived_ns = loop_now(c->server->loop);
     server_stage(c->server, &slot->request);
+}
+
+/* --- rings ------------------------------------------------------------------------------- */
+
+static void open_ring(struct connection *c) {
+    struct server *s = c->server;
+    struct clpd_ring_open ask;
+    struct clpd_ring_info info;
+    struct frame_verdict v = {.status = CLPD_INTERNAL, .text = "out of memory for a ring"};
+    struct ring *ring = NULL;
+    struct ring_out *out = calloc(1, sizeof *out);
+    memcpy(&ask, c->head + FRAME_HEADER, sizeof ask);
+    if (out && s->draining)
+        v = (struct frame_verdict){.status = CLPD_SHUTTING_DOWN, .text = "the daemon is stopping"};
+    else if (out && c->n_rings == CONNECTION_RINGS)
+        v = (struct frame_verdict){.status = CLPD_BUSY,
+                                   .text = "this connection has as many rings as it may"};
+    else if (out)
+        ring = ring_open(s, &ask, &info, out->fds, &v);
+    if (!ring) {
+        free(out);
+        refuse(c, CLPD_ERROR, v.status, v.text);
+        return;
+    }
+    c->rings[c->n_rings++] = ring;
+    const size_t n = frame_write_header(out->bytes, CLPD_RING_REPLY, c->header.id, sizeof info);
+    memcpy(out->bytes + n, &info, sizeof info);
+    put_out(c, &out->out, OUT_RING, out->bytes, n + sizeof info);
 }
 
 /* --- frames ------------------------------------------------------------------------------ */
@@ -238,12 +227,17 @@ static bool may_begin(const struct connection *c) {
            c->n_json < CONNECTION_JSON;
 }
 
+/* What belongs to the head of a frame of this type, besides its header. */
+static size_t body_of(uint8_t type) {
+    return type == CLPD_INFER ? FRAME_INFER : type == CLPD_RING_OPEN ? sizeof(struct clpd_ring_open) : 0;
+}
+
 /* The first 32 bytes are here. */
 static void take_header(struct connection *c) {
     struct frame_verdict v;
     frame_read_header(c->head, &c->header, &v);
     c->header_ns = loop_now(c->server->loop);
-    if (v.fate == FRAME_TAKE && c->header.type == CLPD_INFER) return; /* its 96 bytes come next */
+    if (v.fate == FRAME_TAKE && body_of(c->header.type)) return; /* comes next */
     c->head_have = 0;
     if (v.fate == FRAME_TAKE) {
         answer_json(c);
@@ -258,16 +252,21 @@ static void take_header(struct connection *c) {
 }
 
 static size_t take_head(struct connection *c, const uint8_t *bytes, size_t n) {
-    const size_t want = c->head_have < FRAME_HEADER ? FRAME_HEADER : sizeof c->head;
+    const bool in_header = c->head_have < FRAME_HEADER;
+    const size_t want = in_header ? FRAME_HEADER : FRAME_HEADER + body_of(c->header.type);
     const size_t take = n < want - c->head_have ? n : want - c->head_have;
     memcpy(c->head + c->head_have, bytes, take);
     c->head_have += take;
-    if (c->head_have == FRAME_HEADER && want == FRAME_HEADER) {
+    if (c->head_have < want) return take;
+    if (in_header) {
         take_header(c);
-    } else if (c->head_have == sizeof c->head) {
-        c->head_have = 0;
-        begin_request(c);
+        return take;
     }
+    c->head_have = 0;
+    if (c->header.type == CLPD_INFER)
+        begin_request(c);
+    else
+        open_ring(c);
     return take;
 }
 
@@ -362,11 +361,18 @@ static void send_out(struct connection *c) {
     unsigned n = 0;
     size_t skip = c->out_sent;
     if (c->sending || !c->out) return;
-    for (struct frame_out *o = c->out; o && n < LOOP_MAX_IOV; o = o->next, n++) {
+    c->sending = true;
+    if (c->out->kind == OUT_RING && skip == 0) { /* alone: descriptors go with the first byte */
+        const struct ring_out *ring = (const struct ring_out *)(const void *)c->out;
+        c->iov[0] = (struct iovec){(uint8_t *)(uintptr_t)c->out->bytes, c->out->n};
+        loop_send_fds(c->stream, c->iov, 1, ring->fds, RING_FDS);
+        return;
+    }
+    for (struct frame_out *o = c->out; o && n < LOOP_MAX_IOV && (n == 0 || o->kind != OUT_RING);
+         o = o->next, n++) {
         c->iov[n] = (struct iovec){(uint8_t *)(uintptr_t)o->bytes + skip, o->n - skip};
         skip = 0;
     }
-    c->sending = true;
     loop_send(c->stream, c->iov, n);
 }
 
@@ -431,6 +437,7 @@ void connection_close(struct connection *c) {
     set_state(c, CONNECTION_CLOSING);
     loop_stream_close(c->stream);
     workers_cancel(c->server->workers, &c->client);
+    while (c->n_rings) ring_detach(c->rings[--c->n_rings]);
 }
 
 bool connection_is_quiet(const struct connection *c) {

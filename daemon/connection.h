@@ -16,10 +16,13 @@
 
 #define CONNECTION_REFUSALS 16 /* answers that need no slot; that many may be unsent */
 #define CONNECTION_JSON     4
+#define CONNECTION_RINGS    64         /* of one connection */
 #define CONNECTION_DIRECT   4096       /* a tensor with more than this to come is received in place, */
 #define CONNECTION_PIECE    (1u << 20) /* in pieces, so that a stalled client can be told from a slow one */
 
 enum connection_state { CONNECTION_OPEN, CONNECTION_ENDING, CONNECTION_CLOSING };
+
+struct ring;
 
 struct refusal {
     struct frame_out out;
@@ -49,7 +52,8 @@ struct connection {
 
     /* answering */
     uint32_t n_inflight; /* slots that are ours: filling, waiting, running, unsent */
-    uint32_t n_refusals, n_json;
+    uint32_t n_refusals, n_json, n_rings;
+    struct ring *rings[CONNECTION_RINGS];
     struct refusal refusals[CONNECTION_REFUSALS];
     struct frame_out *out, **out_end;
     size_t out_sent; /* bytes of the first */

@@ -8,8 +8,11 @@
  */
 #include "daemon/daemon.h"
 
+#include "daemon/catalogue.h"
 #include "daemon/file_table.h"
 #include "daemon/guard_child.h"
+#include "daemon/http.h"
+#include "daemon/http_socket.h"
 #include "daemon/log.h"
 #include "daemon/models.h"
 #include "daemon/notify.h"
@@ -49,6 +52,9 @@ struct daemon {
     char *guard_path;
     struct file_table files;
     struct socket_file socket;
+    struct catalogue *catalogue;
+    struct http_sockets http_sockets;
+    struct http *http; /* NULL: no HTTP */
     int listen_fd, signals;
     struct loop_watch *signal_watch;
     struct loop_timer ready, watchdog, drain;
@@ -83,6 +89,7 @@ static void become_ready(void *owner) {
     if (d->state != STARTING) return;
     set_state(d, SERVING);
     loop_timer_stop(d->loop, &d->ready);
+    catalogue_publish(d->catalogue, d->models, true);
     notify_ready(status_line(d, line, sizeof line));
     log_info("ready after %" PRIu64 " ms: %u models, %u workers, %s",
              (loop_clock() - d->started_ns) / 1000000u, models_count(d->models), workers_count(d->workers),
@@ -166,6 +173,12 @@ static void on_answered(void *owner, const struct link_message *offer, uint64_t 
     if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
 }
 
+/* What serves is another: other threads are shown it. */
+static void on_changed(void *owner) {
+    struct daemon *d = owner;
+    catalogue_publish(d->catalogue, d->models, d->state == SERVING);
+}
+
 static bool can_take(void *owner) {
     const struct daemon *d = owner;
     return models_can_take_offer(d->models);
@@ -205,6 +218,19 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
 
 /* --- signals --------------------------------------------------------------------------------------- */
 
+/* Its threads read the configuration that they were started with. */
+static bool http_differs(const struct config *a, const struct config *b) {
+    return strcmp(a->http_path, b->http_path) != 0 || a->http_mode != b->http_mode ||
+           strcmp(a->http_group, b->http_group) != 0 || strcmp(a->http_listen, b->http_listen) != 0 ||
+           a->http_threads != b->http_threads || a->http_connections != b->http_connections ||
+           a->http_inflight != b->http_inflight || a->http_header_bytes != b->http_header_bytes ||
+           a->http_body_bytes != b->http_body_bytes || a->http_memory != b->http_memory ||
+           a->http_idle_s != b->http_idle_s || a->http_receive_s != b->http_receive_s ||
+           a->http_send_s != b->http_send_s || a->http_pictures != b->http_pictures ||
+           a->http_picture_bytes != b->http_picture_bytes || a->http_picture_s != b->http_picture_s ||
+           a->http_picture_memory != b->http_picture_memory;
+}
+
 /* What a running daemon can't change is said, so that nobody waits for it. */
 static void say_what_needs_restart(const struct config *a, const struct config *b) {
     const struct {
@@ -221,6 +247,10 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"engine.max_batch", a->engine_max_batch != b->engine_max_batch},
         {"limits.queue", a->limit_queue != b->limit_queue},
         {"limits.request_bytes", a->limit_request_bytes != b->limit_request_bytes},
+        {"limits.rings", a->limit_rings != b->limit_rings},
+        {"limits.ring_bytes", a->limit_ring_bytes != b->limit_ring_bytes},
+        {"io.spin_us", a->io_spin_us != b->io_spin_us},
+        {"http", http_differs(a, b)},
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (keys[i].changed) log_warning("%s has changed: that needs a restart", keys[i].key);
@@ -253,7 +283,7 @@ static void reload(struct daemon *d) {
 static void look_if_drained(void *owner) {
     struct daemon *d = owner;
     const uint64_t now = loop_now(d->loop);
-    if (server_is_drained(&d->server) || now >= d->stop_at)
+    if ((server_is_drained(&d->server) && http_is_drained(d->http)) || now >= d->stop_at)
         loop_stop(d->loop);
     else
         loop_timer_set(d->loop, &d->drain, now + DRAIN_LOOK, look_if_drained, d);
@@ -268,6 +298,8 @@ static void begin_stop(struct daemon *d) {
     notify_stopping();
     log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
+    http_sockets_remove(&d->http_sockets);
+    http_drain(d->http);
     server_drain(&d->server);
     guard_child_stop(d->guard);
     loop_timer_stop(d->loop, &d->ready);
@@ -301,16 +333,26 @@ static int open_signals(struct daemon *d, struct err *e) {
     return d->signals < 0 ? err_set(e, ERR_SYSTEM, "signalfd: %s", strerror(errno)) : 0;
 }
 
-static uint32_t make_room_for_files(uint32_t connections) {
+/* Besides the clients' connections: rings, those of HTTP, and for each request of it both ends of its line.
+ */
+static rlim_t spare_files(const struct config *c) {
+    const rlim_t rings = (rlim_t)c->limit_rings + 2; /* their bells, and what is being sent */
+    const rlim_t http =
+        c->http_connections + c->http_threads * (2 * (rlim_t)c->http_inflight + c->http_pictures + 8);
+    return SPARE_FILES + rings + (strcmp(c->http_path, "off") == 0 && !c->http_listen[0] ? 0 : http);
+}
+
+static uint32_t make_room_for_files(uint32_t connections, rlim_t spare) {
     struct rlimit r;
-    const rlim_t want = (rlim_t)connections + SPARE_FILES;
+    const rlim_t want = (rlim_t)connections + spare;
     if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return connections;
     const rlim_t had = r.rlim_cur;
     r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
     if (setrlimit(RLIMIT_NOFILE, &r)) r.rlim_cur = had;
     if (r.rlim_cur >= want) return connections;
-    const uint32_t room = r.rlim_cur > SPARE_FILES + 1 ? (uint32_t)(r.rlim_cur - SPARE_FILES) : 1;
-    log_warning("only %" PRIu64 " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
+    const uint32_t room = r.rlim_cur > spare + 1 ? (uint32_t)(r.rlim_cur - spare) : 1;
+    log_warning("only %" PRIu64
+                " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
                 "of limits.connections (%u)",
                 (uint64_t)r.rlim_cur, room, connections);
     return room;
@@ -318,8 +360,11 @@ static uint32_t make_room_for_files(uint32_t connections) {
 
 static int open_socket(struct daemon *d, struct err *e) {
     const struct config *c = &d->config;
-    d->listen_fd = notify_passed_socket(e);
-    if (d->listen_fd == -2) return -1;
+    struct notify_sockets passed;
+    if (notify_passed_sockets(&passed, e)) return -1;
+    d->http_sockets.unix_fd = passed.http_unix;
+    d->http_sockets.tcp_fd = passed.http_tcp;
+    d->listen_fd = passed.stream;
     if (d->listen_fd >= 0) {
         log_info("serving on the socket that systemd passed; socket.path is not used");
         return 0;
@@ -333,11 +378,16 @@ static int open_parts(struct daemon *d, struct err *e) {
     const struct workers_options o = {.threads = c->engine_threads,
                                       .pin = c->engine_pin,
                                       .max_batch = c->engine_max_batch,
-                                      .limit = c->limit_queue};
-    const struct models_calls calls = {.answered = on_answered, .owner = d};
+                                      .limit = c->limit_queue,
+                                      .spin_ns = (uint64_t)c->io_spin_us * 1000};
+    const struct models_calls calls = {.answered = on_answered, .changed = on_changed, .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
-                                         .request_bytes = c->limit_request_bytes};
+                                         .request_bytes = c->limit_request_bytes,
+                                         .rings = c->limit_rings,
+                                         .ring_bytes = c->limit_ring_bytes};
+    d->catalogue = catalogue_new();
+    if (!d->catalogue) return err_set(e, ERR_SYSTEM, "out of memory for the list of models");
     d->loop = loop_new(LOOP_ANY, c->limit_connections, e);
     if (!d->loop) return -1;
     if (loop_refusal(d->loop)[0]) log_warning("serving over epoll: %s", loop_refusal(d->loop));
@@ -353,6 +403,20 @@ static int open_parts(struct daemon *d, struct err *e) {
     return rc ? err_set(e, ERR_SYSTEM, "watching signals: %s", strerror(-rc)) : 0;
 }
 
+static int start_http(struct daemon *d, struct err *e) {
+    if (http_sockets_open(&d->http_sockets, &d->config, e)) return -1;
+    if (d->http_sockets.unix_fd < 0 && d->http_sockets.tcp_fd < 0) return 0;
+    const struct http_options o = {.config = &d->config,
+                                   .server = &d->server,
+                                   .catalogue = d->catalogue,
+                                   .guard_path = d->guard_path,
+                                   .unix_fd = d->http_sockets.unix_fd,
+                                   .tcp_fd = d->http_sockets.tcp_fd,
+                                   .started_ns = d->started_ns};
+    d->http = http_start(&o, e);
+    return d->http ? 0 : -1;
+}
+
 static int start(struct daemon *d, struct err *e) {
     const struct guard_child_calls calls = {.served = count_served,
                                             .greeted = on_greeted,
@@ -360,9 +424,10 @@ static int start(struct daemon *d, struct err *e) {
                                             .can_take = can_take,
                                             .owner = d};
     /* Clients must not use up what the guard's offers arrive by. */
-    d->config.limit_connections = make_room_for_files(d->config.limit_connections);
+    d->config.limit_connections = make_room_for_files(d->config.limit_connections, spare_files(&d->config));
     d->guard_path = guard_child_find(e);
-    if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e)) return -1;
+    if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e) || start_http(d, e))
+        return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
     if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
     loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, become_ready, d);
@@ -376,9 +441,11 @@ static int start(struct daemon *d, struct err *e) {
 /* A computation can't be interrupted, and nobody waits for its answer any more:
  * the process ends under it. Destructors would take memory from under the workers. */
 static void leave_at_once(struct daemon *d) {
-    log_warning("a computation goes on (%u requests in the house): stopping without it", workers_queued(d->workers));
+    log_warning("a computation goes on (%u requests in the house): stopping without it",
+                workers_queued(d->workers));
     guard_child_free(d->guard);
     socket_file_remove(&d->socket);
+    http_sockets_remove(&d->http_sockets);
     _exit(0);
 }
 
@@ -391,6 +458,7 @@ static void close_all(struct daemon *d) {
         loop_timer_stop(d->loop, &d->drain);
     }
     if (d->guard) guard_child_stop(d->guard);
+    http_stop(d->http);
     if (d->server.loop && !d->server.draining) server_drain(&d->server);
     if (models_stop(d->models, limit)) leave_at_once(d); /* a model is being warmed, slowly */
     if (d->server.loop)
@@ -406,9 +474,12 @@ static void close_all(struct daemon *d) {
     if (d->loop) (void)loop_turn(d->loop, 0); /* the last posts */
     guard_child_free(d->guard);
     server_close(&d->server);
+    http_free(d->http);
+    catalogue_free(d->catalogue);
     models_close(d->models);
     loop_free(d->loop);
     socket_file_remove(&d->socket);
+    http_sockets_close(&d->http_sockets);
     if (d->listen_fd >= 0) (void)close(d->listen_fd);
     if (d->signals >= 0) (void)close(d->signals);
     file_table_clear(&d->files);
@@ -421,6 +492,7 @@ int daemon_run(const char *config_path, const struct config *config, struct err 
     d->config_path = config_path;
     d->config = *config;
     d->listen_fd = d->signals = -1;
+    d->http_sockets.unix_fd = d->http_sockets.tcp_fd = -1;
     d->started_ns = loop_clock();
     log_set_level(config->log_level);
     int rc = start(d, e);

@@ -43,13 +43,17 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
     } else if (h->flags != 0 || h->reserved != 0) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
                "flags and reserved of the header have to be 0 in version %d", CLPD_WIRE_VERSION);
-    } else if (h->type != CLPD_INFER && h->type != CLPD_STATUS && h->type != CLPD_MODELS) {
+    } else if (h->type != CLPD_INFER && h->type != CLPD_STATUS && h->type != CLPD_MODELS &&
+               h->type != CLPD_RING_OPEN) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u are not for the daemon", h->type);
+    } else if (h->type == CLPD_RING_OPEN && h->bytes != sizeof(struct clpd_ring_open)) {
+        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "a RING_OPEN frame has %zu bytes; this one has %" PRIu64,
+               sizeof(struct clpd_ring_open), h->bytes);
     } else if (h->type == CLPD_INFER && h->bytes < FRAME_INFER) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
                "an INFER frame has %zu bytes and then the tensor; this one has %" PRIu64, FRAME_INFER,
                h->bytes);
-    } else if (h->type != CLPD_INFER && h->bytes != 0) {
+    } else if (h->type != CLPD_INFER && h->type != CLPD_RING_OPEN && h->bytes != 0) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u have no body", h->type);
     } else {
         pass(v);
@@ -58,6 +62,10 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
 
 void frame_read_infer(const uint8_t *bytes, struct clpd_infer *q, struct frame_verdict *v) {
     memcpy(q, bytes, sizeof *q);
+    frame_check_infer(q, v);
+}
+
+void frame_check_infer(const struct clpd_infer *q, struct frame_verdict *v) {
     if (!memchr(q->model, 0, sizeof q->model))
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the model's name does not end within %d bytes",
                CLPD_MODEL_NAME);

@@ -6,7 +6,7 @@
 #ifndef DAEMON_FRAME_H
 #define DAEMON_FRAME_H
 
-#include "client/wire.h"
+#include "client/ring.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,6 +33,7 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
 
 /* Checks the fields of a request that need no model. `bytes` holds FRAME_INFER of them or more. */
 void frame_read_infer(const uint8_t *bytes, struct clpd_infer *q, struct frame_verdict *v);
+void frame_check_infer(const struct clpd_infer *q, struct frame_verdict *v); /* the same of a copy */
 
 /* What a model takes; one item as the engine counts them. */
 struct frame_input {

@@ -277,6 +277,22 @@ void loop_send(struct loop_stream *s, const struct iovec *iov, unsigned n) {
     s->loop->calls->send(s);
 }
 
+void loop_send_fds(struct loop_stream *s, const struct iovec *iov, unsigned n, const int *fds,
+                   unsigned n_fds) {
+    assert(s->state == STREAM_OPEN && !s->sending && n > 0 && n <= LOOP_MAX_IOV && n_fds > 0 &&
+           n_fds <= LOOP_FDS);
+    s->sending = true;
+    s->message = (struct msghdr){.msg_iov = (struct iovec *)(uintptr_t)iov,
+                                 .msg_iovlen = n,
+                                 .msg_control = s->control,
+                                 .msg_controllen = CMSG_SPACE(n_fds * sizeof(int))};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&s->message);
+    *c = (struct cmsghdr){
+        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof(int))};
+    memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+    s->loop->calls->send(s);
+}
+
 void loop_check_done(struct loop_stream *s) {
     if (s->state != STREAM_CLOSING || s->receiving || s->sending || s->listed) return;
     s->listed = true;

@@ -21,6 +21,7 @@
 
 #define LOOP_CHUNK   8192 /* most that one loop_receive brings */
 #define LOOP_MAX_IOV 64   /* of one loop_send */
+#define LOOP_FDS     2    /* of one loop_send_fds */
 #define LOOP_NEVER   UINT64_MAX
 
 struct loop;
@@ -67,6 +68,10 @@ int loop_stream_open(struct loop *l, int fd, const struct loop_stream_calls *cal
 void loop_receive(struct loop_stream *s);
 void loop_receive_into(struct loop_stream *s, uint8_t *to, size_t n); /* `to` is borrowed until received() */
 void loop_send(struct loop_stream *s, const struct iovec *iov, unsigned n); /* both borrowed until sent() */
+/* The same; LOOP_FDS descriptors at most go along with the first byte. They stay the caller's, open until
+ * sent(). */
+void loop_send_fds(struct loop_stream *s, const struct iovec *iov, unsigned n, const int *fds,
+                   unsigned n_fds);
 /* Ends it: no received() or sent() comes any more, closed() does. */
 void loop_stream_close(struct loop_stream *s);
 int loop_stream_fd(const struct loop_stream *s);

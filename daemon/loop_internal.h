@@ -22,10 +22,12 @@ struct loop_stream {
     uint8_t *to;             /* loop_receive_into: where; NULL: a chunk */
     size_t want, got;
     struct msghdr message; /* of the send */
+    _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(LOOP_FDS * sizeof(int))];
     /* of the back end */
     bool readable, writable;        /* epoll: may be tried */
     bool drained;                   /* io_uring: the last receive left nothing, so wait before trying */
     bool rearm_receive, rearm_send; /* io_uring: to be submitted in the next turn */
+    bool send_polls;                /* io_uring: the send is ours to do when the socket has room */
     bool listed;                    /* on the list below */
     struct loop_stream
         *next; /* free list; io_uring: to be armed again; epoll: something to do; closing: to be finished */

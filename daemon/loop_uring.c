@@ -176,7 +176,10 @@ static void submit_send(struct loop_stream *s) {
     }
     /* MSG_WAITALL: the kernel goes on by itself where the peer is slow */
     const struct iovec *iov = s->message.msg_iov;
-    if (s->message.msg_iovlen == 1)
+    s->send_polls = s->message.msg_control != NULL;
+    if (s->send_polls) /* before 6.4 io_uring sends no descriptors: wait for room, then sendmsg */
+        io_uring_prep_poll_add(sqe, s->fd, POLLOUT);
+    else if (s->message.msg_iovlen == 1)
         io_uring_prep_send(sqe, s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL | MSG_WAITALL);
     else
         io_uring_prep_sendmsg(sqe, s->fd, &s->message, MSG_NOSIGNAL | MSG_WAITALL);
@@ -312,6 +315,10 @@ static void on_received(struct uring *u, struct loop_stream *s, int res, unsigne
 }
 
 static void on_sent(struct uring *u, struct loop_stream *s, int res) {
+    if (s->send_polls && res > 0 && s->state == STREAM_OPEN) {
+        const ssize_t n = sendmsg(s->fd, &s->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        res = n < 0 ? -errno : (int)n;
+    }
     if (try_again(res)) {
         s->rearm_send = true;
         arm_later(u, s);

@@ -145,10 +145,12 @@ static struct model *find_place(struct models *m, const char *name) {
 static void take_place(struct models *m, struct model *model, const char *name) {
     if (model->used) return;
     const uint32_t index = (uint32_t)(model - m->table);
+    workers_lock(m->workers); /* who takes from rings looks names up */
     if (index >= m->n_places) m->n_places = index + 1;
     model->used = true;
     model->requests_before = 0;
     (void)snprintf(model->name, sizeof model->name, "%s", name);
+    workers_unlock(m->workers);
 }
 
 static void publish(struct models *m, struct model *model, struct version *v) {
@@ -160,9 +162,9 @@ static void publish(struct models *m, struct model *model, struct version *v) {
     model->current = v;
     model->queue.max_items = v->max_items;
     workers_unlock(m->workers);
-    if (!old) return;
-    m->swaps++;
-    version_put(old);
+    if (old) m->swaps++;
+    if (m->calls.changed) m->calls.changed(m->calls.owner);
+    if (old) version_put(old);
 }
 
 static void withdraw(struct models *m, const char *name) {
@@ -173,6 +175,7 @@ static void withdraw(struct models *m, const char *name) {
     model->current = NULL;
     workers_unlock(m->workers);
     log_info("model %s: version %" PRIu64 " is no longer served", model->name, old->number);
+    if (m->calls.changed) m->calls.changed(m->calls.owner);
     version_put(old);
 }
 
@@ -298,7 +301,8 @@ int models_stop(struct models *m, uint64_t limit) {
     m->stopping = true;
     pthread_cond_signal(&m->wake);
     pthread_mutex_unlock(&m->lock);
-    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u), .tv_nsec = (long)(limit % 1000000000u)};
+    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u),
+                                .tv_nsec = (long)(limit % 1000000000u)};
     const int rc = limit == MODELS_NO_LIMIT ? pthread_join(m->loader, NULL)
                                             : pthread_clockjoin_np(m->loader, NULL, CLOCK_MONOTONIC, &at);
     if (rc == 0) m->started = false;

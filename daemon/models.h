@@ -5,7 +5,8 @@
  *   last reference of the old one gone -> loader thread: unmapped
  *
  * Offers are dealt with one at a time, in the order in which they came; requests
- * flow meanwhile. The loop's thread only, but for models_current. */
+ * flow meanwhile. The loop's thread only, but for models_current, and models_find and models_count under the
+ * workers' lock. */
 #ifndef DAEMON_MODELS_H
 #define DAEMON_MODELS_H
 
@@ -30,6 +31,7 @@ struct models_calls { /* on the loop's thread */
      */
     void (*answered)(void *owner, const struct link_message *offer, uint64_t ticket, const struct version *v,
                      const char *why);
+    void (*changed)(void *owner); /* what serves is another than before; NULL is fine */
     void *owner;
 };
 

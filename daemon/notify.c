@@ -2,6 +2,8 @@
 #include "daemon/notify.h"
 
 #include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
@@ -36,20 +38,34 @@ uint64_t notify_watchdog_period(void) {
     return sd_watchdog_enabled(0, &usec) > 0 ? usec * 1000u / 2 : 0;
 }
 
-int notify_passed_socket(struct err *e) {
-    const int n = sd_listen_fds(1);
-    if (n <= 0) {
-        if (n < 0) (void)err_set(e, ERR_SYSTEM, "sockets passed by systemd: %s", strerror(-n));
-        return n < 0 ? -2 : -1;
+/* A socket of another name than "http" is the stream's. */
+static int take_passed(struct notify_sockets *s, int fd, const char *name, struct err *e) {
+    const bool http = strcmp(name, "http") == 0, is_unix = sd_is_socket_unix(fd, SOCK_STREAM, 1, NULL, 0) > 0;
+    int *to = !http ? &s->stream : is_unix ? &s->http_unix : &s->http_tcp;
+    if (!is_unix && !(http && sd_is_socket_inet(fd, AF_UNSPEC, SOCK_STREAM, 1, 0) > 0))
+        return err_set(
+            e, ERR_VALUE,
+            "socket %d passed by systemd is no listening Unix stream socket (ListenStream=/path); TCP is for "
+            "FileDescriptorName=http alone",
+            fd);
+    if (*to >= 0)
+        return err_set(
+            e, ERR_VALUE,
+            "two %s sockets were passed by systemd; one is taken (FileDescriptorName=http is HTTP's)",
+            http ? "HTTP" : "stream");
+    *to = fd;
+    return 0;
+}
+
+int notify_passed_sockets(struct notify_sockets *s, struct err *e) {
+    char **names = NULL;
+    *s = (struct notify_sockets){-1, -1, -1};
+    const int n = sd_listen_fds_with_names(1, &names);
+    int rc = n < 0 ? err_set(e, ERR_SYSTEM, "sockets passed by systemd: %s", strerror(-n)) : 0;
+    for (int i = 0; i < n; i++) {
+        if (rc == 0) rc = take_passed(s, SD_LISTEN_FDS_START + i, names[i], e);
+        free(names[i]);
     }
-    if (n > 1) {
-        (void)err_set(e, ERR_VALUE, "%d sockets were passed by systemd; clpd takes one (ListenStream=)", n);
-        return -2;
-    }
-    if (sd_is_socket_unix(SD_LISTEN_FDS_START, SOCK_STREAM, 1, NULL, 0) <= 0) {
-        (void)err_set(e, ERR_VALUE,
-                      "the socket passed by systemd is no listening Unix stream socket (ListenStream=/path)");
-        return -2;
-    }
-    return SD_LISTEN_FDS_START;
+    free(names);
+    return rc;
 }

@@ -16,8 +16,12 @@ void notify_alive(void);
 /* How often notify_alive has to be called, in ns: half of what WatchdogSec allows; 0: never. */
 uint64_t notify_watchdog_period(void);
 
-/* A listening Unix stream socket that was passed by a socket unit. The
- * descriptor; -1: none was passed; -2 with `e` set: something else was. */
-int notify_passed_socket(struct err *e);
+/* Listening sockets that were passed by socket units; -1: none. FileDescriptorName=http makes one HTTP's,
+ * Unix or TCP; any other name the stream's, Unix alone. */
+struct notify_sockets {
+    int stream, http_unix, http_tcp;
+};
+/* 0, or -1 with `e` set: something else was passed, or one of a kind twice. */
+int notify_passed_sockets(struct notify_sockets *s, struct err *e);
 
 #endif

@@ -87,20 +87,21 @@ static size_t put_labels(const struct version *v, struct request *r, uint64_t n_
         s->reply = 1;
     }
     for (uint64_t i = 0; i < n_top; i++) {
-        struct clpd_top t;
-        memcpy(&t, top + i * sizeof t, sizeof t);
-        const char *label = image_label(v->image, t.index);
-        if (!label || t.index >= s->n_classes) continue;
-        if (s->label_of[t.index] != s->reply) {
+        struct clpd_top *t =
+            (struct clpd_top *)(void *)(top + i * sizeof *t); /* 4-byte aligned, as the scores */
+        const uint32_t index =
+            __atomic_load_n(&t->index, __ATOMIC_RELAXED); /* once: a ring's client may write here */
+        const char *label = image_label(v->image, index);
+        if (!label || index >= s->n_classes) continue;
+        if (s->label_of[index] != s->reply) {
             const size_t n = strlen(label) + 1;
             if (n > room - used) continue;
             memcpy(text + used, label, n);
-            s->label_at[t.index] = (uint32_t)used;
-            s->label_of[t.index] = s->reply;
+            s->label_at[index] = (uint32_t)used;
+            s->label_of[index] = s->reply;
             used += n;
         }
-        t.label = s->label_at[t.index];
-        memcpy(top + i * sizeof t, &t, sizeof t);
+        t->label = s->label_at[index];
     }
     return used;
 }

@@ -38,6 +38,19 @@ static void note_deadline(struct server *s, uint64_t at) {
         loop_timer_set(s->loop, &s->deadlines, at, expire, s);
 }
 
+static void on_alarm(struct loop_post *p) {
+    struct server *s = (struct server *)(void *)((uint8_t *)p - offsetof(struct server, alarm));
+    atomic_store(&s->alarm_raised, false);
+    if (!s->draining) note_deadline(s, atomic_load(&s->alarm_at));
+}
+
+/* On a worker's thread, under its lock. */
+static void raise_alarm(void *owner, uint64_t at) {
+    struct server *s = owner;
+    atomic_store(&s->alarm_at, at);
+    if (!atomic_exchange(&s->alarm_raised, true)) loop_post(s->loop, &s->alarm);
+}
+
 /* All that became whole in this turn, under one lock; workers then see it together, as a batch. */
 static void submit_staged(struct server *s) {
     struct request *chain = s->staged, *whole = NULL, **end = &whole;
@@ -88,13 +101,13 @@ static void turn_end(void *owner) {
 }
 
 void server_count(struct server *s, uint32_t status) {
-    s->counters.requests++;
-    switch (status) {
-    case CLPD_OK: s->counters.ok++; break;
-    case CLPD_BUSY: s->counters.busy++; break;
-    case CLPD_DEADLINE: s->counters.deadline++; break;
-    default: s->counters.errors++;
-    }
+    struct server_counters *c = &s->counters;
+    _Atomic uint64_t *which = status == CLPD_OK         ? &c->ok
+                              : status == CLPD_BUSY     ? &c->busy
+                              : status == CLPD_DEADLINE ? &c->deadline
+                                                        : &c->errors;
+    atomic_fetch_add_explicit(which, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&c->requests, 1, memory_order_relaxed);
 }
 
 /* --- connections ------------------------------------------------------------------------- */
@@ -176,6 +189,8 @@ int server_open(struct server *s, struct loop *l, struct workers *w, struct mode
     *s = (struct server){.loop = l, .workers = w, .models = m, .limits = *limits};
     s->staged_end = &s->staged;
     if (slots_open(&s->slots, slots, limits->request_bytes, e)) return -1;
+    s->alarm.run = on_alarm;
+    workers_set_alarm(w, raise_alarm, s);
     loop_set_turn_end(l, turn_end, s);
     loop_timer_set(l, &s->sweep, loop_clock() + SWEEP_EVERY, sweep, s);
     loop_timer_set(l, &s->trim, loop_clock() + TRIM_EVERY, trim, s);
@@ -204,7 +219,7 @@ bool server_is_drained(const struct server *s) {
 bool server_close_connections(struct server *s) {
     for (struct connection *c = s->connections; c; c = c->next)
         if (c->state != CONNECTION_CLOSING) connection_close(c);
-    return s->connections == NULL;
+    return s->connections == NULL && s->n_rings == 0;
 }
 
 void server_close(struct server *s) {

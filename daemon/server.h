@@ -16,12 +16,12 @@
 struct connection;
 
 struct server_limits {
-    uint32_t connections, inflight;
-    uint64_t request_bytes;
+    uint32_t connections, inflight, rings;
+    uint64_t request_bytes, ring_bytes;
 };
 
-struct server_counters { /* requests: those answered, whatever the answer */
-    uint64_t requests, ok, busy, deadline, errors;
+struct server_counters { /* requests: those answered, whatever the answer; workers count those of rings */
+    _Atomic uint64_t requests, ok, busy, deadline, errors;
 };
 
 struct server {
@@ -36,11 +36,14 @@ struct server {
     void *describe_owner;
 
     struct connection *connections; /* all of them */
-    uint32_t n_connections;
+    uint32_t n_connections, n_rings;
     struct connection *dirty; /* something to send, or to read on */
     struct request *staged, **staged_end;
     uint64_t staged_deadline; /* the earliest; 0: none */
     struct loop_timer deadlines, sweep, trim;
+    struct loop_post alarm; /* a request of a ring waits with a deadline: */
+    _Atomic uint64_t alarm_at;
+    _Atomic bool alarm_raised;
     bool draining;
 
     struct loop_watch *door;
@@ -66,7 +69,7 @@ void server_close(struct server *s); /* after workers_stop, with no connection l
 
 void server_stage(struct server *s, struct request *r);
 void server_mark_dirty(struct server *s, struct connection *c);
-void server_count(struct server *s, uint32_t status);
+void server_count(struct server *s, uint32_t status);       /* any thread */
 void server_forget(struct server *s, struct connection *c); /* c is gone */
 
 #endif

@@ -47,8 +47,8 @@ static int remove_stale(const struct sockaddr_un *a, struct err *e) {
     if (lstat(a->sun_path, &st))
         return errno == ENOENT ? 0 : err_set(e, ERR_SYSTEM, "%s: %s", a->sun_path, strerror(errno));
     if (!S_ISSOCK(st.st_mode))
-        return err_set(e, ERR_SYSTEM,
-                       "socket.path %s exists and is not a socket: remove it or choose another", a->sun_path);
+        return err_set(e, ERR_SYSTEM, "the socket %s exists and is not a socket: remove it or choose another",
+                       a->sun_path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) return err_set(e, ERR_SYSTEM, "socket: %s", strerror(errno));
     const int rc = connect(fd, (const struct sockaddr *)a, sizeof *a) ? errno : 0;
@@ -60,16 +60,15 @@ static int remove_stale(const struct sockaddr_un *a, struct err *e) {
         return 0;
     }
     if (rc == 0 || rc == EAGAIN)
-        return err_set(e, ERR_SYSTEM,
-                       "another daemon serves on %s already: stop it, or choose another socket.path",
+        return err_set(e, ERR_SYSTEM, "another daemon serves on %s already: stop it, or choose another path",
                        a->sun_path);
-    return err_set(e, ERR_SYSTEM, "socket.path %s is in use: %s", a->sun_path, strerror(rc));
+    return err_set(e, ERR_SYSTEM, "the socket %s is in use: %s", a->sun_path, strerror(rc));
 }
 
 static int set_owner(const char *path, uint32_t mode, const char *group, struct err *e) {
     if (group[0]) {
         const struct group *g = getgrnam(group);
-        if (!g) return err_set(e, ERR_VALUE, "socket.group: there is no group \"%s\"", group);
+        if (!g) return err_set(e, ERR_VALUE, "there is no group \"%s\"", group);
         if (chown(path, (uid_t)-1, g->gr_gid))
             return err_set(e, ERR_SYSTEM, "giving %s to the group \"%s\": %s (is the daemon's user in it?)",
                            path, group, strerror(errno));
@@ -89,7 +88,7 @@ static int bind_new(struct socket_file *f, const struct sockaddr_un *a, int fd, 
         rc = bind(fd, (const struct sockaddr *)a, sizeof *a) ? errno : 0;
     }
     (void)umask(before);
-    if (rc == ENOENT) return err_set(e, ERR_SYSTEM, "socket.path %s: its folder does not exist", a->sun_path);
+    if (rc == ENOENT) return err_set(e, ERR_SYSTEM, "the socket %s: its folder does not exist", a->sun_path);
     if (rc) return err_set(e, ERR_SYSTEM, "binding to %s: %s", a->sun_path, strerror(rc));
     f->made = true;
     return 0;
@@ -109,7 +108,7 @@ int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, con
                      struct err *e) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     *f = (struct socket_file){0};
-    if (strlen(path) >= sizeof a.sun_path) return err_set(e, ERR_LIMIT, "socket.path %s is too long", path);
+    if (strlen(path) >= sizeof a.sun_path) return err_set(e, ERR_LIMIT, "the socket %s is too long", path);
     memcpy(a.sun_path, path, strlen(path));
     memcpy(f->path, a.sun_path, sizeof f->path);
     const int folder = lock_folder(path), fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -59,12 +59,12 @@ char *status_text(const struct status_facts *f, size_t *bytes) {
                                  "errors", number(c->errors), "batches", number(w.batches), "items",
                                  number(w.items), "swaps", number(models_swaps(f->models)));
     json_t *guard = json_pack("{s:s,s:I}", "state", f->guard_state, "restarts", number(f->guard_restarts));
-    return dump(json_pack("{s:i,s:s,s:i,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "schema", 1, "version",
+    return dump(json_pack("{s:i,s:s,s:i,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "schema", 1, "version",
                           CLPD_VERSION, "pid", (int)getpid(), "uptime_s", number(uptime), "io_backend",
                           f->io_backend, "threads", number(workers_count(f->workers)), "max_batch",
-                          number(f->max_batch), "connections", number(f->server->n_connections), "queue",
-                          number(workers_queued(f->workers)), "models", number(models_count(f->models)),
-                          "counters", counters, "guard", guard),
+                          number(f->max_batch), "connections", number(f->server->n_connections), "rings",
+                          number(f->server->n_rings), "queue", number(workers_queued(f->workers)), "models",
+                          number(models_count(f->models)), "counters", counters, "guard", guard),
                 bytes);
 }
 

@@ -10,6 +10,7 @@
 
 #include "daemon/frame.h"
 #include "daemon/loop.h"
+#include "daemon/metrics.h"
 #include "guard/link.h"
 #include "infer/image.h"
 
@@ -36,7 +37,9 @@ struct version {
     char path[LINK_PATH];
     uint64_t closed_ns, loaded_ns; /* CLOCK_REALTIME: the file's last change; ready to serve */
     _Atomic uint64_t requests;     /* answered */
-    struct version *next;          /* of the loader's list */
+    _Atomic uint64_t item_ns;      /* what one item takes, averaged; 0: never run */
+    struct metrics_version metrics;
+    struct version *next; /* of the loader's list */
     struct loop_post post;
 };
 

@@ -1,14 +1,14 @@
 /* Worker threads.
  *
- *   IDLE (on the stack of idle workers, asleep on its own condition)
+ *   IDLE (on the stack of idle workers, asleep on its own condition; or the watcher: spinning, then asleep on
+ * bells)
  *     -> TASK   warm an image
- *     -> BATCH  finish the last one and take the next under one lock; deliver, run
+ *     -> BATCH  finish the last one, pull from rings and take the next under one lock; deliver, run
  *     -> end
  */
 #include "daemon/workers.h"
 
-#include "daemon/reply.h"
-#include "infer/engine.h"
+#include "daemon/runner.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -18,17 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STUCK_AFTER  60000000000u /* 60 s for one run, and beyond that … */
-#define SLOWEST_MACS 1000000000u  /* … what a network may need that gets but 1 GMAC/s */
-
-struct batch {
-    struct request *requests[BATCHER_MAX_ITEMS];
-    uint32_t n;
-    struct version *version; /* referenced */
-};
+#define WORTH_A_CALL 20000u /* ns of work that another worker is woken for */
 
 struct task { /* on the caller's stack in workers_warm */
-    const struct version *version;
+    struct version *version;
     int rc;
     struct err e;
     bool done;
@@ -40,15 +33,12 @@ struct worker {
     pthread_cond_t wake;
     bool started;
     int cpu; /* -1: not pinned */
-    struct engine *engine;
-    struct reply_scratch scratch;
-    struct engine_item items[BATCHER_MAX_ITEMS];
+    struct runner runner;
     struct batch batches[2];  /* one that runs, one that is through and not delivered yet */
     struct task *task;        /* under the lock */
-    bool idle;                /* under the lock */
+    _Atomic bool idle;        /* changed under the lock; the watcher spins on it */
+    bool on_bells;            /* the watcher has gone to sleep; under the lock */
     struct worker *next_idle; /* under the lock */
-    _Atomic uint64_t n_batches, n_pictures;
-    _Atomic uint64_t due; /* when the current run should be through; 0: none */
 };
 
 struct workers {
@@ -59,23 +49,16 @@ struct workers {
     struct worker *idle; /* last to fall asleep first: its caches are warm */
     uint32_t n, n_idle;
     uint32_t n_coming; /* woken, but not here yet: what waits is shared with them */
-    bool stopping;
+    bool stopping, draining;
     workers_current current;
+    struct lookout lookout;
+    struct worker *watcher; /* an idle worker that looks at rings; NULL: none does, or there are no rings */
+    void (*alarm)(void *owner, uint64_t at);
+    void *alarm_owner;
+    uint64_t alarmed; /* the earliest deadline that the alarm was raised for; 0: none */
 };
 
-/* --- running ---------------------------------------------------------------------------- */
-
-static uint64_t longest(const struct version *v, uint32_t items) {
-    const double seconds = (double)image_header(v->image)->multiply_adds * items / SLOWEST_MACS;
-    return STUCK_AFTER + (uint64_t)(seconds * 1e9);
-}
-
-static int run_items(struct worker *w, const struct version *v, uint32_t n) {
-    atomic_store_explicit(&w->due, loop_clock() + longest(v, n), memory_order_relaxed);
-    int rc = engine_run(w->engine, v->image, n, w->items);
-    atomic_store_explicit(&w->due, 0, memory_order_relaxed);
-    return rc;
-}
+/* --- answers ------------------------------------------------------------------------------ */
 
 static void deliver(struct request *r, uint32_t status) {
     r->status = status;
@@ -90,56 +73,13 @@ static void deliver_chain(struct request *chain, uint32_t status) {
     }
 }
 
-static uint64_t item_bytes(const struct version *v, uint32_t format) {
-    return format == CLPD_U8_NHWC ? v->input.u8_bytes : v->input.f32_bytes;
-}
-
-static struct engine_item item_of(const struct version *v, const struct request *r, uint32_t i) {
-    return (struct engine_item){.inputs = {r->input + (size_t)i * item_bytes(v, r->format)},
-                                .format = r->format == CLPD_U8_NHWC ? INPUT_U8_NHWC : INPUT_F32_NCHW};
-}
-
-struct place { /* of an item in a batch */
-    uint32_t request, item;
-};
-
-static void advance(struct place *p, const struct batch *b) {
-    if (++p->item < b->requests[p->request]->items) return;
-    p->item = 0;
-    p->request++;
-}
-
-/* One run, but for requests larger than the largest batch: those take several, on the one version. */
-static int run_all(struct worker *w, const struct version *v, const struct batch *b) {
-    struct place from = {0, 0}, to = {0, 0};
-    while (from.request < b->n) {
-        uint32_t n = 0;
-        for (; n < v->max_items && to.request < b->n; advance(&to, b))
-            w->items[n++] = item_of(v, b->requests[to.request], to.item);
-        if (run_items(w, v, n)) return -EINVAL;
-        for (uint32_t i = 0; i < n; i++, advance(&from, b))
-            reply_put_item(v, b->requests[from.request], from.item, engine_output(w->engine, i, 0));
+/* Of a ring, refused before they were queued. */
+static void deliver_refused(struct request *chain) {
+    while (chain) {
+        struct request *next = chain->next;
+        chain->complete(chain);
+        chain = next;
     }
-    return 0;
-}
-
-static void run_batch(struct worker *w, struct batch *b) {
-    struct version *v = b->version;
-    uint64_t pictures = 0;
-    for (uint32_t k = 0; k < b->n; k++) pictures += (uint64_t)b->requests[k]->items * v->pictures;
-    const uint64_t start = loop_clock();
-    const int rc = run_all(w, v, b);
-    struct reply_facts f = {.compute_ns = loop_clock() - start, .batch = (uint32_t)pictures};
-    for (uint32_t k = 0; k < b->n; k++) {
-        struct request *r = b->requests[k];
-        r->status = CLPD_INTERNAL;
-        if (rc) continue; /* what the image's check and the shape rules let through can't fail */
-        f.queue_ns = start > r->arrived_ns ? start - r->arrived_ns : 0;
-        reply_finish(v, r, &f, &w->scratch);
-    }
-    atomic_fetch_add_explicit(&v->requests, b->n, memory_order_relaxed);
-    atomic_fetch_add_explicit(&w->n_batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&w->n_pictures, pictures, memory_order_relaxed);
 }
 
 /* Gives the requests of a batch back, its version too. */
@@ -150,22 +90,8 @@ static void end_batch(struct batch *b) {
     b->version = NULL;
 }
 
-/* --- warming --------------------------------------------------------------------------- */
-
-static int warm(struct worker *w, const struct version *v, struct err *e) {
-    if (engine_reserve(w->engine, v->image, v->max_items, e)) return -1;
-    if (reply_scratch_reserve(&w->scratch, v->classes, e)) return -1;
-    uint8_t *zeros = calloc(1, v->input.f32_bytes);
-    if (!zeros) return err_set(e, ERR_SYSTEM, "out of memory for a first run");
-    w->items[0] = (struct engine_item){.inputs = {zeros}, .format = INPUT_F32_NCHW};
-    const int rc = run_items(w, v, 1);
-    free(zeros);
-    if (rc) return err_set(e, ERR_INTERNAL, "the first run failed: %s", strerror(-rc));
-    return 0;
-}
-
 static void run_task(struct worker *w, struct task *t) {
-    t->rc = warm(w, t->version, &t->e);
+    t->rc = runner_warm(&w->runner, t->version, &t->e);
     pthread_mutex_lock(&w->all->lock);
     t->done = true;
     pthread_cond_broadcast(&w->all->task_done);
@@ -182,34 +108,132 @@ static void choose_version(struct workers *all, struct batch *b) {
     version_get(b->version);
 }
 
+/* What rings have brought goes to the batcher. Returns the chain of those that were refused. Under the lock.
+ */
+static struct request *pull(struct workers *all, uint64_t now) {
+    struct request *chain = lookout_pull(&all->lookout, now), *refused = NULL, **end = &refused;
+    while (chain) {
+        struct request *r = chain;
+        chain = r->next;
+        r->next = NULL;
+        if (r->status == CLPD_OK && all->draining) r->status = CLPD_SHUTTING_DOWN;
+        if (r->status == CLPD_OK && !batcher_push(&all->batcher, r)) r->status = CLPD_BUSY;
+        if (r->status == CLPD_OK) continue;
+        *end = r;
+        end = &r->next;
+    }
+    return refused;
+}
+
+/* How long what waits for this queue will take. Under the lock. */
+static uint64_t expected(const struct workers *all, const struct batcher_queue *q) {
+    const struct version *v = q ? all->current(q) : NULL;
+    return v ? atomic_load_explicit(&v->item_ns, memory_order_relaxed) * q->items_waiting : 0;
+}
+
 /* Takes the next batch. Under the lock. */
-static struct request *take_batch(struct worker *w, struct batch *b) {
+static struct request *take_batch(struct worker *w, struct batch *b, uint64_t now) {
     struct workers *all = w->all;
     struct request *late;
-    b->n = batcher_take(&all->batcher, loop_clock(), all->n_coming, b->requests, &late);
+    const bool much = expected(all, all->batcher.first) > WORTH_A_CALL;
+    const uint32_t hands = all->n_coming + (much ? all->n_idle : 0);
+    b->n = batcher_take(&all->batcher, now, hands, b->requests, &late);
     if (b->n) choose_version(all, b);
+    const uint64_t deadline = batcher_next_deadline(&all->batcher);
+    if (deadline && all->batcher.n_waiting && all->alarm && (!all->alarmed || deadline < all->alarmed)) {
+        all->alarmed = deadline;
+        all->alarm(all->alarm_owner, deadline);
+    }
     return late;
 }
 
-/* Under the lock, which is given up meanwhile. */
-static void sleep_until_woken(struct worker *w) {
+/* --- idling ---------------------------------------------------------------------------------- */
+
+static void push_idle(struct worker *w) {
     struct workers *all = w->all;
     w->idle = true;
     w->next_idle = all->idle;
     all->idle = w;
     all->n_idle++;
-    while (w->idle) pthread_cond_wait(&w->wake, &all->lock);
-    all->n_coming--;
 }
 
-/* Takes w off the stack; its condition is to be signalled. Under the lock. */
-static void call(struct workers *all, struct worker *w) {
+static void unlink_idle(struct worker *w) {
+    struct workers *all = w->all;
     struct worker **link = &all->idle;
     while (*link != w) link = &(*link)->next_idle;
     *link = w->next_idle;
     all->n_idle--;
-    all->n_coming++;
     w->idle = false;
+}
+
+struct calls { /* who is to be woken once the lock is given up */
+    struct worker *workers[WORKERS_MAX];
+    uint32_t n;
+    bool bells;
+};
+
+/* Takes w off the stack. Under the lock. */
+static void call(struct worker *w, struct calls *c) {
+    unlink_idle(w);
+    w->all->n_coming++;
+    if (w != w->all->watcher)
+        c->workers[c->n++] = w;
+    else if (w->on_bells)
+        c->bells = true; /* else it spins, and sees it */
+}
+
+static void wake(const struct workers *all, const struct calls *c) {
+    for (uint32_t i = 0; i < c->n; i++) pthread_cond_signal(&c->workers[i]->wake);
+    if (c->bells) lookout_wake(&all->lookout);
+}
+
+/* Whom it costs least to call: who spins, who sleeps (last to fall asleep first), who sleeps on the bells. */
+static struct worker *cheapest(const struct workers *all) {
+    struct worker *w = all->watcher;
+    if (w && w->idle && !w->on_bells) return w;
+    w = all->idle;
+    return w == all->watcher && w->next_idle ? w->next_idle : w;
+}
+
+/* Under the lock, which is given up meanwhile. */
+static void sleep_until_woken(struct worker *w) {
+    struct workers *all = w->all;
+    push_idle(w);
+    while (w->idle) pthread_cond_wait(&w->wake, &all->lock);
+    all->n_coming--;
+}
+
+/* Idle, with an eye on the rings. Under the lock, which is given up meanwhile. */
+static void watch(struct worker *w) {
+    struct workers *all = w->all;
+    const uint64_t since = loop_clock();
+    push_idle(w);
+    all->watcher = w;
+    pthread_mutex_unlock(&all->lock);
+    lookout_spin(&all->lookout, &w->idle);
+    pthread_mutex_lock(&all->lock);
+    if (w->idle && lookout_arm(&all->lookout)) {
+        w->on_bells = true;
+        pthread_mutex_unlock(&all->lock);
+        lookout_sleep(&all->lookout);
+        pthread_mutex_lock(&all->lock);
+        w->on_bells = false;
+    }
+    lookout_learn(&all->lookout, loop_clock() - since);
+    all->watcher = NULL;
+    if (w->idle)
+        unlink_idle(w); /* a ring has something, or a bell rang for nothing */
+    else
+        all->n_coming--;
+}
+
+/* Under the lock, a batch in hand: whether somebody else is to come, for what waits or for the watch. */
+static void call_for_help(struct workers *all, const struct batch *b, struct calls *c) {
+    if (!all->idle) return;
+    const uint64_t mine = atomic_load_explicit(&b->version->item_ns, memory_order_relaxed) * b->n;
+    const bool more = expected(all, all->batcher.first) > WORTH_A_CALL;
+    const bool unwatched = all->lookout.n && !all->watcher && mine > WORTH_A_CALL;
+    if (more || unwatched) call(cheapest(all), c);
 }
 
 static void *work(void *arg) {
@@ -222,19 +246,33 @@ static void *work(void *arg) {
                        through->n); /* before anyone hears of it: room for what they send next */
         const bool stopping = all->stopping;
         struct task *t = w->task;
+        struct request *late = NULL, *refused = NULL;
+        struct calls calls;
+        calls.n = 0;
+        calls.bells = false;
         w->task = NULL;
-        struct request *late = t || stopping ? NULL : take_batch(w, next);
-        if (!t && !late && !stopping && next->n + through->n == 0) {
-            sleep_until_woken(w);
+        if (!t && !stopping) {
+            const uint64_t now = loop_clock();
+            refused = pull(all, now);
+            late = take_batch(w, next, now);
+        }
+        if (!t && !late && !refused && !stopping && next->n + through->n == 0) {
+            if (all->lookout.n && !all->watcher)
+                watch(w);
+            else
+                sleep_until_woken(w);
             continue;
         }
+        if (next->n) call_for_help(all, next, &calls);
         pthread_mutex_unlock(&all->lock);
+        wake(all, &calls);
         end_batch(through);
+        deliver_refused(refused);
         deliver_chain(late, CLPD_DEADLINE);
         if (stopping) return NULL;
         if (t) run_task(w, t);
         if (next->n) {
-            run_batch(w, next);
+            runner_run(&w->runner, next);
             struct batch *swap = next;
             next = through;
             through = swap;
@@ -292,8 +330,7 @@ static int start_workers(struct workers *all, bool pin, struct err *e) {
         w->all = all;
         w->cpu = pin && n_cpus ? cpus[i % n_cpus] : -1;
         (void)pthread_cond_init(&w->wake, NULL);
-        w->engine = engine_new();
-        if (!w->engine) return err_set(e, ERR_SYSTEM, "out of memory for worker %u's engine", i);
+        if (runner_open(&w->runner, e)) return -1;
     }
     for (uint32_t i = 0; i < all->n; i++) {
         int rc = start_thread(&all->workers[i], i);
@@ -312,30 +349,31 @@ struct workers *workers_start(const struct workers_options *o, workers_current c
     all->current = current;
     (void)pthread_mutex_init(&all->lock, NULL);
     (void)pthread_cond_init(&all->task_done, NULL);
-    if (batcher_open(&all->batcher, o->limit, e) == 0 && start_workers(all, o->pin, e) == 0) return all;
+    all->lookout.epoll = all->lookout.wake = -1;
+    if (batcher_open(&all->batcher, o->limit, e) == 0 && lookout_open(&all->lookout, o->spin_ns, e) == 0 &&
+        start_workers(all, o->pin, e) == 0)
+        return all;
     workers_stop(all);
     return NULL;
 }
 
 void workers_stop(struct workers *all) {
     if (!all) return;
+    struct calls calls = {.n = 0};
     pthread_mutex_lock(&all->lock);
     all->stopping = true;
-    while (all->idle) {
-        struct worker *w = all->idle;
-        call(all, w);
-        pthread_cond_signal(&w->wake);
-    }
+    while (all->idle) call(all->idle, &calls);
     pthread_mutex_unlock(&all->lock);
+    wake(all, &calls);
     for (uint32_t i = 0; all->workers && i < all->n; i++) {
         struct worker *w = &all->workers[i];
         if (w->started) (void)pthread_join(w->thread, NULL);
-        engine_free(w->engine);
-        reply_scratch_free(&w->scratch);
+        runner_close(&w->runner);
         if (w->all) (void)pthread_cond_destroy(&w->wake);
     }
     deliver_chain(batcher_drain(&all->batcher), CLPD_SHUTTING_DOWN);
     batcher_close(&all->batcher);
+    lookout_close(&all->lookout);
     (void)pthread_cond_destroy(&all->task_done);
     (void)pthread_mutex_destroy(&all->lock);
     free(all->workers);
@@ -349,9 +387,10 @@ uint32_t workers_count(const struct workers *all) {
 /* --- requests ------------------------------------------------------------------------------- */
 
 struct request *workers_submit(struct workers *all, struct request *chain) {
-    struct worker *called[WORKERS_MAX];
     struct request *refused = NULL, **tail = &refused;
-    uint32_t n_called = 0;
+    struct calls calls;
+    calls.n = 0;
+    calls.bells = false;
     pthread_mutex_lock(&all->lock);
     while (chain) {
         struct request *r = chain;
@@ -361,12 +400,11 @@ struct request *workers_submit(struct workers *all, struct request *chain) {
             *tail = r;
             tail = &r->next;
         } else if (all->idle) {
-            called[n_called++] = all->idle;
-            call(all, all->idle);
+            call(cheapest(all), &calls);
         }
     }
     pthread_mutex_unlock(&all->lock);
-    for (uint32_t i = 0; i < n_called; i++) pthread_cond_signal(&called[i]->wake);
+    wake(all, &calls);
     return refused;
 }
 
@@ -379,6 +417,7 @@ void workers_cancel(struct workers *all, struct batcher_client *c) {
 
 void workers_drain(struct workers *all) {
     pthread_mutex_lock(&all->lock);
+    all->draining = true;
     struct request *chain = batcher_drain(&all->batcher);
     pthread_mutex_unlock(&all->lock);
     deliver_chain(chain, CLPD_SHUTTING_DOWN);
@@ -388,23 +427,48 @@ uint64_t workers_expire(struct workers *all, uint64_t now) {
     pthread_mutex_lock(&all->lock);
     struct request *chain = batcher_expire(&all->batcher, now);
     const uint64_t next = batcher_next_deadline(&all->batcher);
+    all->alarmed = next;
     pthread_mutex_unlock(&all->lock);
     deliver_chain(chain, CLPD_DEADLINE);
     return next ? next : LOOP_NEVER;
 }
 
+/* --- rings ----------------------------------------------------------------------------------- */
+
+int workers_watch(struct workers *all, struct lookout_source *s) {
+    struct calls calls = {.n = 0};
+    pthread_mutex_lock(&all->lock);
+    const int rc = lookout_add(&all->lookout, s);
+    if (rc == 0 && !all->watcher && all->idle) call(all->idle, &calls);
+    pthread_mutex_unlock(&all->lock);
+    wake(all, &calls);
+    return rc;
+}
+
+void workers_unwatch(struct workers *all, struct lookout_source *s) {
+    pthread_mutex_lock(&all->lock);
+    lookout_remove(&all->lookout, s);
+    pthread_mutex_unlock(&all->lock);
+}
+
+void workers_set_alarm(struct workers *all, void (*alarm)(void *owner, uint64_t at), void *owner) {
+    pthread_mutex_lock(&all->lock);
+    all->alarm = alarm;
+    all->alarm_owner = owner;
+    pthread_mutex_unlock(&all->lock);
+}
+
 /* --- warming, counters ------------------------------------------------------------------------ */
 
-int workers_warm(struct workers *all, const struct version *v, struct err *e) {
+int workers_warm(struct workers *all, struct version *v, struct err *e) {
     for (uint32_t i = 0; i < all->n; i++) {
         struct worker *w = &all->workers[i];
         struct task t = {.version = v};
+        struct calls calls = {.n = 0};
         pthread_mutex_lock(&all->lock);
         w->task = &t;
-        if (w->idle) {
-            call(all, w);
-            pthread_cond_signal(&w->wake);
-        }
+        if (w->idle) call(w, &calls);
+        wake(all, &calls);
         while (!t.done) pthread_cond_wait(&all->task_done, &all->lock);
         pthread_mutex_unlock(&all->lock);
         if (t.rc) {
@@ -433,14 +497,14 @@ uint32_t workers_queued(struct workers *all) {
 void workers_count_up(struct workers *all, struct workers_counters *out) {
     *out = (struct workers_counters){0};
     for (uint32_t i = 0; i < all->n; i++) {
-        out->batches += atomic_load_explicit(&all->workers[i].n_batches, memory_order_relaxed);
-        out->items += atomic_load_explicit(&all->workers[i].n_pictures, memory_order_relaxed);
+        out->batches += atomic_load_explicit(&all->workers[i].runner.n_batches, memory_order_relaxed);
+        out->items += atomic_load_explicit(&all->workers[i].runner.n_pictures, memory_order_relaxed);
     }
 }
 
 bool workers_make_progress(const struct workers *all, uint64_t now) {
     for (uint32_t i = 0; i < all->n; i++) {
-        const uint64_t due = atomic_load_explicit(&all->workers[i].due, memory_order_relaxed);
+        const uint64_t due = atomic_load_explicit(&all->workers[i].runner.due, memory_order_relaxed);
         if (due && now > due) return false;
     }
     return true;

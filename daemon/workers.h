@@ -5,11 +5,17 @@
  *
  * One lock guards batcher and `current` versions; it is taken once per batch and
  * once per group of new requests, never while anything is computed. A task
- * (warming an image) goes ahead of batches. */
+ * (warming an image) goes ahead of batches.
+ *
+ * Rings (daemon/lookout.h) are looked at by every worker between batches, and by one idle worker, the
+ * watcher. Waking somebody costs a system call and some microseconds, so a worker that leaves the watch, or
+ * sees more than its own batch, calls another one only where the work at hand is known to take longer than
+ * that. */
 #ifndef DAEMON_WORKERS_H
 #define DAEMON_WORKERS_H
 
 #include "daemon/batcher.h"
+#include "daemon/lookout.h"
 #include "daemon/version.h"
 
 #define WORKERS_MAX 256
@@ -21,6 +27,7 @@ struct workers_options {
     bool pin;
     uint32_t max_batch; /* pictures */
     uint32_t limit;     /* requests waiting and running */
+    uint64_t spin_ns;   /* longest that an idle worker looks at rings before it sleeps */
 };
 
 struct workers_counters {
@@ -44,14 +51,22 @@ struct request *workers_submit(struct workers *w, struct request *chain);
 /* Completes all that wait from this client, with CLPD_SHUTTING_DOWN. What runs already comes back by itself.
  */
 void workers_cancel(struct workers *w, struct batcher_client *c);
-/* Completes all that wait. */
+/* Completes all that wait, and from now on whatever rings bring. */
 void workers_drain(struct workers *w);
 /* Completes what is late with CLPD_DEADLINE; returns when to call it next, LOOP_NEVER: no deadline waits. */
 uint64_t workers_expire(struct workers *w, uint64_t now);
 
 /* Makes every worker ready for `v`, one after the other so that the rest goes on
  * serving: room reserved, run once on zeros. Blocks; not on the loop's thread. 0, or -1 with `e` set. */
-int workers_warm(struct workers *w, const struct version *v, struct err *e);
+int workers_warm(struct workers *w, struct version *v, struct err *e);
+
+/* Rings: what comes through them is taken by workers themselves. 0 or -errno; after unwatch no worker looks
+ * at it. */
+int workers_watch(struct workers *w, struct lookout_source *s);
+void workers_unwatch(struct workers *w, struct lookout_source *s);
+/* `alarm` is called, under the lock, when a request that came through a ring waits with an earlier deadline
+ * than any before: workers_expire is wanted then. It must not block. */
+void workers_set_alarm(struct workers *w, void (*alarm)(void *owner, uint64_t at), void *owner);
 
 /* For changing what `current` answers. */
 void workers_lock(struct workers *w);

@@ -1,6 +1,6 @@
 /* The scan record as bytes and back. Little-endian, no pointers:
  *
- *   "CLPR" | u32 schema | fixed part | layers: fixed part, name, uclc[], pruned[]
+ *   "CLPR" | u32 format | fixed part | layers: fixed part, name, uclc[], pruned[]
  *
  * The decoder is pure, bounded by the bytes it is given (a count is believed
  * only once the bytes for it are seen to be there), and refuses leftovers. */
@@ -23,13 +23,14 @@ struct head {
     uint32_t verdict;
     int64_t pruned_channels, total_channels;
     uint64_t import_ns, clp_ns, plan_ns, parameters, multiply_adds;
+    uint64_t parameters_before, multiply_adds_before;
     uint32_t n_layers, reserved;
 };
 struct layer_head {
     uint32_t name_bytes, reason_bytes, channels, scored, norm, n_pruned;
     float mean, std, cutoff, max_attainable_z;
 };
-_Static_assert(sizeof(struct head) == 112 && sizeof(struct layer_head) == 40, "report format");
+_Static_assert(sizeof(struct head) == 128 && sizeof(struct layer_head) == 40, "report format");
 
 const char *verdict_name(enum verdict v) {
     static const char *const names[VERDICT_COUNT] = {"pruned", "unchanged", "not-applicable", "off"};
@@ -80,7 +81,7 @@ uint8_t *report_encode(const struct report *r, size_t *bytes) {
     uint8_t *buffer = malloc(size), *at = buffer;
     if (!buffer) return NULL;
     struct head head = {.magic = "CLPR",
-                        .schema = REPORT_SCHEMA,
+                        .schema = REPORT_FORMAT,
                         .threshold = r->threshold,
                         .verdict = (uint32_t)r->verdict,
                         .pruned_channels = r->pruned_channels,
@@ -90,6 +91,8 @@ uint8_t *report_encode(const struct report *r, size_t *bytes) {
                         .plan_ns = r->plan_ns,
                         .parameters = r->parameters,
                         .multiply_adds = r->multiply_adds,
+                        .parameters_before = r->parameters_before,
+                        .multiply_adds_before = r->multiply_adds_before,
                         .n_layers = (uint32_t)r->n_layers};
     memcpy(head.source_sha256, r->source_sha256, sizeof head.source_sha256);
     at = put(at, &head, sizeof head);
@@ -183,7 +186,7 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     const void *p = size <= REPORT_MAX_BYTES ? take(&r, sizeof h) : NULL;
     if (!p) return refuse(out, e, "wrong size");
     memcpy(&h, p, sizeof h);
-    if (memcmp(h.magic, "CLPR", 4) != 0 || h.schema != REPORT_SCHEMA)
+    if (memcmp(h.magic, "CLPR", 4) != 0 || h.schema != REPORT_FORMAT)
         return refuse(out, e, "not a report of this version");
     if (h.verdict >= VERDICT_COUNT || h.n_layers > REPORT_MAX_LAYERS || !isfinite(h.threshold) ||
         h.n_layers > r.left / sizeof(struct layer_head))
@@ -196,6 +199,7 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     out->pruned_channels = h.pruned_channels, out->total_channels = h.total_channels;
     out->import_ns = h.import_ns, out->clp_ns = h.clp_ns, out->plan_ns = h.plan_ns;
     out->parameters = h.parameters, out->multiply_adds = h.multiply_adds;
+    out->parameters_before = h.parameters_before, out->multiply_adds_before = h.multiply_adds_before;
     int64_t pruned = 0, total = 0;
     for (uint32_t i = 0; i < h.n_layers; i++) {
         struct report_layer *l = &out->layers[out->n_layers++];

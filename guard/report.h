@@ -13,7 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define REPORT_SCHEMA     1
+#define REPORT_SCHEMA     1 /* of what scripts read; keys may be added */
+#define REPORT_FORMAT     2 /* of the encoded bytes */
 #define REPORT_MAX_LAYERS 20000
 #define REPORT_MAX_BYTES  ((size_t)64 << 20)
 
@@ -38,7 +39,8 @@ struct report {
     enum verdict verdict;
     int64_t pruned_channels, total_channels; /* total: over scored layers */
     uint64_t import_ns, clp_ns, plan_ns;
-    uint64_t parameters, multiply_adds; /* of the network that will run, per item */
+    uint64_t parameters, multiply_adds;               /* of the network that will run, per item */
+    uint64_t parameters_before, multiply_adds_before; /* with the channels that pruning let be taken out */
     int32_t n_layers;
     struct report_layer *layers;
     bool decoded; /* reasons are then owned, too */

@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 #define IMAGE_MAGIC "CLPDIMG\1"
-#define IMAGE_VERSION 2
+#define IMAGE_VERSION 3
 #define IMAGE_ALIGN 64
 #define IMAGE_NAME 64
 #define IMAGE_MAX_TENSORS 60000
@@ -65,7 +65,7 @@ struct image_tensor { /* 128 bytes */
 };
 _Static_assert(sizeof(struct image_tensor) == 128, "image format");
 
-enum activation { ACT_NONE, ACT_RELU, ACT_CLIP, ACT_COUNT };
+enum activation { ACT_NONE, ACT_RELU, ACT_CLIP, ACT_FUNCTION, ACT_COUNT };
 
 enum image_algorithm { /* per operator; ALG_DEFAULT where there is only one */
     ALG_DEFAULT,
@@ -96,7 +96,9 @@ struct image_step { /* 256 bytes */
     uint32_t name;          /* offset into strings */
     uint64_t multiply_adds; /* per item, for people */
     union op_params params;
-    uint32_t reserved[20];
+    struct op_function act_params; /* ACT_FUNCTION: what act_op, one of OP_FUNCTION_*, computes by */
+    uint32_t act_op;               /* else both are 0 */
+    uint32_t reserved[15];
 };
 _Static_assert(sizeof(struct image_step) == 256, "image format");
 

@@ -116,6 +116,20 @@ static int check_operator(const struct step_check *c, struct err *e) {
     return 0;
 }
 
+/* A function as activation: one that there is, with parameters that it takes. */
+static int check_function(const struct step_check *c, struct err *e) {
+    const struct image_step *s = c->s;
+    union op_params p = {.function = s->act_params};
+    struct shape out;
+    if (s->activation != ACT_FUNCTION)
+        return s->act_op == 0 && image_all_zero((const uint8_t *)&s->act_params, sizeof s->act_params)
+                   ? 0
+                   : err_set(e, ERR_FORMAT, "a function is given that its activation is not");
+    if (s->act_op < OP_FUNCTION_FIRST || s->act_op > OP_FUNCTION_LAST)
+        return err_set(e, ERR_FORMAT, "its activation is operator %u, which is no function", s->act_op);
+    return op_check((enum op)s->act_op, &p, &c->out->shape, 1, &out, e);
+}
+
 static int check_activation(const struct step_check *c, struct err *e) {
     const struct image_step *s = c->s;
     if (s->activation >= ACT_COUNT)
@@ -125,6 +139,7 @@ static int check_activation(const struct step_check *c, struct err *e) {
     if (s->activation == ACT_CLIP ? !(s->act_min <= s->act_max) : s->act_min != 0 || s->act_max != 0)
         return err_set(e, ERR_VALUE, "bounds %g and %g of its activation", (double)s->act_min,
                        (double)s->act_max);
+    if (check_function(c, e)) return -1;
     if (!c->residual) return 0;
     if (s->op != OP_CONV) return err_set(e, ERR_FORMAT, "this operator takes no residual");
     if (!shape_equal(&c->residual->shape, &c->out->shape))

@@ -1,12 +1,14 @@
 /* Writes a plan as an image, into memory that the caller has made room for.
  *
  * Weights go from the model's file straight to where they belong, packed and
- * scaled on the way; nothing of their size is ever held in between. The same
- * plan and metadata give the same bytes. */
+ * scaled on the way; nothing of their size is held in between, but for one weight
+ * at a time, where channels of it were taken out. The same plan and metadata give
+ * the same bytes. */
 #include "infer/algorithm.h"
 #include "infer/image_internal.h"
 #include "infer/plan_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* --- layout ------------------------------------------------------------------------------- */
@@ -117,6 +119,8 @@ static void write_steps(struct writer *w) {
             .activation = s->activation,
             .act_min = s->act_min,
             .act_max = s->act_max,
+            .act_params = s->act_params,
+            .act_op = s->activation == ACT_FUNCTION ? (uint32_t)s->act_op : 0,
             .name = write_string(w, s->name, name_bytes(s->name)),
             .multiply_adds = count_multiply_adds(w->p, s),
         };
@@ -133,16 +137,38 @@ static void write_labels(struct writer *w) {
         (void)write_string(w, w->m->labels[i], strlen(w->m->labels[i]));
 }
 
-static void write_constants(const struct writer *w) {
+/* What stays of a weight whose channels were partly taken out, to be freed by the caller; NULL: out of
+ * memory. */
+static float *pick_weight(const struct plan_constant *c) {
+    const struct plan_pick *k = c->pick;
+    const int64_t rows = c->shape.dim[0], columns = c->shape.dim[1];
+    const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
+    float *all = malloc((size_t)(rows * columns) * each * sizeof *all), *to = all;
+    for (int64_t r = 0; all && r < rows; r++) {
+        const float *row = c->data + (k->rows ? k->rows[r] : r) * k->all_columns * (int64_t)each;
+        if (!k->columns) memcpy(to, row, (size_t)columns * each * sizeof *to);
+        for (int64_t i = 0; k->columns && i < columns; i++)
+            memcpy(to + (size_t)i * each, row + (size_t)k->columns[i] * each, each * sizeof *to);
+        to += (size_t)columns * each;
+    }
+    return all;
+}
+
+static int write_constants(const struct writer *w, struct err *e) {
     for (int32_t i = 0; i < w->p->n_constants; i++) {
         const struct plan_constant *c = &w->p->constants[i];
         const struct plan_step *s = c->packed_for;
         uint8_t *to = section(w, SECTION_CONSTANTS) + c->offset;
+        float *picked = c->pick ? pick_weight(c) : NULL;
+        if (c->pick && !picked) return plan_out_of_memory(e);
+        const float *from = picked ? picked : c->data;
         if (s)
-            algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->data, to);
+            algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, from, to);
         else
-            memcpy(to, c->data, c->bytes);
+            memcpy(to, from, c->bytes);
+        free(picked);
     }
+    return 0;
 }
 
 /* --- header ----------------------------------------------------------------------------------- */
@@ -208,7 +234,7 @@ int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *ou
     write_steps(&w);
     write_labels(&w);
     if (m->report_bytes) memcpy(section(&w, SECTION_REPORT), m->report, m->report_bytes);
-    write_constants(&w);
+    if (write_constants(&w, e)) return -1;
     image_digest(out, bytes, w.h->self_sha256);
     return 0;
 }

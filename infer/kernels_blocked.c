@@ -147,10 +147,16 @@ void kernel_blocked_mean(const struct kernel_call *c) {
 /* --- elementwise ------------------------------------------------------------------------------- */
 
 /* out[p] = bounded(x[p] * scale + shift), channel by channel. */
-SIMD_CLONES static void scale_block(const float *x, float *out, int64_t plane, const float *scale,
-                                    const float *shift, const struct bounds *b) {
+SIMD_CLONES static void scale_pixels(const float *x, float *out, int64_t plane, const float *scale,
+                                     const float *shift, const struct bounds *b) {
     for (int64_t p = 0; p < plane * LANES; p += LANES)
         SIMD_EACH(j) out[p + j] = simd_clip(x[p + j] * scale[j] + shift[j], b->lo, b->hi);
+}
+
+static void scale_block(const float *x, float *out, int64_t plane, const float *scale, const float *shift,
+                        const struct bounds *b) {
+    scale_pixels(x, out, plane, scale, shift, b);
+    bounds_finish(b, out, plane * LANES);
 }
 
 static void load_lanes(const float *from, int64_t left, float lanes[LANES]) {

@@ -66,6 +66,7 @@ struct depthwise { /* one call */
     const struct kernel_call *call;
     struct conv c;
     struct conv_bands bands;
+    struct bounds bounds;
     row_fn row;
 };
 
@@ -104,13 +105,13 @@ static void run_band(const struct depthwise *d, struct channelwise *r, const flo
         r->out = out + at;
         r->residual = residual ? residual + at : NULL;
         d->row(r);
+        bounds_finish(&d->bounds, r->out, c->out[2] * LAYOUT_LANES);
     }
 }
 
 static void run_block(const struct depthwise *d, uint32_t item, int64_t image, int64_t block) {
     const struct conv *c = &d->c;
     const struct view *bias = kernel_input(d->call, 2);
-    const struct bounds b = bounds_of(d->call->step);
     const int64_t index = image * layout_blocks(c->channels) + block,
                   left = c->channels - block * LAYOUT_LANES;
     const int64_t at = index * c->out_plane * LAYOUT_LANES;
@@ -126,9 +127,9 @@ static void run_block(const struct depthwise *d, uint32_t item, int64_t image, i
                             .stride = c->stride[2],
                             .dilation = c->dilation[2],
                             .count = c->out[2],
-                            .bounded = b.any,
-                            .lo = b.lo,
-                            .hi = b.hi};
+                            .bounded = d->bounds.any,
+                            .lo = d->bounds.lo,
+                            .hi = d->bounds.hi};
     for (int64_t first = 0, rows; first < c->out[1]; first += rows) {
         rows = c->out[1] - first < d->bands.rows ? c->out[1] - first : d->bands.rows;
         run_band(d, &r, x, d->call->residual.t ? view_item(&d->call->residual, item) + at : NULL,
@@ -137,7 +138,7 @@ static void run_block(const struct depthwise *d, uint32_t item, int64_t image, i
 }
 
 void kernel_conv_channelwise(const struct kernel_call *call) {
-    struct depthwise d = {.call = call, .row = find_row()};
+    struct depthwise d = {.call = call, .bounds = bounds_of(call->step), .row = find_row()};
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &d.c);
     conv_bands_of(ALG_CONV_CHANNELWISE, &d.c, &d.bands);
     for (uint32_t item = 0; item < call->n_items; item++)

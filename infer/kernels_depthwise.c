@@ -187,6 +187,7 @@ static void run_filter(const struct kernel_call *call, const struct plane *p, ui
                     .lo = b.lo,
                     .hi = b.hi};
     convolve_plane(&r, p, view_item(&call->in[1], 0) + filter * c->window);
+    bounds_finish(&b, out, c->out_plane);
 }
 
 void kernel_conv_depthwise(const struct kernel_call *call) {

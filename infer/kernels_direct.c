@@ -112,6 +112,8 @@ static void run_row(const struct direct *d, struct tile *t, int blocks, const fl
         t->out = out + (offset + at) * LANES;
         t->residual = residual ? residual + (offset + at) * LANES : NULL;
         tile_find(blocks, (int)(end - at), d->s)(t);
+        for (int k = 0; d->bounds.function && k < blocks; k++)
+            bounds_finish(&d->bounds, t->out + k * t->out_step, (end - at) * LANES);
     }
 }
 

@@ -123,8 +123,10 @@ static void run_operation(const struct kernel_call *c, enum operation o) {
     } else {
         merge_axes(&c->in[0].t->shape, &c->in[1].t->shape, &c->out.t->shape, &m);
     }
-    for (uint32_t i = 0; i < c->n_items; i++)
+    for (uint32_t i = 0; i < c->n_items; i++) {
         operate_all(o, &m, view_item(&c->in[0], i), view_item(&c->in[1], i), view_item(&c->out, i), &bd);
+        bounds_finish(&bd, view_item(&c->out, i), kernel_floats(&c->out));
+    }
 }
 
 void kernel_add(const struct kernel_call *c) {
@@ -137,7 +139,7 @@ void kernel_mul(const struct kernel_call *c) {
 /* --- one operand ------------------------------------------------------------------- */
 
 static void run_bounds(const struct kernel_call *c, float lo, float hi) {
-    const struct bounds b = {true, lo, hi};
+    const struct bounds b = {true, lo, hi, NULL};
     const int64_t n = kernel_floats(&c->out);
     for (uint32_t i = 0; i < c->n_items; i++)
         epilogue_bound(&b, &(struct bound){view_item(&c->in[0], i), view_item(&c->out, i), 1, n, 0, 0});
@@ -173,8 +175,10 @@ void kernel_batch_norm(const struct kernel_call *c) {
         const float *x = view_item(&c->in[0], i), *scale = view_item(&c->in[1], i),
                     *shift = view_item(&c->in[2], i);
         float *out = view_item(&c->out, i);
-        for (int64_t p = 0; p < planes; p++)
+        for (int64_t p = 0; p < planes; p++) {
             scale_shift(x + p * plane, out + p * plane, plane, scale[p % channels], shift[p % channels], &bd);
+            bounds_finish(&bd, out + p * plane, plane);
+        }
     }
 }
 

@@ -6,12 +6,16 @@
 
 #include "infer/image.h"
 
-/* An activation as bounds: Relu is [0, inf], none is [-inf, inf]. NaN stays NaN. */
+/* An activation as bounds: Relu is [0, inf], none is [-inf, inf]. NaN stays NaN. Any other is a
+ * function of what has been stored, by bounds_finish, while that is in the first-level cache. */
 struct bounds {
-    bool any; /* false: nothing to do */
+    bool any; /* false: nothing to clip */
     float lo, hi;
+    const struct image_step *function; /* whose activation is a function; or NULL */
 };
 struct bounds bounds_of(const struct image_step *s);
+/* Applies the function, where there is one, to `n` floats that have been bounded. */
+void bounds_finish(const struct bounds *b, float *at, int64_t n);
 
 /* out: [rows,cols] = bias[row] + residual; either may be NULL (0). `residual`
  * may be `out` itself, with the same row length. */
@@ -22,7 +26,7 @@ struct fill {
 };
 void epilogue_fill(const struct fill *f);
 
-/* to: [rows,cols] = from within the bounds; they may be the same block. */
+/* to: [rows,cols] = from within the bounds, finished; they may be the same block. */
 struct bound {
     const float *from;
     float *to;

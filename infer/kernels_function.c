@@ -2,11 +2,12 @@
 #include "infer/kernels_all.h"
 
 #include "infer/function.h"
+#include "infer/kernels_blocked.h"
 #include "infer/pair.h"
 #include "infer/reduce.h"
 
 void kernel_function(const struct kernel_call *c) {
-    const int64_t n = shape_elements(&c->out.t->shape);
+    const int64_t n = kernel_floats(&c->out);
     for (uint32_t i = 0; i < c->n_items; i++)
         function_run((enum op)c->step->op, &c->step->params.function, view_item(&c->in[0], i),
                      view_item(&c->out, i), n);

@@ -176,6 +176,8 @@ static void transform_back(const struct winograd *g, const struct place *p, cons
         o.out = out + at;
         o.residual = residual ? residual + at : NULL;
         g->back(from, g->w.out_step, &o);
+        for (int64_t y = 0; g->bounds.function && y < o.rows; y++)
+            bounds_finish(&g->bounds, o.out + y * o.row, o.columns * LANES);
     }
 }
 

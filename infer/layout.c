@@ -1,6 +1,8 @@
 /* Layouts of tensors and the rules of who takes which; see layout.h. */
 #include "infer/layout.h"
 
+#include "infer/function.h"
+
 bool layout_takes_shape(uint32_t layout, const struct shape *s) {
     return layout == LAYOUT_PLAIN || (layout == LAYOUT_BLOCKED && s->rank == 4);
 }
@@ -59,6 +61,7 @@ bool layout_fits(uint32_t algorithm, enum op op, const union op_params *p, const
     if (!layout_takes_shape(l->out, out)) return false;
     for (int i = 0; i < l->n_in; i++)
         if (!layout_takes_shape(l->in[i], &in[i])) return false;
+    if (op_is_function(op)) return l->in[0] == l->out;
     switch ((int)op) {
     case OP_CONV: return conv_takes(algorithm, l);
     case OP_IDENTITY: return (l->in[0] != l->out) == (algorithm == ALG_REORDER);

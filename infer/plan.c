@@ -59,6 +59,18 @@ void plan_input_shapes(const struct plan *p, const struct plan_step *s, struct s
         in[i] = s->inputs[i] < 0 ? (struct shape){.rank = -1} : p->tensors[s->inputs[i]].shape;
 }
 
+uint64_t plan_multiply_adds(const struct plan *p) {
+    struct shape in[OP_MAX_INPUTS];
+    uint64_t sum = 0;
+    for (int32_t i = 0; i < p->n_steps; i++) {
+        const struct plan_step *s = &p->steps[i];
+        if (s->gone) continue;
+        plan_input_shapes(p, s, in);
+        sum += algorithm_multiply_adds(s->op, &s->params, in, s->n_inputs, &p->tensors[s->output].shape);
+    }
+    return sum;
+}
+
 /* --- taking the graph over ------------------------------------------------------------------ */
 
 static int take_values(struct plan *p, struct err *e) {
@@ -156,12 +168,12 @@ static int check_graph(const struct graph *g, struct err *e) {
     return 0;
 }
 
-/* Up to four tensors per node are the planner's own: scale, shift or bias, packed weight;
- * and each may be there in both layouts. */
+/* Up to seven tensors per node are the planner's own: scale, shift or bias, the same and a weight once
+ * channels were taken out, packed weight; and each may be there in both layouts. */
 static int take_graph(struct plan *p, struct err *e) {
     const struct graph *g = p->graph;
     if (check_graph(g, e)) return -1;
-    p->tensor_room = 2 * (g->n_values + 4 * g->n_nodes + GRAPH_MAX_IO);
+    p->tensor_room = 2 * (g->n_values + 7 * g->n_nodes + GRAPH_MAX_IO);
     p->step_room = g->n_nodes + GRAPH_MAX_IO;
     p->tensors = calloc((size_t)p->tensor_room, sizeof *p->tensors);
     p->steps = calloc((size_t)p->step_room, sizeof *p->steps);
@@ -206,8 +218,8 @@ int plan_make(struct graph *g, const struct plan_options *o, struct plan **out, 
     if (!p) return plan_out_of_memory(e);
     p->graph = g;
     p->options = *o;
-    if (take_graph(p, e) || plan_fold(p, e) || plan_fuse(p, e) || choose(p, e) || plan_layout(p, e) ||
-        plan_alias(p, e) || plan_place(p, e) || plan_constants(p, e)) {
+    if (take_graph(p, e) || plan_fold(p, e) || plan_shrink(p, e) || plan_fuse(p, e) || choose(p, e) ||
+        plan_layout(p, e) || plan_alias(p, e) || plan_place(p, e) || plan_constants(p, e)) {
         plan_free(p);
         return -1;
     }

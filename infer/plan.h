@@ -1,6 +1,7 @@
 /* From graph to image: what runs, in which order, where every tensor lies.
  *
  *   graph -> fold (normalisation into convolutions, after CLP)
+ *         -> shrink (channels that are zero, and all that only serves them, taken out)
  *         -> fuse (residual add, activation)
  *         -> choose (an algorithm per step)
  *         -> layout (blocked or plain; reordering where they meet)
@@ -17,6 +18,7 @@
 
 struct plan_options {
     enum image_isa isa;
+    bool keep_dead; /* zero channels stay in: to compare with */
     bool reference; /* every step by its plain twin, nothing fused: what tests compare with */
     bool keep;      /* for gradients: every output stays where it is to the end, and weights lie as they are
                      * or in an order that can be turned back (no Winograd); infer/gradient.h runs it */
@@ -35,6 +37,11 @@ struct plan; /* borrows the graph, which stays as it is: free the plan first */
 
 int plan_make(struct graph *g, const struct plan_options *o, struct plan **out, struct err *e);
 void plan_free(struct plan *p);
+
+struct plan_sizes { /* per item; before: had no channel been taken out */
+    uint64_t parameters, multiply_adds, parameters_before, multiply_adds_before;
+};
+void plan_measure(const struct plan *p, struct plan_sizes *sizes);
 
 /* Size of the image to come, so that the caller can make room (ftruncate). */
 size_t plan_image_bytes(const struct plan *p, const struct plan_metadata *m);

@@ -17,7 +17,7 @@ struct table {
 };
 
 static bool same_constant(const struct plan_constant *a, const struct plan_constant *b) {
-    if (a->data != b->data || a->bytes != b->bytes) return false;
+    if (a->data != b->data || a->bytes != b->bytes || a->pick != b->pick) return false;
     if (a->packed_for == b->packed_for) return true;
     const struct plan_step *x = a->packed_for, *y = b->packed_for;
     return x && y && !x->scale && !y->scale && x->op == y->op && x->algorithm == y->algorithm &&
@@ -59,7 +59,8 @@ static int add_weight(struct plan *p, struct table *table, struct plan_step *s, 
     t->bytes = algorithm_weight_bytes(s->algorithm, s->op, &s->params, &t->shape);
     t->constant = add_constant(
         p, table,
-        &(struct plan_constant){.data = t->data, .shape = t->shape, .packed_for = s, .bytes = t->bytes});
+        &(struct plan_constant){
+            .data = t->data, .shape = t->shape, .pick = value->pick, .packed_for = s, .bytes = t->bytes});
     t->offset = p->constants[t->constant].offset;
     s->inputs[1] = packed;
     return 0;
@@ -113,4 +114,10 @@ int plan_constants(struct plan *p, struct err *e) {
     for (int32_t i = 0; i < p->graph->n_outputs; i++)
         add_to_image(p, p->outputs[i]); /* in place, or a view */
     return check_limits(p, e);
+}
+
+void plan_measure(const struct plan *p, struct plan_sizes *sizes) {
+    *sizes = (struct plan_sizes){.parameters = p->parameters, .multiply_adds = plan_multiply_adds(p)};
+    sizes->parameters_before = sizes->parameters + p->removed_parameters;
+    sizes->multiply_adds_before = sizes->multiply_adds + p->removed_multiply_adds;
 }

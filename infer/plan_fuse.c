@@ -2,8 +2,10 @@
  * residual, and an activation is applied by the step whose output it takes.
  *
  *   Add(Conv(x), r)  ->  Conv(x) + r          r is added before the activation
- *   Relu(Conv(x))    ->  Conv(x), ACT_RELU */
+ *   Relu(Conv(x))    ->  Conv(x), ACT_RELU
+ *   SiLU(Conv(x))    ->  Conv(x), ACT_FUNCTION */
 #include "infer/algorithm.h"
+#include "infer/function.h"
 #include "infer/plan_internal.h"
 
 #include <math.h>
@@ -44,13 +46,22 @@ static void fuse_sum(struct plan *p, int32_t add) {
 
 /* --- activation --------------------------------------------------------------------------- */
 
+static bool is_activation(enum op op) {
+    return op == OP_RELU || op == OP_CLIP || op_is_function(op);
+}
+
 static void fuse_activation(struct plan *p, int32_t i) {
     const struct plan_step *s = &p->steps[i];
     const int32_t producer = p->tensors[s->inputs[0]].producer;
     if (producer < 0 || plan_only_user(p, s->inputs[0]) != i) return;
     struct plan_step *before = &p->steps[producer];
     if (!algorithm_takes_activation(before->op) || before->activation != ACT_NONE) return;
-    if (s->op == OP_RELU || (s->params.clip.min == 0 && isinf(s->params.clip.max))) {
+    if (op_is_function(s->op)) {
+        if (p->options.keep) return; /* a gradient wants what went into it */
+        before->activation = ACT_FUNCTION;
+        before->act_op = s->op;
+        before->act_params = s->params.function;
+    } else if (s->op == OP_RELU || (s->params.clip.min == 0 && isinf(s->params.clip.max))) {
         before->activation = ACT_RELU;
     } else {
         before->activation = ACT_CLIP;
@@ -68,7 +79,6 @@ int plan_fuse(struct plan *p, struct err *e) {
     for (int32_t i = 0; i < p->n_steps; i++)
         if (!p->steps[i].gone && p->steps[i].op == OP_ADD) fuse_sum(p, i);
     for (int32_t i = 0; i < p->n_steps; i++)
-        if (!p->steps[i].gone && (p->steps[i].op == OP_RELU || p->steps[i].op == OP_CLIP))
-            fuse_activation(p, i);
+        if (!p->steps[i].gone && is_activation(p->steps[i].op)) fuse_activation(p, i);
     return 0;
 }

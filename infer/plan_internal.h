@@ -10,22 +10,28 @@
 #include "infer/bump.h"
 #include "infer/plan.h"
 
+struct plan_pick { /* what stays of a constant [rows, columns, ...]; NULL: all of them */
+    const int64_t *rows, *columns;
+    int64_t all_columns; /* that it has where it comes from */
+};
+
 struct plan_tensor {
     struct shape shape;
     const char *name;
-    const float *data;   /* constants: a view of the model, or folded numbers in bump memory */
-    int32_t producer;    /* step that computes it, or -1 */
-    int32_t uses;        /* operands of live steps, and outputs of the model */
-    int32_t user;        /* the step that uses it, where that is the only use */
-    int32_t same_as;     /* an identity's output: read that tensor instead; or -1 */
-    int32_t storage;     /* tensor whose memory it lies in; itself: memory of its own */
-    uint64_t shift;      /* bytes into that */
-    int32_t constant;    /* index into plan->constants, or -1 */
-    int32_t first, last; /* memory of its own: steps between which it is live */
-    uint64_t offset;     /* in the slab or in the constants */
+    const float *data;            /* constants: a view of the model, or folded numbers in bump memory */
+    const struct plan_pick *pick; /* weights: `shape` is what is left of `data` by it; or NULL */
+    int32_t producer;             /* step that computes it, or -1 */
+    int32_t uses;                 /* operands of live steps, and outputs of the model */
+    int32_t user;                 /* the step that uses it, where that is the only use */
+    int32_t same_as;              /* an identity's output: read that tensor instead; or -1 */
+    int32_t storage;              /* tensor whose memory it lies in; itself: memory of its own */
+    uint64_t shift;               /* bytes into that */
+    int32_t constant;             /* index into plan->constants, or -1 */
+    int32_t first, last;          /* memory of its own: steps between which it is live */
+    uint64_t offset;              /* in the slab or in the constants */
     uint64_t bytes;
     uint32_t layout; /* enum image_layout */
-    uint32_t index; /* in the image, or IMAGE_NO_TENSOR */
+    uint32_t index;  /* in the image, or IMAGE_NO_TENSOR */
     bool is_input, is_output;
 };
 
@@ -39,6 +45,8 @@ struct plan_step {
     int32_t output;
     enum activation activation;
     float act_min, act_max;
+    enum op act_op; /* ACT_FUNCTION; else 0 */
+    struct op_function act_params;
     uint32_t algorithm;
     const double *scale; /* per output channel, multiplied into the weight while packing; or NULL */
     bool gone;           /* worked into another step, or not needed */
@@ -47,6 +55,7 @@ struct plan_step {
 struct plan_constant { /* bytes of the constants section; several tensors may share them */
     const float *data;
     struct shape shape;
+    const struct plan_pick *pick;
     const struct plan_step *packed_for; /* weights: the step whose algorithm packs it; or NULL: as it is */
     uint64_t offset, bytes;
 };
@@ -65,12 +74,14 @@ struct plan {
     struct plan_constant *constants;
     int32_t n_constants;
     uint64_t constant_bytes, parameters, slab_bytes;
-    int32_t *order; /* tensors by their index in the image */
+    uint64_t removed_parameters, removed_multiply_adds; /* by plan_shrink */
+    int32_t *order;                                     /* tensors by their index in the image */
     uint32_t n_image_tensors, n_image_operands, n_image_steps;
 };
 
 /* Each pass: 0, or -1 with `e` set. They run in this order. */
 int plan_fold(struct plan *p, struct err *e);      /* plan_fold.c */
+int plan_shrink(struct plan *p, struct err *e);    /* plan_shrink.c: zero channels out */
 int plan_fuse(struct plan *p, struct err *e);      /* plan_fuse.c */
 int plan_layout(struct plan *p, struct err *e);    /* plan_layout.c: after algorithms are chosen */
 int plan_alias(struct plan *p, struct err *e);     /* plan_alias.c */
@@ -89,6 +100,9 @@ void plan_absorb(struct plan *p, int32_t step, int32_t absorbed);
 int32_t plan_storage(const struct plan *p, int32_t tensor, uint64_t *shift);
 /* Shapes of a step's inputs; rank -1 where absent. `in` has room for OP_MAX_INPUTS. */
 void plan_input_shapes(const struct plan *p, const struct plan_step *s, struct shape *in);
+
+/* Of all steps, one item. */
+uint64_t plan_multiply_adds(const struct plan *p);
 
 int plan_out_of_memory(struct err *e);
 

@@ -110,12 +110,16 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
 bool rig_open(struct rig *r, const struct rig_options *o) {
     struct err e = {0};
     const uint32_t max_batch = o->max_batch ? o->max_batch : 8, queue = o->queue ? o->queue : 64;
-    const struct workers_options w = {
-        .threads = o->threads ? o->threads : 2, .max_batch = max_batch, .limit = queue};
+    const struct workers_options w = {.threads = o->threads ? o->threads : 2,
+                                      .max_batch = max_batch,
+                                      .limit = queue,
+                                      .spin_ns = o->spin_ns};
     const struct models_calls calls = {.answered = on_answered, .owner = r};
     const struct server_limits limits = {.connections = o->connections ? o->connections : 8,
                                          .inflight = o->inflight ? o->inflight : 16,
-                                         .request_bytes = o->request_bytes ? o->request_bytes : 1 << 20};
+                                         .request_bytes = o->request_bytes ? o->request_bytes : 1 << 20,
+                                         .rings = o->rings ? o->rings : 8,
+                                         .ring_bytes = 1 << 22};
     *r = (struct rig){0};
     log_set_level(LOG_LEVEL_ERROR); /* refusals are what many of these tests are about */
     r->loop = loop_new(o->loop, limits.connections, &e);

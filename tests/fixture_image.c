@@ -38,6 +38,11 @@ struct compiled fixture_compile_here(struct graph *g) {
     return compile(g, &(struct plan_options){.isa = image_host_isa()}, &(struct plan_metadata){0});
 }
 
+struct compiled fixture_compile_masked(struct graph *g) {
+    const struct plan_options o = {.isa = image_host_isa(), .keep_dead = true};
+    return compile(g, &o, &(struct plan_metadata){0});
+}
+
 struct compiled fixture_compile_keep(struct graph *g, bool blocked) {
     const struct plan_options o = {.isa = blocked ? image_host_isa() : ISA_GENERIC, .keep = true};
     return compile(g, &o, &(struct plan_metadata){0});

@@ -14,6 +14,8 @@ struct compiled {
 struct compiled fixture_compile(struct graph *g, bool reference);
 /* For this host: blocked tensors and all; run it with the engine, the twin knows plain ones only. */
 struct compiled fixture_compile_here(struct graph *g);
+/* The same, with channels that are zero left in. */
+struct compiled fixture_compile_masked(struct graph *g);
 /* For gradients: everything is kept. */
 struct compiled fixture_compile_keep(struct graph *g, bool blocked);
 struct compiled fixture_compile_with(struct graph *g, bool reference, const struct plan_metadata *m);

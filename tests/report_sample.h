@@ -38,6 +38,8 @@ static inline struct report sample_report(void) {
                        .plan_ns = 999,
                        .parameters = 11200000,
                        .multiply_adds = 556,
+                       .parameters_before = 11600000,
+                       .multiply_adds_before = 560,
                        .n_layers = 4};
     for (int i = 0; i < 32; i++) r.source_sha256[i] = (uint8_t)i;
     r.layers = calloc(4, sizeof *r.layers);

@@ -91,7 +91,7 @@ static void fields_of_steps(void) {
     REFUSED(step(0)->residual = image_header(c.img)->n_tensors, "residual");
     REFUSED(step(0)->name = UINT32_MAX, "name of step 0");
     REFUSED(step(0)->multiply_adds++, "multiply-adds");
-    REFUSED(step(0)->reserved[19] = 1, "reserved");
+    REFUSED(step(0)->reserved[14] = 1, "reserved");
     REFUSED(step(0)->params.raw[127] = 1, "reserved");
     REFUSED(step(3)->params.raw[8] = 1, "reserved"); /* Softmax has two numbers */
     tear_down();
@@ -106,6 +106,13 @@ static void activations(void) {
     REFUSED((step(1)->activation = ACT_CLIP, step(1)->act_min = NAN), "bounds");
     REFUSED((step(1)->activation = ACT_CLIP, step(1)->act_max = NAN), "bounds");
     REFUSED(step(1)->act_max = 6, "bounds");
+    REFUSED(step(1)->act_op = OP_SILU, "function");
+    REFUSED(step(1)->act_params.lo = 1, "function");
+    REFUSED(step(1)->activation = ACT_FUNCTION, "no function");
+    REFUSED((step(1)->activation = ACT_FUNCTION, step(1)->act_op = OP_DEQUANTIZE + 1), "no function");
+    REFUSED((step(1)->activation = ACT_FUNCTION, step(1)->act_op = OP_SILU, step(1)->act_params.beta = NAN),
+            "finite");
+    REFUSED((step(2)->activation = ACT_FUNCTION, step(2)->act_op = OP_SILU), "activation");
     REFUSED(step(1)->act_max = NAN, "bounds");
     REFUSED(step(2)->residual = step(1)->output, "residual"); /* nor a residual */
     REFUSED(step(1)->residual = step(2)->output, "residual"); /* another shape */

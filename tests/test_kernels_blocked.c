@@ -57,7 +57,8 @@ static void means(void) {
 }
 
 static void elementwise(void) {
-    static const enum op ops[] = {OP_ADD, OP_MUL, OP_RELU, OP_CLIP, OP_BATCH_NORM, OP_IDENTITY};
+    static const enum op ops[] = {OP_ADD,        OP_MUL,      OP_RELU, OP_CLIP,
+                                  OP_BATCH_NORM, OP_IDENTITY, OP_SILU, OP_HARD_SIGMOID};
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++)
         for (int wide = 0; wide < 3; wide++) { /* which operand is whole: both, second, first */
             const bool two = ops[i] == OP_ADD || ops[i] == OP_MUL;

@@ -57,7 +57,7 @@ static struct op_window window_of(const struct geometry *g, int spatial) {
     return w;
 }
 
-/* variant: bit 0 bias, 1 residual, 2 Relu, 3 Clip, 4 input from the caller */
+/* variant: bit 0 bias, 1 residual, 2 Relu, 3 Clip, 4 input from the caller, 5 LeakyRelu */
 static struct kernel_case *convolution(const struct geometry *g, unsigned variant, uint32_t items) {
     struct kernel_case *f = case_new(OP_CONV, items);
     f->step.params.window = window_of(g, 2);
@@ -69,6 +69,11 @@ static struct kernel_case *convolution(const struct geometry *g, unsigned varian
         f->step.activation = ACT_CLIP;
         f->step.act_min = -0.5f;
         f->step.act_max = 0.75f;
+    }
+    if (variant & 32) {
+        f->step.activation = ACT_FUNCTION;
+        f->step.act_op = OP_LEAKY_RELU;
+        f->step.act_params.alpha = 0.25f;
     }
     if (case_finish(f, variant & 2)) return f;
     case_free(f);
@@ -83,7 +88,7 @@ static void compare(struct kernel_case *f, uint32_t algorithm, const char *what)
 }
 
 static void compare_all(uint32_t algorithm) {
-    static const unsigned variants[] = {0, 1, 3, 5, 11, 16 + 7};
+    static const unsigned variants[] = {0, 1, 3, 5, 11, 16 + 7, 32 + 3};
     static const uint32_t items[] = {1, 2, 7};
     int ran = 0;
     for (size_t i = 0; i < sizeof geometries / sizeof *geometries; i++)

@@ -52,7 +52,7 @@ static const struct geometry geometries[] = {
     {1, 16, 2, 2, 16, 16, {3, 3}, {1, 1}, {1, 1}, {3, 4}, {4, 3}},
 };
 
-/* variant: bit 0 bias, 1 residual, 2 Relu, 3 Clip, 4 input from the caller */
+/* variant: bit 0 bias, 1 residual, 2 Relu, 3 Clip, 4 input from the caller, 5 HardSwish */
 static struct kernel_case *convolution(const struct geometry *g, unsigned variant, uint32_t items) {
     struct kernel_case *f = case_new(OP_CONV, items);
     struct op_window *w = &f->step.params.window;
@@ -70,13 +70,18 @@ static struct kernel_case *convolution(const struct geometry *g, unsigned varian
     f->step.activation = variant & 8 ? ACT_CLIP : variant & 4 ? ACT_RELU : ACT_NONE;
     f->step.act_min = variant & 8 ? -0.5f : 0;
     f->step.act_max = variant & 8 ? 0.75f : 0;
+    if (variant & 32) {
+        f->step.activation = ACT_FUNCTION;
+        f->step.act_op = OP_HARD_SWISH;
+        f->step.act_params = (struct op_function){1.0f / 6, 0.5f, 0, 0};
+    }
     CU_ASSERT_FATAL(case_finish(f, variant & 2));
     return f;
 }
 
 /* How many of the geometries `algorithm` takes. */
 static int check(uint32_t algorithm, float tolerance) {
-    static const unsigned variants[] = {0, 1 + 4, 1 + 2 + 8, 2 + 16};
+    static const unsigned variants[] = {0, 1 + 4, 1 + 2 + 8, 2 + 16, 1 + 32};
     int taken = 0;
     for (size_t i = 0; i < sizeof geometries / sizeof *geometries; i++)
         for (size_t v = 0; v < sizeof variants / sizeof *variants; v++) {

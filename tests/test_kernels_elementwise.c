@@ -27,6 +27,8 @@ static void compare(enum op op, struct shape a, struct shape b, bool constant, u
     f->step.activation = activation;
     f->step.act_min = -0.25f;
     f->step.act_max = 0.5f;
+    f->step.act_op = OP_LEAKY_RELU;
+    f->step.act_params.alpha = 0.5f; /* exact */
     CU_ASSERT_FATAL(case_finish(f, false));
     const struct shape *out = &f->out.t->shape;
     const int64_t n = shape_elements(out);
@@ -35,9 +37,10 @@ static void compare(enum op op, struct shape a, struct shape b, bool constant, u
         const float x = case_input(f, 0, (uint32_t)(i / n))[paired(&a, out, i % n)];
         const float y = case_input(f, 1, (uint32_t)(i / n))[paired(&b, out, i % n)];
         const float v = op == OP_ADD ? x + y : x * y;
-        expected[i] = activation == ACT_NONE   ? v
-                      : activation == ACT_RELU ? fmaxf(v, 0)
-                                               : fminf(fmaxf(v, -0.25f), 0.5f);
+        expected[i] = activation == ACT_NONE       ? v
+                      : activation == ACT_RELU     ? fmaxf(v, 0)
+                      : activation == ACT_FUNCTION ? (v < 0 ? v / 2 : v)
+                                                   : fminf(fmaxf(v, -0.25f), 0.5f);
     }
     CU_ASSERT(case_close(op == OP_ADD ? "Add" : "Mul", got, expected, 3 * n, 0));
     free(got);

@@ -28,7 +28,7 @@ static void test_bounds(void) {
     s.activation = ACT_RELU;
     CU_ASSERT(bounds_of(&s).any && bounds_of(&s).lo == 0 && isinf(bounds_of(&s).hi));
     s = (struct image_step){.activation = ACT_CLIP, .act_min = -1, .act_max = 6};
-    const struct bounds b = bounds_of(&s), none = {false, -INFINITY, INFINITY};
+    const struct bounds b = bounds_of(&s), none = {false, -INFINITY, INFINITY, NULL};
     float from[ROWS * LD], to[ROWS * LD];
     for (int i = 0; i < ROWS * LD; i++) from[i] = (float)(i % 17) - 5;
     from[LD + 20] = NAN;
@@ -42,5 +42,20 @@ static void test_bounds(void) {
     }
 }
 
-SUITE(kernels_epilogue, {"bias and residual, also in place", test_fill},
+/* What lies behind the columns stays as it is. */
+static void test_functions(void) {
+    const struct image_step s = {
+        .activation = ACT_FUNCTION, .act_op = OP_LEAKY_RELU, .act_params = {.alpha = 0.5f}};
+    const struct bounds b = bounds_of(&s);
+    float at[ROWS * LD];
+    CU_ASSERT_FALSE(b.any);
+    for (int i = 0; i < ROWS * LD; i++) at[i] = (float)(i % 17) - 5;
+    epilogue_bound(&b, &(struct bound){at, at, ROWS, COLS, LD, LD});
+    for (int i = 0; i < ROWS * LD; i++) {
+        const float v = (float)(i % 17) - 5;
+        CU_ASSERT(at[i] == (v < 0 && i % LD < COLS ? v / 2 : v));
+    }
+}
+
+SUITE(kernels_epilogue, {"functions", test_functions}, {"bias and residual, also in place", test_fill},
       {"activations; NaN stays NaN", test_bounds});

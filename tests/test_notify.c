@@ -67,7 +67,9 @@ static int passed(int fd, const char *count, struct err *e) {
     (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
     setenv("LISTEN_PID", pid, 1);
     setenv("LISTEN_FDS", count, 1);
-    const int rc = notify_passed_socket(e);
+    struct notify_sockets got;
+    int rc = notify_passed_sockets(&got, e);
+    rc = rc ? -2 : got.stream;
     CU_ASSERT_PTR_NULL(getenv("LISTEN_FDS")); /* no child takes it for its own */
     if (kept >= 0) {
         dup2(kept, 3);
@@ -81,7 +83,9 @@ static int passed(int fd, const char *count, struct err *e) {
 static void sockets(void) {
     struct err e = {0};
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    CU_ASSERT_EQUAL(notify_passed_socket(&e), -1);
+    struct notify_sockets none;
+    CU_ASSERT_EQUAL(notify_passed_sockets(&none, &e), 0);
+    CU_ASSERT_TRUE(none.stream == -1 && none.http_unix == -1 && none.http_tcp == -1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof(sa_family_t)), 0);
     CU_ASSERT_EQUAL(passed(fd, "1", &e), -2); /* does not listen */

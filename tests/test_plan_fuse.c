@@ -121,6 +121,26 @@ static void activations_go_to_their_producer(void) {
     finish(&c, g);
 }
 
+/* Functions of each element too, with their parameters; as what follows a sum. */
+static void functions_are_activations(void) {
+    struct graph *g = fixture_graph();
+    const int32_t x = fixture_input(g, SHAPE(1, 2, 5, 5));
+    int32_t y = conv(g, x);
+    y = fixture_node(g, OP_SILU, NULL, 1, &y);
+    y = fixture_add(g, conv(g, y), x);
+    y = fixture_node(g, OP_HARD_SWISH, &(union op_params){.function = {1.0f / 6, 0.5f, 0, 0}}, 1, &y);
+    y = fixture_node(g, OP_SIGMOID, NULL, 1, &y); /* one only */
+    fixture_output(g, y);
+    struct compiled c = compile(g);
+    CU_ASSERT_EQUAL(image_header(c.img)->n_steps, 3);
+    CU_ASSERT_EQUAL(image_step_at(c.img, 0)->activation, ACT_FUNCTION);
+    CU_ASSERT_EQUAL(image_step_at(c.img, 0)->act_op, OP_SILU);
+    CU_ASSERT_EQUAL(image_step_at(c.img, 1)->act_op, OP_HARD_SWISH);
+    CU_ASSERT_EQUAL(image_step_at(c.img, 1)->act_params.beta, 0.5f);
+    CU_ASSERT_EQUAL(image_step_at(c.img, 2)->op, OP_SIGMOID);
+    finish(&c, g);
+}
+
 /* The unactivated output is wanted too: by another step, or as an output of the model. */
 static void an_activation_with_a_witness_stays(void) {
     for (int output = 0; output < 2; output++) {
@@ -134,7 +154,8 @@ static void an_activation_with_a_witness_stays(void) {
     }
 }
 
-SUITE(plan_fuse, {"an identity is added by the convolution", an_identity_is_added_by_the_convolution},
+SUITE(plan_fuse, {"functions are activations", functions_are_activations},
+      {"an identity is added by the convolution", an_identity_is_added_by_the_convolution},
       {"of two convolutions the later takes the sum", of_two_convolutions_the_later_takes_the_sum},
       {"a convolution moves behind what it adds", a_convolution_moves_behind_what_it_adds},
       {"a convolution takes one sum only", a_convolution_takes_one_sum_only},

@@ -2,6 +2,8 @@
  * and copied to its place after, so overlapping operands can't hide anything. */
 #include "tests/twin.h"
 
+#include "infer/function.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,8 +195,11 @@ static bool run_operator(const struct image_step *s, const struct operand *in, c
     case OP_GEMM: run_gemm(&s->params.gemm, in, out, y); return true;
     case OP_SOFTMAX: run_softmax(&s->params.axis, out, in[0].data, y); return true;
     case OP_CONCAT: run_concat(s->params.axis.axis, in, s->n_inputs, out, y); return true;
-    default: return false;
+    default: break;
     }
+    if (!op_is_function((enum op)s->op)) return false;
+    function_run((enum op)s->op, &s->params.function, in[0].data, y, size_from(out, 0));
+    return true;
 }
 
 /* --- steps ------------------------------------------------------------------------------- */
@@ -205,6 +210,7 @@ static void finish(const struct image_step *s, const float *residual, int64_t n,
         if (s->activation == ACT_RELU) y[i] = fmaxf(y[i], 0);
         if (s->activation == ACT_CLIP) y[i] = fminf(fmaxf(y[i], s->act_min), s->act_max);
     }
+    if (s->activation == ACT_FUNCTION) function_run((enum op)s->act_op, &s->act_params, y, y, n);
 }
 
 static bool run_step(const struct run *r, const struct image_step *s) {

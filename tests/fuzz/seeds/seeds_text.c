@@ -1,4 +1,4 @@
-/* Seeds for the targets `config`, `sidecar`, `json_table`, `npy` and `picture`. */
+/* Seeds for the targets `config`, `sidecar`, `json_table`, `oip`, `npy` and `picture`. */
 #include "infer/npy.h"
 #include "tests/fuzz/seeds/seeds.h"
 #include "tests/suite.h"
@@ -34,6 +34,23 @@ static void tables(void) {
     seed_text("json_table", "rows",
               "[{\"name\":\"signs\",\"version\":3,\"sha256\":\"00\",\"reason\":\"it \\u001b[31m went\"},"
               "{\"name\":\"B\\u00e4r\",\"extra\":{\"a\":[]}}]");
+}
+
+static void requests(void) {
+    seed_text(
+        "oip", "flat",
+        "{\"id\":\"4\\u0032\",\"inputs\":[{\"name\":\"in\",\"shape\":[1,2,2],\"datatype\":\"FP32\",\"data\":["
+        "1,-2.5,3e-3,"
+        "0.1]}],\"outputs\":[{\"name\":\"o\",\"parameters\":{\"classification\":3,\"binary_data\":true}}]}");
+    seed_text("oip", "nested",
+              "{\"parameters\":{\"binary_data_output\":true,\"timeout\":9,\"x\":[null]},\"inputs\":[{"
+              "\"data\":[[1,2],[3,255]],"
+              "\"datatype\":\"UINT8\",\"shape\":[2,2],\"name\":\"\\u00e4\\ud83d\\ude00\"}]}");
+    seed_text("oip", "binary",
+              "{\"inputs\":[{\"name\":\"in\",\"shape\":[1,3,48,48],\"datatype\":\"FP32\",\"parameters\":{"
+              "\"binary_data_size\":"
+              "27648}}]}");
+    seed_text("oip", "path", "/v2/models/a b/versions/12/infer");
 }
 
 static void arrays(void) {
@@ -103,4 +120,4 @@ static void pictures(void) {
 }
 
 SUITE(corpus_text, {"configurations", configurations}, {"sidecars", sidecars}, {"tables", tables},
-      {"arrays", arrays}, {"pictures", pictures});
+      {"requests", requests}, {"arrays", arrays}, {"pictures", pictures});

@@ -1,0 +1,410 @@
+/* libclpd's shared memory: a ring of its own on a connection of its own.
+ *
+ *   slot:  FREE -> taken (YOURS) -> submit (THEIRS) -> answer (YOURS) -> FREE
+ *
+ * The order of writes, and how either side sleeps without missing the other, is in ring.h. The daemon's
+ * answers are checked as over the stream; it is trusted to leave them alone once they are announced. */
+#include "client/libclpd.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OPEN_MS 10000
+#define LOOK_MS                                                                                              \
+    100 /* how often a sleeper makes sure that the daemon is still there: it may have been killed */
+#define DEFAULT_SPIN 50000u
+#define LEAST_SPIN   2000u
+#define LOOKS        32 /* between two looks at the clock */
+#define FORGET       8  /* the average of waits follows that many */
+
+enum slot_state { SLOT_FREE, SLOT_YOURS, SLOT_THEIRS };
+
+struct ring_slot {
+    uint32_t generation, next_free;
+    enum slot_state state;
+    struct asked asked;
+};
+
+struct clpd_ring {
+    struct clpd *connection;
+    struct clpd_ring_info plan;
+    uint8_t *memory;
+    struct clpd_ring_head *head;
+    int bell;
+    uint32_t submitted, seen; /* counters: ours, and how far of theirs we have read */
+    uint32_t pending, first_free;
+    uint64_t spin, gap; /* ns: longest; how long answers take, averaged */
+    int broken;         /* -errno; 0: it stands */
+    uint32_t lent;      /* classify's: its answer lies there; NO_SLOT: none */
+    struct ring_slot *slots;
+    char error[320];
+};
+
+#define NO_SLOT UINT32_MAX
+
+static int fail(struct clpd_ring *g, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int fail(struct clpd_ring *g, int code, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    (void)vsnprintf(g->error, sizeof g->error, fmt, ap);
+    va_end(ap);
+    return code;
+}
+
+static int break_off(struct clpd_ring *g, int code, const char *what) {
+    g->broken = code;
+    return fail(g, code, "%s", what);
+}
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* --- opening ---------------------------------------------------------------------------- */
+
+static int receive_some(int fd, void *to, size_t n, int fds[2]) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control;
+    struct iovec v = {to, n};
+    struct msghdr m = {
+        .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    const int ready = poll(&p, 1, OPEN_MS);
+    if (ready == 0) return -ETIMEDOUT;
+    if (ready < 0) return errno == EINTR ? 0 : -errno;
+    const ssize_t got = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+    if (got < 0) return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+    if (got == 0) return -ECONNRESET;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+        const size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int one;
+            memcpy(&one, CMSG_DATA(c) + i * sizeof one, sizeof one);
+            if (i < 2 && fds[i] < 0)
+                fds[i] = one;
+            else
+                (void)close(one);
+        }
+    }
+    return (int)got;
+}
+
+static int receive_exactly(int fd, void *to, size_t n, int fds[2]) {
+    for (size_t at = 0; at < n;) {
+        const int got = receive_some(fd, (uint8_t *)to + at, n - at, fds);
+        if (got < 0) return got;
+        at += (size_t)got;
+    }
+    return 0;
+}
+
+static int ask(int fd, const struct clpd_ring_options *o, struct clpd_ring_info *info, int fds[2], char *why,
+               size_t room) {
+    struct {
+        struct clpd_header header;
+        struct clpd_ring_open open;
+    } out = {.header = {.magic = CLPD_MAGIC,
+                        .version = CLPD_WIRE_VERSION,
+                        .type = CLPD_RING_OPEN,
+                        .id = 1,
+                        .bytes = sizeof out.open},
+             .open = {.slots = o->slots ? o->slots : 8,
+                      .tensor_bytes = o->tensor_bytes,
+                      .reply_bytes = o->reply_bytes}};
+    struct clpd_header h;
+    union {
+        struct clpd_reply reply;
+        uint8_t bytes[sizeof(struct clpd_reply) + 1024];
+    } body = {.bytes = {0}};
+    struct clpd_result r = {.text = ""};
+    if (send(fd, &out, sizeof out, MSG_NOSIGNAL) != (ssize_t)sizeof out) return errno ? -errno : -EPIPE;
+    int rc = receive_exactly(fd, &h, sizeof h, fds);
+    if (rc) return rc;
+    if (h.magic != CLPD_MAGIC || h.version != CLPD_WIRE_VERSION || h.bytes >= sizeof body) return -EPROTO;
+    rc = receive_exactly(fd, &body, (size_t)h.bytes, fds);
+    if (rc) return rc;
+    if (h.type == CLPD_RING_REPLY && h.bytes == sizeof *info && h.id == 1) {
+        memcpy(info, &body, sizeof *info);
+        return 0;
+    }
+    if (h.type != CLPD_ERROR || libclpd_read_reply(body.bytes, (size_t)h.bytes, NULL, &r) || !r.status)
+        return -EPROTO;
+    if (room) (void)snprintf(why, room, "%s", r.text);
+    return r.status > INT32_MAX ? -EPROTO : (int)r.status;
+}
+
+/* Whether all that the daemon says about the memory lies in it. */
+static bool plan_is_sound(const struct clpd_ring_info *p, uint64_t bytes) {
+    const uint64_t n = p->slots;
+    return p->version == CLPD_RING_VERSION && n && n <= CLPD_RING_MAX_SLOTS && (n & (n - 1)) == 0 &&
+           p->bytes == bytes && p->requests_at >= sizeof(struct clpd_ring_head) && p->requests_at % 8 == 0 &&
+           p->answers_at % 8 == 0 && p->requests_at + n * sizeof(struct clpd_ring_request) <= bytes &&
+           p->answers_at + n * sizeof(struct clpd_ring_answer) <= bytes && p->slot_bytes <= bytes / n &&
+           p->slots_at <= bytes - n * p->slot_bytes && p->tensor_at <= p->slot_bytes && p->tensor_room &&
+           p->tensor_room <= p->slot_bytes - p->tensor_at && p->tensor_at >= sizeof(struct clpd_reply) + 1 &&
+           ((p->slots_at | p->slot_bytes | p->tensor_at) & 63) == 0;
+}
+
+static int map(struct clpd_ring *g, int fd) {
+    struct stat st;
+    if (fd < 0 || g->bell < 0 || fstat(fd, &st) < 0) return -EPROTO;
+    if (!plan_is_sound(&g->plan, (uint64_t)st.st_size)) return -EPROTO;
+    g->slots = calloc(g->plan.slots, sizeof *g->slots);
+    if (!g->slots) return -ENOMEM;
+    g->memory = mmap(NULL, g->plan.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (g->memory == MAP_FAILED) {
+        g->memory = NULL;
+        return -errno;
+    }
+    g->head = (struct clpd_ring_head *)(void *)g->memory;
+    if (g->head->magic != CLPD_RING_MAGIC) return -EPROTO;
+    for (uint32_t i = 0; i < g->plan.slots; i++)
+        g->slots[i].next_free = i + 1 < g->plan.slots ? i + 1 : NO_SLOT;
+    return 0;
+}
+
+int clpd_ring_open(const char *path, const struct clpd_ring_options *o, struct clpd_ring **out, char *why,
+                   size_t room) {
+    int fds[2] = {-1, -1};
+    struct clpd_ring *g = calloc(1, sizeof *g);
+    *out = NULL;
+    if (!why) room = 0;
+    if (room) why[0] = 0;
+    if (!g) return -ENOMEM;
+    g->bell = -1;
+    g->lent = NO_SLOT;
+    g->spin = o->spin_us < 0 ? 0 : o->spin_us ? (uint64_t)o->spin_us * 1000 : DEFAULT_SPIN;
+    int rc = clpd_connect(path, &g->connection);
+    if (rc == 0) rc = ask(clpd_fd(g->connection), o, &g->plan, fds, why, room);
+    g->bell = fds[1];
+    if (rc == 0) rc = map(g, fds[0]);
+    if (fds[0] >= 0) (void)close(fds[0]);
+    if (rc == 0)
+        *out = g;
+    else
+        clpd_ring_close(g);
+    return rc;
+}
+
+void clpd_ring_close(struct clpd_ring *g) {
+    if (!g) return;
+    if (g->memory) (void)munmap(g->memory, g->plan.bytes);
+    if (g->bell >= 0) (void)close(g->bell);
+    clpd_close(g->connection);
+    free(g->slots);
+    free(g);
+}
+
+/* --- slots -------------------------------------------------------------------------------- */
+
+int clpd_ring_take(struct clpd_ring *g, uint32_t *slot) {
+    const uint32_t i = g->first_free;
+    if (i == NO_SLOT) return fail(g, -EAGAIN, "all %u slots are in use", g->plan.slots);
+    g->first_free = g->slots[i].next_free;
+    g->slots[i].state = SLOT_YOURS;
+    *slot = i;
+    return 0;
+}
+
+static uint8_t *slot_at(const struct clpd_ring *g, uint32_t slot) {
+    return g->memory + g->plan.slots_at + slot * g->plan.slot_bytes;
+}
+
+void *clpd_ring_tensor(struct clpd_ring *g, uint32_t slot) {
+    return slot < g->plan.slots ? slot_at(g, slot) + g->plan.tensor_at : NULL;
+}
+
+void clpd_ring_give(struct clpd_ring *g, uint32_t slot) {
+    if (slot >= g->plan.slots || g->slots[slot].state != SLOT_YOURS) return;
+    g->slots[slot].state = SLOT_FREE;
+    g->slots[slot].next_free = g->first_free;
+    g->first_free = slot;
+}
+
+uint32_t clpd_ring_pending(const struct clpd_ring *g) {
+    return g->pending;
+}
+
+const char *clpd_ring_error(const struct clpd_ring *g) {
+    return g->error;
+}
+
+/* --- requests ------------------------------------------------------------------------------ */
+
+static void ring_bell(const struct clpd_ring *g) {
+    const uint64_t one = 1;
+    ssize_t n = write(g->bell, &one, sizeof one);
+    (void)n; /* EAGAIN: it is ringing already */
+}
+
+int clpd_ring_submit(struct clpd_ring *g, uint32_t slot, const struct clpd_request *q, uint64_t *id) {
+    struct clpd_ring_request r = {.slot = slot};
+    struct clpd_ring_head *h = g->head;
+    const char *why;
+    if (g->broken) return g->broken;
+    if (slot >= g->plan.slots || g->slots[slot].state != SLOT_YOURS)
+        return fail(g, -EINVAL, "slot %u was not taken", slot);
+    if (libclpd_make_head(q, &r.infer, &r.tensor_bytes, &why) < 0) return fail(g, -EINVAL, "%s", why);
+    if (r.tensor_bytes > g->plan.tensor_room)
+        return fail(g, -EINVAL, "the tensor has %llu bytes; this ring's slots have room for %llu",
+                    (unsigned long long)r.tensor_bytes, (unsigned long long)g->plan.tensor_room);
+    struct ring_slot *s = &g->slots[slot];
+    s->generation = s->generation + 1 ? s->generation + 1 : 1;
+    s->asked = (struct asked){.items = q->dims[0], .top_k = q->top_k, .want_scores = q->want_scores ? 1 : 0};
+    s->state = SLOT_THEIRS;
+    g->pending++;
+    r.id = (uint64_t)s->generation << 32 | slot;
+    if (id) *id = r.id;
+    memcpy(g->memory + g->plan.requests_at + (size_t)(g->submitted & (g->plan.slots - 1)) * sizeof r, &r,
+           sizeof r);
+    __atomic_store_n(&h->submitted, ++g->submitted, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our counter, then their flag: see ring.h */
+    if (__atomic_load_n(&h->daemon_sleeps, __ATOMIC_RELAXED) &&
+        __atomic_exchange_n(&h->daemon_sleeps, 0, __ATOMIC_RELAXED))
+        ring_bell(g);
+    return 0;
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+static bool has_answer(const struct clpd_ring *g) {
+    return __atomic_load_n(&g->head->answered, __ATOMIC_ACQUIRE) != g->seen;
+}
+
+static int refuse(struct clpd_ring *g, const char *why) {
+    char text[128];
+    (void)snprintf(text, sizeof text, "the answer is not clpd's protocol: %s", why);
+    return break_off(g, -EPROTO, text);
+}
+
+static int read_answer(struct clpd_ring *g, struct clpd_result *r, uint32_t *slot) {
+    struct clpd_ring_answer a;
+    memcpy(&a, g->memory + g->plan.answers_at + (size_t)(g->seen & (g->plan.slots - 1)) * sizeof a, sizeof a);
+    g->seen++;
+    const uint32_t i = a.slot;
+    if (i >= g->plan.slots || g->slots[i].state != SLOT_THEIRS ||
+        a.id != ((uint64_t)g->slots[i].generation << 32 | i))
+        return refuse(g, "an answer to nothing");
+    if (a.bytes > g->plan.tensor_at) return refuse(g, "more than a slot holds");
+    *r = (struct clpd_result){.id = a.id, .text = ""};
+    const char *wrong = libclpd_read_reply(slot_at(g, i), a.bytes, &g->slots[i].asked, r);
+    if (wrong) return refuse(g, wrong);
+    g->slots[i].state = SLOT_YOURS;
+    g->pending--;
+    *slot = i;
+    return 1;
+}
+
+static void learn(struct clpd_ring *g, uint64_t waited) {
+    const uint64_t cap = 4 * g->spin;
+    if (waited > cap) waited = cap;
+    g->gap = g->gap - g->gap / FORGET + waited / FORGET;
+}
+
+static void spin(const struct clpd_ring *g, uint64_t since, uint64_t end) {
+    uint64_t limit = since + (g->gap <= g->spin ? g->spin : g->spin < LEAST_SPIN ? g->spin : LEAST_SPIN);
+    if (limit > end) limit = end;
+    if (limit <= since) return;
+    do {
+        for (int i = 0; i < LOOKS; i++) {
+            if (has_answer(g)) return;
+            relax();
+        }
+    } while (now_ns() < limit);
+}
+
+/* Whether the daemon will answer no more: it said so, or its end of the connection is closed. */
+static int check_daemon(struct clpd_ring *g) {
+    struct pollfd p = {.fd = clpd_fd(g->connection), .events = POLLIN | POLLRDHUP};
+    const uint32_t closed = __atomic_load_n(&g->head->closed, __ATOMIC_ACQUIRE);
+    if (has_answer(g)) return 0;
+    if (closed) {
+        char text[96];
+        (void)snprintf(text, sizeof text, "the daemon closed the ring (%s)", clpd_status_name(closed));
+        return break_off(g, closed == CLPD_SHUTTING_DOWN ? -ECONNRESET : -EPROTO, text);
+    }
+    if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLRDHUP | POLLERR)))
+        return break_off(g, -ECONNRESET, "the daemon closed the connection");
+    return 0;
+}
+
+/* Until something comes, or `end`; looks after the daemon now and then. */
+static int sleep_on_answers(struct clpd_ring *g, uint64_t end) {
+    struct clpd_ring_head *h = g->head;
+    int rc = check_daemon(g);
+    for (uint64_t now = now_ns(); rc == 0 && now < end; now = now_ns()) {
+        uint64_t left = end - now;
+        if (left > LOOK_MS * 1000000ull) left = LOOK_MS * 1000000ull;
+        const struct timespec t = {.tv_nsec = (long)left};
+        __atomic_store_n(&h->client_sleeps, 1, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our flag, then their counter */
+        if (!has_answer(g)) (void)syscall(SYS_futex, &h->answered, FUTEX_WAIT, g->seen, &t, NULL, 0);
+        __atomic_store_n(&h->client_sleeps, 0, __ATOMIC_RELAXED);
+        if (has_answer(g)) return 0;
+        rc = check_daemon(g);
+    }
+    return rc;
+}
+
+int clpd_ring_poll(struct clpd_ring *g, int timeout_ms, struct clpd_result *r, uint32_t *slot) {
+    if (g->broken) return g->broken;
+    if (has_answer(g)) return read_answer(g, r, slot);
+    if (timeout_ms == 0 || g->pending == 0) return check_daemon(g);
+    const uint64_t since = now_ns(),
+                   end = timeout_ms < 0 ? UINT64_MAX : since + (uint64_t)timeout_ms * 1000000u;
+    spin(g, since, end);
+    if (!has_answer(g)) {
+        const int rc = sleep_on_answers(g, end);
+        if (rc < 0) return rc;
+    }
+    learn(g, now_ns() - since);
+    return has_answer(g) ? read_answer(g, r, slot) : 0;
+}
+
+int clpd_ring_classify(struct clpd_ring *g, const struct clpd_request *q, int timeout_ms,
+                       struct clpd_result *r) {
+    uint32_t slot = NO_SLOT;
+    if (g->broken) return g->broken;
+    if (g->pending) return fail(g, -EBUSY, "submitted requests are still unanswered");
+    if (!q->data) return fail(g, -EINVAL, "a request needs a tensor");
+    if (g->lent != NO_SLOT) clpd_ring_give(g, g->lent);
+    g->lent = NO_SLOT;
+    int rc = clpd_ring_take(g, &slot);
+    if (rc) return rc;
+    g->lent = slot;
+    struct clpd_infer head;
+    uint64_t bytes;
+    const char *why;
+    if (libclpd_make_head(q, &head, &bytes, &why) < 0) return fail(g, -EINVAL, "%s", why);
+    if (bytes <= g->plan.tensor_room) memcpy(clpd_ring_tensor(g, slot), q->data, bytes);
+    rc = clpd_ring_submit(g, slot, q, NULL);
+    if (rc) return rc;
+    rc = clpd_ring_poll(g, timeout_ms, r, &slot);
+    if (rc == 0) return break_off(g, -ETIMEDOUT, "no answer from the daemon in time");
+    return rc < 0 ? rc : 0;
+}

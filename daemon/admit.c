@@ -1,0 +1,87 @@
+/* Every refusal says what the daemon would take instead. */
+#include "daemon/admit.h"
+
+#include "daemon/reply.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...) {
+    va_list args;
+    v->fate = FRAME_SKIPS;
+    v->status = status;
+    va_start(args, fmt);
+    (void)vsnprintf(v->text, sizeof v->text, fmt, args);
+    va_end(args);
+}
+
+static void refuse_model(const struct models *m, const char *name, struct frame_verdict *v) {
+    char clean[CLPD_MODEL_NAME];
+    size_t n = 0;
+    for (; name[n]; n++) clean[n] = (unsigned char)name[n] < 0x20 || name[n] == 0x7f ? '?' : name[n];
+    clean[n] = 0;
+    if (n)
+        refuse(v, CLPD_NO_MODEL, "no model \"%s\" is served", clean);
+    else
+        refuse(v, CLPD_NO_MODEL, "%u models are served: the request has to name one", models_count(m));
+}
+
+void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_bytes,
+           const struct admit_limits *limits, struct admission *a, struct frame_verdict *v) {
+    frame_check_infer(q, v);
+    if (v->fate != FRAME_TAKE) return;
+    if (tensor_bytes > limits->tensor_bytes) {
+        refuse(v, CLPD_TOO_LARGE,
+               "a tensor of %" PRIu64 " bytes; limits.request_bytes, or the ring, allows %" PRIu64,
+               tensor_bytes, limits->tensor_bytes);
+        return;
+    }
+    struct version *version = models_find(m, q->model);
+    if (!version) {
+        refuse_model(m, q->model, v);
+        return;
+    }
+    *a = (struct admission){.version = version,
+                            .format = q->format,
+                            .top_k = q->top_k < version->classes ? q->top_k : version->classes,
+                            .want_scores = q->flags & CLPD_WANT_SCORES,
+                            .timeout_us = q->timeout_us};
+    frame_match(q, tensor_bytes, &version->input, &a->items, v);
+    if (v->fate != FRAME_TAKE) return;
+    if (reply_bytes(version, a->items, a->top_k, a->want_scores) > limits->reply_room) {
+        refuse(v, CLPD_TOO_LARGE,
+               "its answer would be larger than there is room for (limits.request_bytes, or the ring's "
+               "reply_bytes): "
+               "ask for fewer pictures at once");
+        return;
+    }
+    version_get(version);
+}
+
+void admit_fill(const struct admission *a, struct request *r, uint64_t since) {
+    r->version = a->version;
+    r->queue = &a->version->model->queue;
+    r->key = a->version->signature;
+    r->items = a->items;
+    r->format = a->format;
+    r->top_k = a->top_k;
+    r->want_scores = a->want_scores;
+    r->deadline_ns = a->timeout_us ? since + (uint64_t)a->timeout_us * 1000 : 0;
+}
+
+void admit_drop(const struct admission *a) {
+    version_put(a->version);
+}
+
+const char *admit_status_text(uint32_t status) {
+    switch (status) {
+    case CLPD_BUSY: return "the queue is full (limits.queue): try again later";
+    case CLPD_DEADLINE: return "the time was up before it could run";
+    case CLPD_SHUTTING_DOWN: return "the daemon is stopping";
+    default: return "the computation failed";
+    }
+}

@@ -1,0 +1,35 @@
+/* Computes batches: an engine with what a worker keeps beside it. One thread at a time; the counters are for
+ * any. */
+#ifndef DAEMON_RUNNER_H
+#define DAEMON_RUNNER_H
+
+#include "daemon/batcher.h"
+#include "daemon/reply.h"
+#include "infer/engine.h"
+
+#include <stdatomic.h>
+
+struct batch {
+    struct request *requests[BATCHER_MAX_ITEMS];
+    uint32_t n;
+    struct version *version; /* referenced */
+};
+
+struct runner { /* zero at first */
+    struct engine *engine;
+    struct reply_scratch scratch;
+    struct engine_item items[BATCHER_MAX_ITEMS];
+    _Atomic uint64_t n_batches, n_pictures;
+    _Atomic uint64_t due; /* when the current run should be through; 0: none */
+};
+
+int runner_open(struct runner *w, struct err *e); /* 0, or -1 with `e` set */
+void runner_close(struct runner *w);
+
+/* Room for the largest batch of `v`, and a first run on zeros. 0, or -1 with `e` set. */
+int runner_warm(struct runner *w, struct version *v, struct err *e);
+/* Runs b->requests on b->version, for which this runner is warm: replies are built, status and reply_bytes
+ * set. */
+void runner_run(struct runner *w, struct batch *b);
+
+#endif

@@ -1,0 +1,152 @@
+/* The lookout without threads: what is new, whom it asks to ring, and that nobody is passed over. */
+#include "daemon/lookout.h"
+#include "tests/suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { SOURCES = 5 };
+
+struct fake {
+    struct lookout_source source; /* first */
+    uint32_t submitted, sleeps, pulled;
+    struct request requests[256];
+};
+
+static struct request *pull(struct lookout_source *s, uint32_t most, uint64_t now) {
+    struct fake *f = (struct fake *)s;
+    struct request *chain = NULL, **end = &chain;
+    uint32_t taken = atomic_load(&s->taken);
+    for (; taken != f->submitted && most; most--) {
+        struct request *r = &f->requests[taken++ % 256];
+        *r = (struct request){.arrived_ns = now};
+        *end = r;
+        end = &r->next;
+        f->pulled++;
+    }
+    atomic_store(&s->taken, taken);
+    return chain;
+}
+
+static void open_lookout(struct lookout *l, struct fake fakes[SOURCES]) {
+    struct err e;
+    CU_ASSERT_EQUAL_FATAL(lookout_open(l, 1000, &e), 0);
+    memset(fakes, 0, SOURCES * sizeof *fakes);
+    for (int i = 0; i < SOURCES; i++) {
+        struct fake *f = &fakes[i];
+        f->source = (struct lookout_source){.submitted = &f->submitted,
+                                            .sleeps = &f->sleeps,
+                                            .bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                                            .pull = pull};
+        CU_ASSERT_EQUAL_FATAL(lookout_add(l, &f->source), 0);
+    }
+}
+
+static void close_lookout(struct lookout *l, struct fake fakes[SOURCES]) {
+    for (int i = 0; i < SOURCES; i++) close(fakes[i].source.bell);
+    lookout_close(l);
+}
+
+static uint32_t count(const struct request *chain) {
+    uint32_t n = 0;
+    for (; chain; chain = chain->next) n++;
+    return n;
+}
+
+static struct fake fakes[SOURCES];
+
+static void new_requests(void) {
+    struct lookout l;
+    open_lookout(&l, fakes);
+    CU_ASSERT_FALSE(lookout_look(&l));
+    fakes[3].submitted = 2;
+    CU_ASSERT_TRUE(lookout_look(&l));
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 2);
+    CU_ASSERT_FALSE(lookout_look(&l));
+    CU_ASSERT_PTR_NULL(lookout_pull(&l, 1));
+    atomic_store(&l.looking, true); /* by another thread */
+    fakes[0].submitted = 1;
+    CU_ASSERT_FALSE(lookout_look(&l));
+    atomic_store(&l.looking, false);
+    CU_ASSERT_TRUE(lookout_look(&l));
+    close_lookout(&l, fakes);
+}
+
+static void arming(void) {
+    struct lookout l;
+    open_lookout(&l, fakes);
+    CU_ASSERT_EQUAL(fakes[1].sleeps, 1); /* a new one rings: the watcher may be asleep already */
+    CU_ASSERT_TRUE(lookout_arm(&l));
+    fakes[1].submitted++;
+    CU_ASSERT_FALSE(lookout_arm(&l)); /* came in between: no sleep */
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
+    CU_ASSERT_TRUE(fakes[1].sleeps == 0 && fakes[0].sleeps == 1);
+    /* A client that rang for an earlier sleep may take the flag of this one away: it is set whatever we wrote
+     * last. */
+    fakes[0].sleeps = 0;
+    CU_ASSERT_TRUE(lookout_arm(&l));
+    CU_ASSERT_TRUE(fakes[0].sleeps == 1 && fakes[1].sleeps == 1);
+    const uint64_t one = 1;
+    CU_ASSERT_EQUAL(write(fakes[2].source.bell, &one, sizeof one), sizeof one);
+    lookout_sleep(&l); /* comes back */
+    CU_ASSERT_EQUAL(write(fakes[2].source.bell, &one, sizeof one), sizeof one);
+    lookout_sleep(&l); /* by edge: nobody has read the bell */
+    lookout_wake(&l);
+    lookout_sleep(&l);
+    close_lookout(&l, fakes);
+}
+
+/* One that always has more than its share doesn't keep the others waiting. */
+static void shares(void) {
+    struct lookout l;
+    open_lookout(&l, fakes);
+    for (int round = 0; round < 10; round++) {
+        fakes[0].submitted = atomic_load(&fakes[0].source.taken) + 200;
+        for (int i = 1; i < SOURCES; i++) fakes[i].submitted++;
+        CU_ASSERT_TRUE(count(lookout_pull(&l, 1)) <= LOOKOUT_PULL);
+        for (int i = 1; i < SOURCES; i++) CU_ASSERT_EQUAL(fakes[i].pulled, (uint32_t)round + 1);
+    }
+    CU_ASSERT_TRUE(fakes[0].pulled >= 10 * (LOOKOUT_PULL / SOURCES));
+    close_lookout(&l, fakes);
+}
+
+static void removing(void) {
+    struct lookout l;
+    open_lookout(&l, fakes);
+    lookout_remove(&l, &fakes[1].source);
+    lookout_remove(&l, &fakes[4].source);
+    for (int i = 0; i < SOURCES; i++) fakes[i].submitted = 1;
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 3);
+    CU_ASSERT_TRUE(fakes[1].pulled == 0 && fakes[4].pulled == 0);
+    lookout_remove(&l, &fakes[0].source);
+    lookout_remove(&l, &fakes[3].source);
+    lookout_remove(&l, &fakes[2].source);
+    CU_ASSERT_EQUAL(l.n, 0);
+    CU_ASSERT_FALSE(lookout_look(&l));
+    CU_ASSERT_PTR_NULL(lookout_pull(&l, 1));
+    close_lookout(&l, fakes);
+}
+
+/* Long waits teach it not to spin, short ones to spin again. */
+static void learning(void) {
+    struct lookout l;
+    struct err e;
+    _Atomic bool on = true;
+    CU_ASSERT_EQUAL_FATAL(lookout_open(&l, 50000, &e), 0);
+    for (int i = 0; i < 20; i++) lookout_learn(&l, 1000);
+    CU_ASSERT_TRUE(l.gap <= 1000);
+    for (int i = 0; i < 20; i++) lookout_learn(&l, UINT64_MAX / 2);
+    CU_ASSERT_TRUE(l.gap > l.most && l.gap <= 4 * l.most);
+    for (int i = 0; i < 30; i++) lookout_learn(&l, 1000);
+    CU_ASSERT_TRUE(l.gap < l.most);
+    lookout_spin(&l, &on); /* ends by itself */
+    on = false;
+    lookout_spin(&l, &on);
+    lookout_close(&l);
+}
+
+SUITE(lookout, {"what is new is seen and taken", new_requests},
+      {"clients are asked to ring before sleep", arming}, {"everybody's turn comes", shares},
+      {"what was removed is left alone", removing}, {"how long to spin is learned", learning});
