@@ -27,11 +27,13 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 # The planner's half of infer/ knows no BLAS; the engine's half does.
 ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
-PROBE_SRC  := guard/probe.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c guard/probe_report.c
+PROBE_SRC  := guard/probe_main.c guard/probe.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c
+# What a probe says, for those who listen to it.
+LISTEN_SRC := guard/spawn_probe.c guard/probe_wire.c guard/probe_report.c
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
 CONFIG_SRC := $(wildcard config/*.c)
-GUARD_SRC  := $(wildcard guard/*.c)
+GUARD_SRC  := $(filter-out $(PROBE_SRC),$(wildcard guard/*.c))
 SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/model_file.c guard/report.c
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_LIB := client/clpd.c client/clpd_reply.c client/clpd_ring.c
@@ -42,23 +44,25 @@ SHOWN_SRC  := $(CLIENT_LIB) client/report_html.c client/report_view.c client/ter
 TEST_SRC   := $(wildcard tests/*.c tests/fuzz/*.c tests/fuzz/support/*.c)
 
 clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(SHOWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC)
+clp-probe_SRC := $(PROBE_SRC) guard/probe_report.c guard/probe_wire.c guard/sandbox.c $(IMAGE_SRC) $(GRADIENT_SRC) $(ENGINE_SRC)
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
-clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
+clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(LISTEN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
 clp-picture_SRC := $(PICTURE_SRC) client/decode.c client/decode_jpeg.c client/decode_png.c client/picture.c guard/sandbox.c infer/npy.c infer/err.c infer/shape.c
-MAINS         := $(PICTURE_SRC) daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
+MAINS         := $(PICTURE_SRC) guard/probe_main.c daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
 bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
-tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(GRADIENT_SRC)))
+tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(clp-probe_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lmicrohttpd -lm
 clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
+clp-probe_LIBS := $(BLAS_LIBS) -lnettle -lseccomp -lm
 clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
 
-PROGRAMS := clpd clp-guard clp-picture clpctl
+PROGRAMS := clpd clp-guard clp-probe clp-picture clpctl
 OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all
@@ -170,6 +174,7 @@ sysconfdir  ?= /etc/clpd
 install: all                       ## into PREFIX (default /usr/local); DESTDIR is honoured
 	install -Dm755 $(BUILD)/clpd $(DESTDIR)$(sbindir)/clpd
 	install -Dm755 $(BUILD)/clp-guard $(DESTDIR)$(libexecdir)/clp-guard
+	install -Dm755 $(BUILD)/clp-probe $(DESTDIR)$(libexecdir)/clp-probe
 	install -Dm755 $(BUILD)/clp-picture $(DESTDIR)$(libexecdir)/clp-picture
 	install -Dm755 $(BUILD)/clpctl $(DESTDIR)$(bindir)/clpctl
 	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a

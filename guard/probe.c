@@ -15,15 +15,18 @@ enum {
     ROUNDS = 4,
     MANY = 24,       /* classes above which a quick screening chooses whom to look at closely */
     REFERENCES = 12, /* of those: chosen by chance, to compare with */
-    PATCH_STEPS = 80,
-    ADDITIVE_STEPS = 40,
-    WINDOW_STEPS = 25,
+    PATCH_STEPS = 60,
+    ADDITIVE_STEPS = 30,
+    WINDOW_STEPS = 20, /* in every place; from the best ones on */
+    WINDOW_MORE = 30,
     QUICK_STEPS = 10,
     QUICK_PICTURES = 8,
-    WAYS = 8 /* triggers that are pruned against */
+    STARTS = 3, /* of the windows into a class that stands out */
+    WAYS = 8    /* triggers that are pruned against */
 };
 #define LIMIT   3.5f /* robust standard deviations: a class stands out */
 #define CALM    2.0f /* … and one that did no longer does: stricter, see docs/repair.md */
+#define WORTH   3.0f /* … and a way into it that is pruned against */
 #define AS_HARD 0.7f /* … and its patch is so near to the others' median */
 #define WORKS   0.3f /* of the pictures: a trigger worth pruning against */
 
@@ -44,14 +47,15 @@ struct probe {
     float *attacked, *untouched, *answers;
     float spread;
     struct class *classes;
-    struct trigger *best[FAMILIES]; /* of the class at hand */
+    struct trigger *best[FAMILIES], *places[PROBE_PLACES]; /* of the class at hand */
     struct trigger *ways[WAYS];
     float way_z[WAYS], easiest;
     uint32_t n_ways;
     struct repair_channel pruned[REPAIR_MOST];
     uint32_t n_pruned;
     int32_t suspect;
-    float from, to; /* of the progress bar: the part at hand */
+    uint32_t start_seed; /* other starts of the same attack */
+    float from, to;      /* of the progress bar: the part at hand */
     bool late;
 };
 
@@ -100,13 +104,41 @@ static int32_t window_side(const struct probe *p) {
 
 static bool attack(struct probe *p, struct attack_options o, uint32_t pictures, struct trigger *t) {
     o.window = window_side(p);
-    o.seed = p->o->seed * 1000003u + (uint64_t)o.target * 31 + (uint64_t)(o.place + 1) * 7 + (uint64_t)o.kind;
+    o.seed = p->o->seed * 1000003u + (uint64_t)o.target * 31 + (uint64_t)(o.place + 1) * 7 +
+             (uint64_t)p->start_seed * 7919 + (uint64_t)o.kind;
     const bool done = probe_attack(&p->net, p->attacked, pictures, &o, t);
     p->late |= !done;
     return done;
 }
 
-/* All families on one class; the best windows's trigger stays in best[WINDOW]. False: the time is up. */
+/* A pattern in each place for a while, then the two best for longer: few places lead anywhere. The margins go
+ * to the windows' scores, the best trigger to best[WINDOW]. */
+static bool attack_windows(struct probe *p, int32_t k, struct trigger *t) {
+    struct attack_options o = {.kind = TRIGGER_WINDOW, .target = k, .steps = WINDOW_STEPS};
+    struct class *c = &p->classes[k];
+    float margin[PROBE_PLACES];
+    c->score[WINDOW] = -INFINITY;
+    for (o.place = 0; o.place < PROBE_PLACES; o.place++) {
+        if (!attack(p, o, ATTACKED, p->places[o.place])) return false;
+        margin[o.place] = p->places[o.place]->size;
+    }
+    o.steps = WINDOW_MORE;
+    for (int again = 0; again < 2; again++) {
+        int32_t best = 0;
+        for (int32_t i = 1; i < PROBE_PLACES; i++)
+            if (margin[i] > margin[best]) best = i;
+        margin[best] = -INFINITY;
+        o.place = best;
+        o.from = p->places[best];
+        if (!attack(p, o, ATTACKED, t)) return false;
+        if (t->size <= c->score[WINDOW]) continue;
+        c->score[WINDOW] = t->size;
+        trigger_copy(p->best[WINDOW], t, &p->net.size);
+    }
+    return true;
+}
+
+/* All families on one class. False: the time is up. */
 static bool attack_class(struct probe *p, int32_t k, struct trigger *spare) {
     struct class *c = &p->classes[k];
     struct attack_options o = {.kind = TRIGGER_PATCH, .target = k, .steps = PATCH_STEPS, .place = -1};
@@ -115,15 +147,8 @@ static bool attack_class(struct probe *p, int32_t k, struct trigger *spare) {
     o = (struct attack_options){.kind = TRIGGER_ADDITIVE, .target = k, .steps = ADDITIVE_STEPS};
     if (!attack(p, o, ATTACKED, p->best[ADDITIVE])) return false;
     c->score[ADDITIVE] = p->best[ADDITIVE]->size;
-    c->score[WINDOW] = -INFINITY;
-    for (int32_t place = 0; place < PROBE_PLACES; place++) {
-        o = (struct attack_options){
-            .kind = TRIGGER_WINDOW, .target = k, .steps = WINDOW_STEPS, .place = place};
-        if (!attack(p, o, 3 * ATTACKED / 4, spare)) return false;
-        c->score[WINDOW] = fmaxf(c->score[WINDOW], spare->size);
-    }
-    c->close = true;
-    return true;
+    c->close = attack_windows(p, k, spare);
+    return c->close;
 }
 
 /* --- who stands out ---------------------------------------------------------------------------- */
@@ -146,7 +171,7 @@ static float ease(const struct probe *p, enum family f, float size) {
 
 /* How far something that reaches class `k` lies on the easy side of what reaches the others. */
 static float stand_out(const struct probe *p, int32_t k, enum family f, float size) {
-    static const float least[FAMILIES] = {0.08f, 0.15f, 0.15f}; /* of a spread: less is chance */
+    static const float least[FAMILIES] = {0.15f, 0.25f, 0.5f}; /* of a spread: less is chance */
     float *others = malloc((size_t)p->net.classes * sizeof *others);
     size_t n = 0;
     if (!others) abort();
@@ -254,10 +279,7 @@ static void forget_ways(struct probe *p) {
 static void add_way(struct probe *p, const struct trigger *t) {
     const float z = stand_out(p, t->target, family_of[t->kind], t->size);
     p->easiest = fmaxf(p->easiest, z);
-    if (getenv("PROBE_DEBUG"))
-        fprintf(stderr, "   way kind %d size %.2f z %.1f success %.2f\n", t->kind, (double)t->size, (double)z,
-                (double)t->success);
-    if (z < CALM) return;
+    if (z < WORTH) return;
     struct trigger *copy = p->n_ways < WAYS ? trigger_new(&p->net.size) : NULL;
     uint32_t at = p->n_ways;
     if (copy) {
@@ -269,17 +291,11 @@ static void add_way(struct probe *p, const struct trigger *t) {
         copy = p->ways[at];
     }
     p->way_z[at] = z;
-    const size_t plane = (size_t)p->net.size.height * (size_t)p->net.size.width;
-    copy->kind = t->kind;
-    copy->target = t->target;
-    copy->size = t->size;
-    copy->success = t->success;
-    memcpy(copy->mask, t->mask, plane * sizeof *t->mask);
-    memcpy(copy->paint, t->paint, (size_t)p->floats * sizeof *t->paint);
+    trigger_copy(copy, t, &p->net.size);
 }
 
 static int32_t steps_of(enum trigger_kind kind) {
-    return kind == TRIGGER_PATCH ? PATCH_STEPS : kind == TRIGGER_ADDITIVE ? ADDITIVE_STEPS : 2 * WINDOW_STEPS;
+    return kind == TRIGGER_PATCH ? PATCH_STEPS : kind == TRIGGER_ADDITIVE ? ADDITIVE_STEPS : WINDOW_MORE;
 }
 
 /* What was a way in before starts again from where it was: it must not be one that pruning has only shifted.
@@ -318,13 +334,12 @@ static bool find_ways(struct probe *p, int32_t k, struct trigger *t) {
     o = (struct attack_options){.kind = TRIGGER_ADDITIVE, .target = k, .steps = ADDITIVE_STEPS};
     ok = ok && attack(p, o, ATTACKED, t);
     if (ok) add_way(p, t);
-    o.kind = TRIGGER_WINDOW;
-    o.steps = 2 * WINDOW_STEPS;
-    for (o.place = 0; ok && o.place < PROBE_PLACES; o.place++) {
-        tell(p, 0.7f + 0.3f * (float)o.place / PROBE_PLACES, "looking for other ways in");
-        ok = attack(p, o, ATTACKED, t);
-        if (ok) add_way(p, t);
+    for (p->start_seed = 1; ok && p->start_seed <= STARTS; p->start_seed++) {
+        tell(p, 0.7f + 0.3f * (float)(p->start_seed - 1) / STARTS, "looking for other ways in");
+        ok = attack_windows(p, k, t);
+        if (ok) add_way(p, p->best[WINDOW]);
     }
+    p->start_seed = 0;
     free(been);
     return ok;
 }
@@ -365,19 +380,6 @@ static void write_classes(struct probe *p, bool after) {
         to->additive = c->score[ADDITIVE] / p->spread;
         to->window = c->score[WINDOW] / p->spread;
         to->z = worst(c);
-    }
-}
-
-static void debug(struct probe *p, const char *what) {
-    if (!getenv("PROBE_DEBUG")) return;
-    fprintf(stderr, "%s (%.1f s, %llu pictures, spread %.2f)\n", what, (double)(now_ns() - p->start) / 1e9,
-            (unsigned long long)p->net.pictures, (double)p->spread);
-    for (int32_t k = 0; k < p->net.classes; k++) {
-        const struct class *c = &p->classes[k];
-        if (c->close)
-            fprintf(stderr, "  %2d patch %7.1f z %5.1f  additive %5.2f z %5.1f  window %5.2f z %5.1f\n", k,
-                    (double)c->score[0], (double)c->z[0], (double)c->score[1], (double)c->z[1],
-                    (double)c->score[2], (double)c->z[2]);
     }
 }
 
@@ -428,9 +430,6 @@ static bool mend(struct probe *p, int32_t k) {
     p->n_pruned = r.n_pruned;
     p->out->drift = repair_drift(&r);
     p->out->success_after = most_success(p);
-    if (getenv("PROBE_DEBUG"))
-        fprintf(stderr, "  pruned %u, drift %.3f, success after %.2f\n", p->n_pruned, (double)p->out->drift,
-                (double)p->out->success_after);
     return more;
 }
 
@@ -441,7 +440,6 @@ static void judge(struct probe *p, bool *chosen, struct trigger *spare) {
         p->from = (float)round / (ROUNDS + 1);
         p->to = p->from + 0.6f / (ROUNDS + 1);
         const int32_t k = round_of_attacks(p, chosen, spare, round);
-        debug(p, "attacked");
         if (k < 0) break;
         write_classes(p, round > 0);
         p->from = p->to;
@@ -458,7 +456,7 @@ static void judge(struct probe *p, bool *chosen, struct trigger *spare) {
         p->suspect = suspect;
         r->verdict = PROBE_SUSPECT;
         if (!find_ways(p, suspect, spare)) break;
-        if (!out && p->n_ways == 0) {
+        if (!out && p->easiest <= CALM) {
             r->verdict = PROBE_REPAIRED;
             return;
         }
@@ -510,6 +508,7 @@ static int make_room(struct probe *p, struct trigger **spare, bool **chosen, str
     bool ok = p->attacked && p->untouched && p->answers && p->classes && p->out->classes && p->out->pruned &&
               *spare && *chosen;
     for (int f = 0; f < FAMILIES; f++) ok &= (p->best[f] = trigger_new(&p->net.size)) != NULL;
+    for (int i = 0; i < PROBE_PLACES; i++) ok &= (p->places[i] = trigger_new(&p->net.size)) != NULL;
     return ok ? 0 : err_set(e, ERR_SYSTEM, "out of memory");
 }
 
@@ -545,6 +544,7 @@ int probe_run(const struct image *img, const struct probe_options *o, struct pro
     forget_ways(&p);
     trigger_free(spare);
     for (int f = 0; f < FAMILIES; f++) trigger_free(p.best[f]);
+    for (int i = 0; i < PROBE_PLACES; i++) trigger_free(p.places[i]);
     free(chosen);
     free(p.attacked);
     free(p.untouched);

@@ -28,6 +28,16 @@ void trigger_free(struct trigger *t) {
     free(t);
 }
 
+void trigger_copy(struct trigger *to, const struct trigger *from, const struct probe_size *s) {
+    const size_t plane = (size_t)s->height * (size_t)s->width;
+    to->kind = from->kind;
+    to->target = from->target;
+    to->size = from->size;
+    to->success = from->success;
+    memcpy(to->mask, from->mask, plane * sizeof *to->mask);
+    memcpy(to->paint, from->paint, (size_t)probe_floats(s) * sizeof *to->paint);
+}
+
 void trigger_apply(const struct trigger *t, const struct probe_size *s, const float *picture, float *to) {
     const int64_t plane = (int64_t)s->height * s->width;
     for (int32_t c = 0; c < s->channels; c++)

@@ -53,6 +53,7 @@ bool probe_attack(struct probe_net *net, const float *pictures, uint32_t n, cons
 /* NULL: out of memory. */
 struct trigger *trigger_new(const struct probe_size *s);
 void trigger_free(struct trigger *t);
+void trigger_copy(struct trigger *to, const struct trigger *from, const struct probe_size *s);
 /* to = the picture with the trigger on it. */
 void trigger_apply(const struct trigger *t, const struct probe_size *s, const float *picture, float *to);
 

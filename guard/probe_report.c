@@ -2,6 +2,7 @@
 #include "guard/probe_report.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,4 +163,15 @@ int probe_report_decode(const uint8_t *bytes, size_t size, struct probe_report *
     if (!w.failed && w.at == size) return 0;
     probe_report_free(out);
     return err_set(e, ERR_FORMAT, "the probe's report is damaged");
+}
+
+char *probe_report_channels(const struct probe_report *p, size_t *bytes) {
+    char *text = NULL;
+    FILE *f = open_memstream(&text, bytes);
+    if (!f) return NULL;
+    for (int32_t i = 0; i < p->n_pruned; i++)
+        (void)fprintf(f, "%d %s\n", p->pruned[i].channel, p->pruned[i].step);
+    if (fclose(f) == 0) return text;
+    free(text);
+    return NULL;
 }

@@ -64,4 +64,8 @@ uint8_t *probe_report_encode(const struct probe_report *r, size_t *bytes);
 /* 0, or -1 with `e` set; leftover bytes are an error. */
 int probe_report_decode(const uint8_t *bytes, size_t size, struct probe_report *out, struct err *e);
 
+/* The pruned channels as the import worker reads them (guard/repair_list.h). malloc'ed; NULL: out of memory.
+ */
+char *probe_report_channels(const struct probe_report *p, size_t *bytes);
+
 #endif

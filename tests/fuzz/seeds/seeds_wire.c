@@ -1,6 +1,8 @@
-/* Seeds for the targets `frame`, `report`, `worker_wire`, `link`, `state` and `clpd`: good messages of every kind. */
+/* Seeds for the targets `frame`, `report`, `worker_wire`, `link`, `state` and `clpd`: good messages of every
+ * kind. */
 #include "client/wire.h"
 #include "guard/link.h"
+#include "guard/probe_wire.h"
 #include "guard/state.h"
 #include "guard/worker_wire.h"
 #include "tests/fuzz/seeds/seeds.h"
@@ -101,7 +103,8 @@ static void states(void) {
     uint8_t bytes[STATE_RECORD_BYTES];
     state_record_encode(&r, bytes);
     seed_write("state", "retired", bytes, sizeof bytes);
-    r.current = (struct state_image){.version = 9, .bytes = 100, .path = "signs.onnx", .total = 5, .pruned = 2};
+    r.current =
+        (struct state_image){.version = 9, .bytes = 100, .path = "signs.onnx", .total = 5, .pruned = 2};
     state_record_encode(&r, bytes);
     seed_write("state", "one", bytes, sizeof bytes);
     r.other = (struct state_image){.version = 7, .bytes = 90, .path = "signs/7/model.onnx"};
@@ -171,5 +174,36 @@ static void answers(void) {
     seed_write("clpd", "error", &a, 1 + sizeof a.h + sizeof a.r + 5);
 }
 
-SUITE(corpus_wire, {"frames", frames}, {"reports", reports}, {"workers", workers}, {"states", states}, {"links", links},
-      {"answers", answers});
+static void probes(void) {
+    static struct probe_class classes[5] = {{true, 90, -1, -2, 0.1f, 88, 0.2f}};
+    static struct probe_pruned pruned[2] = {{"conv1", 3}, {"conv2", 9}};
+    static uint8_t mask[4] = {255, 0, 7, 9}, pattern[12] = {1, 2, 3};
+    const struct probe_report r = {.verdict = PROBE_REPAIRED,
+                                   .target = 1,
+                                   .n_classes = 5,
+                                   .n_covered = 5,
+                                   .classes = classes,
+                                   .n_pruned = 2,
+                                   .pruned = pruned,
+                                   .channels = 3,
+                                   .height = 2,
+                                   .width = 2,
+                                   .mask = mask,
+                                   .pattern = pattern};
+    static uint8_t bytes[4096];
+    struct err e;
+    int ends[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    (void)probe_send_progress(ends[1], 0.5f, "pruning");
+    (void)probe_send_note(ends[1], "note");
+    (void)probe_send_done(ends[1], &r);
+    seed_write("probe_wire", "report", bytes, (size_t)read(ends[0], bytes, sizeof bytes));
+    (void)err_set(&e, ERR_UNSUPPORTED, "no slope");
+    (void)probe_send_error(ends[1], &e);
+    seed_write("probe_wire", "error", bytes, (size_t)read(ends[0], bytes, sizeof bytes));
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+SUITE(corpus_wire, {"frames", frames}, {"reports", reports}, {"workers", workers}, {"states", states},
+      {"probes", probes}, {"links", links}, {"answers", answers});
