@@ -24,9 +24,10 @@ enum {
     STARTS = 3, /* of the windows into a class that stands out */
     WAYS = 8    /* triggers that are pruned against */
 };
-#define LIMIT   3.5f /* robust standard deviations: a class stands out */
-#define CALM    2.0f /* … and one that did no longer does: stricter, see docs/repair.md */
-#define WORTH   3.0f /* … and a way into it that is pruned against */
+#define LIMIT 3.5f /* robust standard deviations: a class stands out; a way into it that is pruned against   \
+                    */
+#define CALM    2.5f /* … and by what it stood out at first, it does no longer: stricter, see docs/repair.md */
+#define HARD    1.0f /* classes below that keep their figures from the first round */
 #define AS_HARD 0.7f /* … and its patch is so near to the others' median */
 #define WORKS   0.3f /* of the pictures: a trigger worth pruning against */
 
@@ -49,7 +50,8 @@ struct probe {
     struct class *classes;
     struct trigger *best[FAMILIES], *places[PROBE_PLACES]; /* of the class at hand */
     struct trigger *ways[WAYS];
-    float way_z[WAYS], easiest;
+    float way_z[WAYS], easiest[FAMILIES];
+    bool stood_out[FAMILIES]; /* by which the suspect did at first */
     uint32_t n_ways;
     struct repair_channel pruned[REPAIR_MOST];
     uint32_t n_pruned;
@@ -256,7 +258,8 @@ static int32_t round_of_attacks(struct probe *p, const bool *chosen, struct trig
     for (int32_t k = 0; k < p->net.classes; k++) n += chosen[k];
     for (int32_t k = 0; k < p->net.classes; k++) {
         char what[64];
-        if (!chosen[k]) continue;
+        const struct class *c = &p->classes[k];
+        if (!chosen[k] || (round > 0 && k != p->suspect && worst(c) < HARD)) continue;
         (void)snprintf(what, sizeof what, "round %u: attacking class %d (%d of %d)", round + 1, k, done + 1,
                        n);
         tell(p, (float)done++ / (float)n, what);
@@ -278,8 +281,9 @@ static void forget_ways(struct probe *p) {
 /* Keeps a copy of what stands out; of too many, the ones that stand out most. */
 static void add_way(struct probe *p, const struct trigger *t) {
     const float z = stand_out(p, t->target, family_of[t->kind], t->size);
-    p->easiest = fmaxf(p->easiest, z);
-    if (z < WORTH) return;
+    float *easiest = &p->easiest[family_of[t->kind]];
+    *easiest = fmaxf(*easiest, z);
+    if (z < LIMIT) return;
     struct trigger *copy = p->n_ways < WAYS ? trigger_new(&p->net.size) : NULL;
     uint32_t at = p->n_ways;
     if (copy) {
@@ -318,11 +322,11 @@ static bool try_again(struct probe *p, int32_t k, struct trigger *t) {
 }
 
 /* Patches from each place, each paying for where others have been; windows; what is added. How much the
- * easiest stands out goes to p->easiest. False: the time is up. */
+ * easiest of each kind stands out goes to p->easiest. False: the time is up. */
 static bool find_ways(struct probe *p, int32_t k, struct trigger *t) {
     const size_t plane = (size_t)p->net.size.height * (size_t)p->net.size.width;
     float *been = calloc(plane, sizeof *been);
-    p->easiest = -INFINITY;
+    for (int f = 0; f < FAMILIES; f++) p->easiest[f] = -INFINITY;
     bool ok = been != NULL && try_again(p, k, t);
     struct attack_options o = {.kind = TRIGGER_PATCH, .target = k, .steps = PATCH_STEPS, .avoid = been};
     for (o.place = -1; ok && o.place < PROBE_PLACES; o.place++) {
@@ -433,6 +437,22 @@ static bool mend(struct probe *p, int32_t k) {
     return more;
 }
 
+/* By what it stood out at first it must not do so any more by far, and by nothing else at all. */
+static bool is_calm(const struct probe *p) {
+    for (int f = 0; f < FAMILIES; f++)
+        if (p->easiest[f] > (p->stood_out[f] ? CALM : LIMIT)) return false;
+    return true;
+}
+
+static void suspect_class(struct probe *p, int32_t k) {
+    if (k != p->suspect) {
+        forget_ways(p);
+        for (int f = 0; f < FAMILIES; f++) p->stood_out[f] = false;
+    }
+    for (int f = 0; f < FAMILIES; f++) p->stood_out[f] |= p->classes[k].z[f] >= LIMIT;
+    p->suspect = k;
+}
+
 static void judge(struct probe *p, bool *chosen, struct trigger *spare) {
     struct probe_report *r = p->out;
     r->verdict = PROBE_UNKNOWN;
@@ -451,18 +471,16 @@ static void judge(struct probe *p, bool *chosen, struct trigger *spare) {
             return;
         }
         /* One that stood out has to be as hard to reach as the others, from every start. */
-        const int32_t suspect = out ? k : r->target;
-        if (suspect != p->suspect) forget_ways(p);
-        p->suspect = suspect;
+        suspect_class(p, out ? k : p->suspect);
         r->verdict = PROBE_SUSPECT;
-        if (!find_ways(p, suspect, spare)) break;
-        if (!out && p->easiest <= CALM) {
+        if (!find_ways(p, p->suspect, spare)) break;
+        if (!out && is_calm(p)) {
             r->verdict = PROBE_REPAIRED;
             return;
         }
         if (round == ROUNDS || p->n_ways == 0) break;
         r->rounds++;
-        if (!mend(p, suspect)) break;
+        if (!mend(p, p->suspect)) break;
     }
     r->cut = p->late;
 }
