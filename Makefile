@@ -2,17 +2,17 @@
 # V=1 shows the commands; BUILD=dir keeps a second build beside the first.
 
 BUILD   ?= build
-PREFIX  ?= /usr/local
 CC      ?= gcc
 VERSION := 0.1.0
 V       ?= 0
 Q       := $(if $(filter 1,$(V)),,@)
 
 WARN     := -Wall -Wextra -Wshadow -Wconversion -Wformat=2 -Wstrict-prototypes -Wmissing-prototypes -Wvla
-HARDEN   := -fstack-protector-strong -fPIE
+# Control-flow enforcement where the processor family has it; fortify's third level needs no more than gcc 12.
+HARDEN   := -fstack-protector-strong -fstack-clash-protection -fPIE $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),-fcf-protection)
 CFLAGS   ?= -O2 -g
 SANITIZE ?=
-FORTIFY  := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+FORTIFY  := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
 BASE     := -std=gnu11 -I. -D_GNU_SOURCE -DCLPD_VERSION=\"$(VERSION)\" -pthread $(WARN) $(HARDEN) $(FORTIFY) $(SANITIZE)
 LDBASE   := -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(SANITIZE)
 
@@ -25,7 +25,7 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
-ENGINE_SRC := $(wildcard infer/blas.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
+ENGINE_SRC := $(wildcard infer/blas.c infer/team.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
 PROBE_SRC  := guard/probe_main.c guard/probe.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c
 # What a probe says, for those who listen to it.
@@ -51,6 +51,7 @@ clp-picture_SRC := $(PICTURE_SRC) client/decode.c client/decode_jpeg.c client/de
 MAINS         := $(PICTURE_SRC) guard/probe_main.c daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
 bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
+hostile-worker_SRC := tests/hostile/worker.c $(filter-out guard/main.c,$(clp-guard_SRC))
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(clp-probe_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lmicrohttpd -lm
@@ -60,6 +61,7 @@ clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
+hostile-worker_LIBS := $(clp-guard_LIBS)
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-probe clp-picture clpctl
@@ -73,7 +75,7 @@ $(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
-$(foreach p,$(PROGRAMS) tests conformance bench-clp,$(eval $(call program,$(p))))
+$(foreach p,$(PROGRAMS) tests conformance bench-clp hostile-worker,$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
@@ -93,14 +95,14 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC)))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) tests/hostile/worker.c))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
+.PHONY: test-guard bench-quiet test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
-e2e: all                           ## the daemon, the guard and the clients together
+e2e: all $(BUILD)/hostile-worker ## the daemon, the guard and the clients together
 	tests/e2e/run $(BUILD)
 boundaries: all                    ## which program links what, and which folder includes what
 	tests/boundaries $(BUILD)
@@ -108,6 +110,11 @@ conformance: all $(BUILD)/conformance ## ONNX's own test cases; writes docs/conf
 	scripts/conformance $(BUILD)
 conformance-quick: all $(BUILD)/conformance ## the same without the large networks; what passed before must pass
 	scripts/conformance --quick $(BUILD)
+test-guard: all $(BUILD)/tests $(BUILD)/hostile-worker ## everything about the guard, the long forms too: some of it needs root
+	CLPD_FULL=1 tests/e2e/run $(BUILD) test_watch test_bad_files test_external test_hostile test_hostile_worker test_sandbox test_state test_signs
+	for suite in guard watch files files_import spawn sandbox worker worker_wire model_file link guard_child; do $(BUILD)/tests $$suite || exit 1; done
+bench-quiet: all                   ## p99 of requests to one model while another is imported, against quiet
+	scripts/bench-quiet --build $(BUILD)
 zoo: all                           ## torchvision's 80 classifiers against PyTorch (hours); writes docs/zoo.md
 	scripts/zoo --build $(BUILD)
 zoo-families: all                  ## the same with one of each family (minutes)
@@ -155,38 +162,57 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp
+.PHONY: bench-peers bench-clp bench-swap
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
+bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
+	scripts/deps zoo
+	scripts/bench-swap --build $(BUILD)
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
 
 # --- install -----------------------------------------------------------------------
-DESTDIR ?=
-bindir      := $(PREFIX)/bin
-sbindir     := $(PREFIX)/sbin
-libdir      := $(PREFIX)/lib
-libexecdir  := $(PREFIX)/libexec/clpd
-includedir  := $(PREFIX)/include/clpd
-sysconfdir  ?= /etc/clpd
-.PHONY: install clean help
-install: all                       ## into PREFIX (default /usr/local); DESTDIR is honoured
+# The GNU variables, each of which may be set; DESTDIR stands before all of them.
+DESTDIR     ?=
+PREFIX      ?= /usr/local
+prefix      ?= $(PREFIX)
+exec_prefix ?= $(prefix)
+bindir      ?= $(exec_prefix)/bin
+sbindir     ?= $(exec_prefix)/sbin
+libexecdir  ?= $(exec_prefix)/libexec
+libdir      ?= $(exec_prefix)/lib
+includedir  ?= $(prefix)/include
+datarootdir ?= $(prefix)/share
+docdir      ?= $(datarootdir)/doc/clpd
+sysconfdir  ?= /etc
+systemdunitdir ?= $(prefix)/lib/systemd/system
+SUBST = sed 's|@sbindir@|$(sbindir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@prefix@|$(prefix)|g; s|@libdir@|$(libdir)|g; \
+             s|@includedir@|$(includedir)|g; s|@VERSION@|$(VERSION)|g'
+.PHONY: install clean help deb
+install: all                       ## into prefix (default /usr/local); the GNU variables and DESTDIR are honoured
 	install -Dm755 $(BUILD)/clpd $(DESTDIR)$(sbindir)/clpd
-	install -Dm755 $(BUILD)/clp-guard $(DESTDIR)$(libexecdir)/clp-guard
-	install -Dm755 $(BUILD)/clp-probe $(DESTDIR)$(libexecdir)/clp-probe
-	install -Dm755 $(BUILD)/clp-picture $(DESTDIR)$(libexecdir)/clp-picture
+	for program in $(filter clp-%,$(PROGRAMS)); do install -Dm755 $(BUILD)/$$program $(DESTDIR)$(libexecdir)/clpd/$$program; done
 	install -Dm755 $(BUILD)/clpctl $(DESTDIR)$(bindir)/clpctl
 	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
-	install -Dm755 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
+	install -Dm644 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
 	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
-	install -Dm644 client/clpd.h $(DESTDIR)$(includedir)/clpd.h
-	install -Dm644 client/wire.h $(DESTDIR)$(includedir)/wire.h
-	install -Dm644 client/ring.h $(DESTDIR)$(includedir)/ring.h
-	install -d $(DESTDIR)$(libdir)/pkgconfig
-	sed 's#@PREFIX@#$(PREFIX)#; s#@VERSION@#$(VERSION)#' client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
-	test -e $(DESTDIR)$(sysconfdir)/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd.yaml
-	install -Dm644 systemd/clpd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/clpd.service
+	for header in clpd wire ring; do install -Dm644 client/$$header.h $(DESTDIR)$(includedir)/clpd/$$header.h; done
+	install -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(systemdunitdir) $(DESTDIR)$(docdir)
+	$(SUBST) client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
+	test -e $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml
+	$(SUBST) systemd/clpd.service.in > $(DESTDIR)$(systemdunitdir)/clpd.service
+	install -m644 systemd/clpd.socket systemd/clpd-http.socket $(DESTDIR)$(systemdunitdir)
+	install -Dm644 systemd/clpd.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/clpd.conf
+	install -Dm644 systemd/clpd.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/clpd.conf
+	install -m644 README.md $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)
+.PHONY: test-systemd
+test-systemd: deb                  ## the packages in a container with a real systemd, from install to purge (root)
+	scripts/deps systemd
+	tests/systemd/run
+deb:                               ## Debian packages, into build/deb/
+	scripts/deps deb
+	scripts/deb
 clean:                             ## remove what was built
 	rm -rf $(BUILD)
 help:                              ## this list

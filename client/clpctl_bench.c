@@ -5,6 +5,7 @@
 #include "client/report_json.h"
 #include "client/table.h"
 #include "infer/algorithm.h"
+#include "infer/team.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -19,12 +20,13 @@ enum { WARM_UP = 3, LEAST_RUNS = 5, MAX_THREADS = 1024, MAX_BATCH = 1024 };
 struct bench {
     struct clpctl *c;
     const char *path;
-    uint32_t batch, threads, runs;
+    uint32_t batch, threads, together, runs;
     double seconds;
     bool guard, json, profile;
     struct model model;
     struct feed feeds[IMAGE_MAX_IO];
     struct engine_item *items;
+    struct team *team; /* who helps all engines; or NULL */
     pthread_barrier_t start;
 };
 
@@ -98,15 +100,28 @@ static int nth_cpu(uint32_t nth) {
 static int prepare_thread(struct thread *t, uint32_t nth, struct bench *b, struct err *e) {
     *t = (struct thread){.b = b, .cpu = nth_cpu(nth), .engine = engine_new()};
     if (!t->engine) return err_set(e, ERR_SYSTEM, "out of memory");
+    if (b->team && !engine_join(t->engine, b->team))
+        return err_set(e, ERR_LIMIT, "that many threads can't be helped");
     return engine_reserve(t->engine, b->model.image, b->batch, e);
+}
+
+/* Helpers stay on the CPUs behind those of the engines. */
+static int make_team(struct bench *b, struct err *e) {
+    int cpus[TEAM_MAX_HELPERS];
+    if (b->together < 2) return 0;
+    for (uint32_t i = 0; i + 1 < b->together; i++) cpus[i] = nth_cpu(b->threads + i);
+    b->team = team_new(b->together - 1, cpus, e);
+    return b->team ? 0 : -1;
 }
 
 static int run_threads(struct bench *b, struct thread *threads) {
     struct err e = {0};
+    if (make_team(b, &e) < 0) return clpctl_fail(b->c, "%s", e.text);
     for (uint32_t i = 0; i < b->threads; i++)
         if (prepare_thread(&threads[i], i, b, &e) < 0) return clpctl_fail(b->c, "%s", e.text);
-    if (nth_cpu(b->threads - 1) < 0)
-        clpctl_note(b->c, "fewer CPUs than %u threads: they share, and the figures show it", b->threads);
+    if (nth_cpu(b->threads + b->together - 2) < 0)
+        clpctl_note(b->c, "fewer CPUs than %u threads: they share, and the figures show it",
+                    b->threads + b->together - 1);
     int rc = pthread_barrier_init(&b->start, NULL, b->threads);
     if (rc) return clpctl_fail(b->c, "%s", strerror(rc));
     if (b->runs)
@@ -170,12 +185,13 @@ static double round_to(double x, double unit) {
 }
 
 static json_t *to_json(const struct bench *b, const struct figures *f) {
-    return json_pack("{s:o, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:s, s:s}", "model",
+    return json_pack("{s:o, s:i, s:i, s:i, s:f, s:f, s:I, s:f, s:f, s:f, s:s, s:s}", "model",
                      report_json_string(b->path), "batch", (int)b->batch, "threads", (int)b->threads,
-                     "median_ms", round_to(f->median_ms, 1e-4), "p99_ms", round_to(f->p99_ms, 1e-4), "runs",
-                     (json_int_t)f->runs, "min_ms", round_to(f->min_ms, 1e-4), "items_per_s",
-                     round_to(f->per_second, 1e-2), "gflops", round_to(f->gflops, 1e-2), "guard",
-                     b->guard ? "on" : "off", "isa", isa_name(image_header(b->model.image)->isa));
+                     "together", (int)b->together, "median_ms", round_to(f->median_ms, 1e-4), "p99_ms",
+                     round_to(f->p99_ms, 1e-4), "runs", (json_int_t)f->runs, "min_ms",
+                     round_to(f->min_ms, 1e-4), "items_per_s", round_to(f->per_second, 1e-2), "gflops",
+                     round_to(f->gflops, 1e-2), "guard", b->guard ? "on" : "off", "isa",
+                     isa_name(image_header(b->model.image)->isa));
 }
 
 static void print_figures(const struct bench *b, const struct figures *f) {
@@ -273,7 +289,7 @@ static int bench(struct bench *b, struct thread *threads) {
 }
 
 static int run(struct clpctl *c, int argc, char **argv) {
-    struct bench b = {.c = c, .batch = 1, .threads = 1, .seconds = 3, .guard = true};
+    struct bench b = {.c = c, .batch = 1, .threads = 1, .together = 1, .seconds = 3, .guard = true};
     const struct option_spec options[] = {
         {.name = "batch",
          .letter = 'b',
@@ -291,6 +307,13 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .max = MAX_THREADS,
          .value = "N",
          .meaning = "engines side by side, each on its own CPU; default 1"},
+        {.name = "together",
+         .kind = OPTION_COUNT,
+         .to = &b.together,
+         .min = 1,
+         .max = TEAM_MAX_HELPERS + 1,
+         .value = "N",
+         .meaning = "threads that work on one run; default 1"},
         {.name = "seconds",
          .letter = 's',
          .kind = OPTION_REAL,
@@ -326,6 +349,7 @@ static int run(struct clpctl *c, int argc, char **argv) {
         free(threads[i].samples);
     }
     free(threads);
+    team_free(b.team);
     for (int k = 0; k < IMAGE_MAX_IO; k++) feed_free(&b.feeds[k]);
     free(b.items);
     model_free(&b.model);
@@ -334,7 +358,7 @@ static int run(struct clpctl *c, int argc, char **argv) {
 
 const struct command clpctl_bench = {
     .name = "bench",
-    .arguments = "MODEL.onnx [--batch N] [--threads N] [--guard on|off] [--json]",
+    .arguments = "MODEL.onnx [--batch N] [--threads N] [--together N] [--guard on|off] [--json]",
     .summary = "Measure how long a model takes on this host",
     .help = "The figures are those of the engine alone, with float32 inputs in memory.\n\n"
             "Example:\n"

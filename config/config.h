@@ -17,6 +17,7 @@
 #define CONFIG_PATH        256
 #define CONFIG_SOCKET_PATH 108 /* sun_path, unix(7) */
 
+enum worker_priority { WORKER_LOW, WORKER_IDLE };
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
 struct config {
@@ -57,11 +58,13 @@ struct config {
     uint32_t guard_rescan_s;  /* guard.rescan_s */
     uint32_t
         guard_retire_s; /* guard.retire_s: how long a model file must be gone before it is no longer served */
-    uint32_t worker_count;    /* guard.worker.count: imports at once */
-    uint32_t worker_seconds;  /* guard.worker.seconds: time for one import (also its CPU limit) */
-    uint64_t worker_memory;   /* guard.worker.memory: address space of one import */
-    uint64_t worker_output;   /* guard.worker.output: largest image */
-    enum log_level log_level; /* log.level */
+    uint32_t guard_silence_s; /* guard.silence_s: no sign of life for so long: the guard is started again */
+    enum worker_priority worker_priority; /* guard.worker.priority */
+    uint32_t worker_count;                /* guard.worker.count: imports at once */
+    uint32_t worker_seconds;              /* guard.worker.seconds: time for one import (also its CPU limit) */
+    uint64_t worker_memory;               /* guard.worker.memory: address space of one import */
+    uint64_t worker_output;               /* guard.worker.output: largest image */
+    enum log_level log_level;             /* log.level */
 };
 
 void config_defaults(struct config *c);

@@ -1,6 +1,7 @@
 /* Start, signals, reload, the guard's messages, stop.
  *
- *   STARTING  the socket answers already (NO_MODEL, until there is one); READY=1 comes once the guard
+ *   STARTING  connections wait in the listening socket until what was kept serves again (or for two seconds):
+ *             who asks a restarted daemon is not told NO_MODEL. READY=1 comes once the guard
  *             has settled, or after five seconds: a slow import must not keep the unit from starting
  *   SERVING
  *   DRAINING  socket closed and removed; what waits is told, what runs is finished: 5 s at most
@@ -32,6 +33,7 @@
 #include <unistd.h>
 
 #define READY_AFTER 5000000000u
+#define DOOR_AFTER  2000000000u
 #define DRAIN_LIMIT 5000000000u
 #define CLOSE_LIMIT 2000000000u
 #define DRAIN_LOOK  5000000u
@@ -57,9 +59,10 @@ struct daemon {
     struct http *http; /* NULL: no HTTP */
     int listen_fd, signals;
     struct loop_watch *signal_watch;
-    struct loop_timer ready, watchdog, drain;
+    struct loop_timer door, ready, watchdog, drain;
     uint64_t started_ns, watchdog_period, stop_at;
-    bool stuck;
+    bool stuck, is_open;
+    struct err failure; /* why no client can connect */
 };
 
 static void set_state(struct daemon *d, enum state to) {
@@ -83,10 +86,19 @@ static void tell_status(const struct daemon *d) {
     if (d->state == SERVING) notify_status(status_line(d, line, sizeof line));
 }
 
+static void open_door(void *owner) {
+    struct daemon *d = owner;
+    if (d->is_open || d->state >= DRAINING) return;
+    loop_timer_stop(d->loop, &d->door);
+    d->is_open = true;
+    if (server_listen(&d->server, d->listen_fd, &d->failure)) loop_stop(d->loop);
+}
+
 static void become_ready(void *owner) {
     struct daemon *d = owner;
     char line[STATUS_TEXT];
     if (d->state != STARTING) return;
+    open_door(d);
     set_state(d, SERVING);
     loop_timer_stop(d->loop, &d->ready);
     catalogue_publish(d->catalogue, d->models, true);
@@ -114,6 +126,7 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
                                    .files = &d->files,
                                    .io_backend = loop_backend(d->loop),
                                    .guard_state = d->guard ? guard_child_state(d->guard) : "down",
+                                   .guard_watching = d->guard ? guard_child_watching(d->guard) : "",
                                    .guard_restarts = d->guard ? guard_child_restarts(d->guard) : 0,
                                    .started_ns = d->started_ns,
                                    .max_batch = d->config.engine_max_batch};
@@ -170,7 +183,16 @@ static void on_answered(void *owner, const struct link_message *offer, uint64_t 
     else if (d->guard && v)
         tell_served(d, v->model);
     tell_status(d);
+}
+
+static void on_job_done(void *owner) {
+    struct daemon *d = owner;
     if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
+}
+
+static bool can_greet(void *owner) {
+    const struct daemon *d = owner;
+    return models_are_idle(d->models);
 }
 
 /* What serves is another: other threads are shown it. */
@@ -206,9 +228,9 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
     case LINK_RETIRE:
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
+    case LINK_RESTORED: open_door(d); break;
     case LINK_SETTLED:
-        log_info("the guard has dealt with every file%s%s", m->reason[0] ? "; it watches by " : "",
-                 m->reason);
+        log_info("the guard has dealt with every file");
         become_ready(d);
         break;
     default: log_debug("the guard sends message type %u, which is not for clpd", m->type);
@@ -273,6 +295,7 @@ static void reload(struct daemon *d) {
             d->server.limits.connections = fresh.limit_connections;
         d->server.limits.inflight = fresh.limit_inflight;
         log_set_level(fresh.log_level);
+        guard_child_set_silence(d->guard, fresh.guard_silence_s * UINT64_C(1000000000));
         const struct link_message m = {.type = LINK_RELOAD};
         guard_child_send(d->guard, &m);
         log_info("configuration read again");
@@ -302,6 +325,7 @@ static void begin_stop(struct daemon *d) {
     http_drain(d->http);
     server_drain(&d->server);
     guard_child_stop(d->guard);
+    loop_timer_stop(d->loop, &d->door);
     loop_timer_stop(d->loop, &d->ready);
     d->stop_at = loop_now(d->loop) + DRAIN_LIMIT;
     look_if_drained(d);
@@ -380,7 +404,8 @@ static int open_parts(struct daemon *d, struct err *e) {
                                       .max_batch = c->engine_max_batch,
                                       .limit = c->limit_queue,
                                       .spin_ns = (uint64_t)c->io_spin_us * 1000};
-    const struct models_calls calls = {.answered = on_answered, .changed = on_changed, .owner = d};
+    const struct models_calls calls = {
+        .answered = on_answered, .done = on_job_done, .changed = on_changed, .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
                                          .request_bytes = c->limit_request_bytes,
@@ -398,7 +423,6 @@ static int open_parts(struct daemon *d, struct err *e) {
     if (server_open(&d->server, d->loop, d->workers, d->models, c->limit_queue, &limits, e)) return -1;
     d->server.describe = describe;
     d->server.describe_owner = d;
-    if (server_listen(&d->server, d->listen_fd, e)) return -1;
     int rc = loop_watch(d->loop, d->signals, on_signal, d, &d->signal_watch);
     return rc ? err_set(e, ERR_SYSTEM, "watching signals: %s", strerror(-rc)) : 0;
 }
@@ -421,6 +445,7 @@ static int start(struct daemon *d, struct err *e) {
     const struct guard_child_calls calls = {.served = count_served,
                                             .greeted = on_greeted,
                                             .received = on_guard_message,
+                                            .can_greet = can_greet,
                                             .can_take = can_take,
                                             .owner = d};
     /* Clients must not use up what the guard's offers arrive by. */
@@ -430,6 +455,8 @@ static int start(struct daemon *d, struct err *e) {
         return -1;
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
     if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
+    loop_timer_set(d->loop, &d->door, loop_clock() + DOOR_AFTER, open_door, d);
+    guard_child_set_silence(d->guard, d->config.guard_silence_s * UINT64_C(1000000000));
     loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, become_ready, d);
     d->watchdog_period = notify_watchdog_period();
     if (d->watchdog_period) feed_watchdog(d);
@@ -453,6 +480,7 @@ static void leave_at_once(struct daemon *d) {
 static void close_all(struct daemon *d) {
     const uint64_t limit = loop_clock() + CLOSE_LIMIT;
     if (d->loop) {
+        loop_timer_stop(d->loop, &d->door);
         loop_timer_stop(d->loop, &d->ready);
         loop_timer_stop(d->loop, &d->watchdog);
         loop_timer_stop(d->loop, &d->drain);
@@ -499,6 +527,10 @@ int daemon_run(const char *config_path, const struct config *config, struct err 
     if (rc == 0) {
         rc = loop_run(d->loop);
         if (rc) (void)err_set(e, ERR_SYSTEM, "the event loop (%s): %s", loop_backend(d->loop), strerror(-rc));
+        if (d->failure.code != ERR_NONE) {
+            *e = d->failure;
+            rc = -1;
+        }
         if (d->state < CLOSING) set_state(d, CLOSING);
     }
     close_all(d);

@@ -25,6 +25,7 @@
 #define GREETING_LIMIT 10000000000u
 #define LIVED_LONG     10000000000u /* so long that the back-off starts anew */
 #define SEND_AGAIN     10000000u
+#define LOOKS          4 /* in the time that it may be silent. Several, since we may have been stopped with it */
 #define QUEUE          320 /* messages that the guard has not taken yet: LINK_SERVING of 256 models, and some */
 
 enum state { DOWN, GREETING, UP, ENDING, STOPPED };
@@ -38,6 +39,10 @@ struct guard_child {
     pid_t pid; /* 0: none */
     int pidfd, link;
     struct loop_watch *watch_pid, *watch_link;
+    struct loop_timer pulse; /* UP: has it said something since the last look? */
+    uint64_t silence;
+    uint32_t silent_looks;
+    char watching[LINK_REASON];
     struct loop_timer timer; /* DOWN: start again; GREETING: too late; UP: send again */
     uint64_t pause, started_ns, starts;
     bool stopping;
@@ -79,6 +84,7 @@ static void end_it(struct guard_child *g, int signal_number) {
     if (g->state != GREETING && g->state != UP) return;
     set_state(g, ENDING);
     loop_timer_stop(g->loop, &g->timer);
+    loop_timer_stop(g->loop, &g->pulse);
     close_link(g);
     if (g->pid) (void)kill(g->pid, signal_number);
 }
@@ -154,7 +160,36 @@ void guard_child_send(struct guard_child *g, const struct link_message *m) {
     if (g->state == UP) enqueue(g, m);
 }
 
+/* --- its pulse ------------------------------------------------------------------------------ */
+
+/* What it said while we did not listen is no silence. */
+static void feel_pulse(void *owner) {
+    struct guard_child *g = owner;
+    if (!g->calls.can_take(g->calls.owner))
+        g->silent_looks = 0;
+    else
+        read_link(g);
+    if (g->state != UP) return;
+    if (g->silent_looks++ < LOOKS) {
+        loop_timer_set(g->loop, &g->pulse, loop_now(g->loop) + g->silence / LOOKS, feel_pulse, g);
+        return;
+    }
+    log_warning("clp-guard has given no sign of life for %.1f s: it is restarted", (double)g->silence / 1e9);
+    end_it(g, SIGKILL);
+}
+
+void guard_child_set_silence(struct guard_child *g, uint64_t silence) {
+    g->silence = silence;
+    g->silent_looks = 0;
+    loop_timer_stop(g->loop, &g->pulse);
+    if (silence && g->state == UP)
+        loop_timer_set(g->loop, &g->pulse, loop_now(g->loop) + silence / LOOKS, feel_pulse, g);
+}
+
+/* --- messages in ---------------------------------------------------------------------------- */
+
 static void on_message(struct guard_child *g, const struct link_message *m, int fd) {
+    g->silent_looks = 0;
     if (g->state == GREETING && m->type == LINK_HELLO) {
         /* Greeted back only now, so that the count and what follows are of one moment. */
         const struct link_message hello = {.type = LINK_HELLO, .count = g->calls.served(g->calls.owner)};
@@ -162,6 +197,10 @@ static void on_message(struct guard_child *g, const struct link_message *m, int 
         loop_timer_stop(g->loop, &g->timer);
         enqueue(g, &hello);
         g->calls.greeted(g->calls.owner);
+        guard_child_set_silence(g, g->silence);
+    } else if (g->state == UP && m->type == LINK_ALIVE) {
+        if (strcmp(g->watching, m->reason) != 0) log_info("the guard watches by %s", m->reason);
+        memcpy(g->watching, m->reason, sizeof g->watching);
     } else if (g->state == UP && m->type != LINK_HELLO) {
         g->calls.received(g->calls.owner, m, fd);
     } else {
@@ -171,11 +210,18 @@ static void on_message(struct guard_child *g, const struct link_message *m, int 
     }
 }
 
+/* A greeting is for what is served and will be: nothing that an earlier guard has asked for may be under way.
+ */
+static bool may_read(const struct guard_child *g) {
+    if (g->link < 0) return false;
+    return g->state == UP ? g->calls.can_take(g->calls.owner) : g->calls.can_greet(g->calls.owner);
+}
+
 static void read_link(void *owner) {
     struct guard_child *g = owner;
     struct link_message m;
     int fd;
-    while (g->link >= 0 && (g->state != UP || g->calls.can_take(g->calls.owner))) {
+    while (may_read(g)) {
         int rc = link_receive(g->link, &m, &fd);
         if (rc == 1) {
             on_message(g, &m, fd);
@@ -189,7 +235,7 @@ static void read_link(void *owner) {
 }
 
 void guard_child_resume(struct guard_child *g) {
-    if (g->state == UP) read_link(g);
+    if (g->state == UP || g->state == GREETING) read_link(g);
 }
 
 /* --- its beginning --------------------------------------------------------------------------- */
@@ -243,6 +289,10 @@ static int spawn(struct guard_child *g, int child_end) {
 
 static void too_late(void *owner) {
     struct guard_child *g = owner;
+    if (!g->calls.can_greet(g->calls.owner)) { /* it is we who don't listen */
+        loop_timer_set(g->loop, &g->timer, loop_now(g->loop) + GREETING_LIMIT, too_late, g);
+        return;
+    }
     log_warning("clp-guard does not say hello: it is restarted");
     end_it(g, SIGKILL);
 }
@@ -315,6 +365,7 @@ bool guard_child_is_stopped(const struct guard_child *g) {
 void guard_child_free(struct guard_child *g) {
     if (!g) return;
     loop_timer_stop(g->loop, &g->timer);
+    loop_timer_stop(g->loop, &g->pulse);
     close_link(g);
     if (g->pid) {
         (void)kill(g->pid, SIGKILL);
@@ -332,6 +383,10 @@ uint64_t guard_child_ticket(const struct guard_child *g) {
 
 const char *guard_child_state(const struct guard_child *g) {
     return state_names[g->state];
+}
+
+const char *guard_child_watching(const struct guard_child *g) {
+    return g->watching;
 }
 
 uint64_t guard_child_restarts(const struct guard_child *g) {

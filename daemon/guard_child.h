@@ -19,9 +19,14 @@ struct guard_child_calls {
     void (*greeted)(void *owner);    /* a new one is there: it awaits one LINK_SERVING for each of them */
     /* A message, HELLO excepted. Takes fd (LINK_OFFER; else -1). */
     void (*received)(void *owner, const struct link_message *m, int fd);
-    bool (*can_take)(void *owner); /* false: leave messages in the socket until guard_child_resume */
+    bool (*can_greet)(void *owner); /* false: leave it waiting until guard_child_resume */
+    bool (*can_take)(void *owner);  /* false: leave messages in the socket until guard_child_resume */
     void *owner;
 };
+
+/* One that is up and says nothing for `silence` ns (0: never mind) hangs: it is killed. Set after
+ * guard_child_start, and again when the configuration changes. */
+void guard_child_set_silence(struct guard_child *g, uint64_t silence);
 
 /* `path` of the executable, `config` for its command line: both borrowed until
  * guard_child_free. NULL: no memory. Starts it at once. */
@@ -39,6 +44,8 @@ void guard_child_free(struct guard_child *g); /* NULL is fine */
 /* Counts guards: an answer to an offer of one that is gone is of no use to the next. */
 uint64_t guard_child_ticket(const struct guard_child *g);
 const char *guard_child_state(const struct guard_child *g); /* "up", "starting", "down", … */
+/* How it notices changes in the folder, in its own words; "": not said yet. */
+const char *guard_child_watching(const struct guard_child *g);
 uint64_t guard_child_restarts(const struct guard_child *g);
 pid_t guard_child_pid(const struct guard_child *g); /* 0: none */
 

@@ -24,7 +24,7 @@ struct offer {             /* a job; also a retirement, which must not overtake 
     bool is_retirement;
     int fd;
     uint64_t ticket;
-    uint64_t load_ns;
+    uint64_t check_ns, warm_ns;
     struct version *version; /* the result */
     struct err e;
     struct offer *next;
@@ -70,6 +70,7 @@ static void load(struct models *m, struct offer *o) {
     (void)close(o->fd);
     o->fd = -1;
     if (rc) return;
+    const uint64_t checked = loop_clock();
     struct version *v = version_new(img, &o->message, m->max_batch, m->request_bytes, &o->e);
     if (!v) return;
     v->retire = retire_version;
@@ -78,7 +79,8 @@ static void load(struct models *m, struct offer *o) {
         version_free(v);
         return;
     }
-    o->load_ns = loop_clock() - start;
+    o->check_ns = checked - start;
+    o->warm_ns = loop_clock() - checked;
     o->version = v;
 }
 
@@ -188,8 +190,9 @@ static void say_served(const struct offer *o, const struct version *v) {
     if (closed && now > closed && now - closed < FRESH) /* a kept image at start says nothing */
         (void)snprintf(after, sizeof after, ", %" PRIu64 " ms after its file was closed",
                        (now - closed) / 1000000u);
-    log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked and warmed in %" PRIu64 " ms%s)",
-             o->message.model, v->number, digest_text(v->sha256, digest), o->load_ns / 1000000u, after);
+    log_info("model %s: version %" PRIu64 " serves (sha256 %.12s, checked in %.1f ms, warmed in %.1f ms%s)",
+             o->message.model, v->number, digest_text(v->sha256, digest), (double)o->check_ns / 1e6,
+             (double)o->warm_ns / 1e6, after);
 }
 
 static void on_loaded(struct loop_post *p) {
@@ -217,6 +220,7 @@ static void on_loaded(struct loop_post *p) {
         m->calls.answered(m->calls.owner, &o->message, o->ticket, v, v ? "" : o->e.text);
     }
     free(o);
+    if (m->calls.done) m->calls.done(m->calls.owner);
 }
 
 static void on_unmapped(struct loop_post *p) {

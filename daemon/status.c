@@ -58,7 +58,9 @@ char *status_text(const struct status_facts *f, size_t *bytes) {
                                  number(c->ok), "busy", number(c->busy), "deadline", number(c->deadline),
                                  "errors", number(c->errors), "batches", number(w.batches), "items",
                                  number(w.items), "swaps", number(models_swaps(f->models)));
-    json_t *guard = json_pack("{s:s,s:I}", "state", f->guard_state, "restarts", number(f->guard_restarts));
+    json_t *guard = json_pack("{s:s,s:o,s:I}", "state", f->guard_state, "watching",
+                              f->guard_watching[0] ? text(f->guard_watching) : json_null(), "restarts",
+                              number(f->guard_restarts));
     return dump(json_pack("{s:i,s:s,s:i,s:I,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "schema", 1, "version",
                           CLPD_VERSION, "pid", (int)getpid(), "uptime_s", number(uptime), "io_backend",
                           f->io_backend, "threads", number(workers_count(f->workers)), "max_batch",

@@ -13,7 +13,7 @@ struct status_facts { /* all borrowed */
     struct workers *workers;
     const struct file_table *files;
     const char *io_backend;
-    const char *guard_state;
+    const char *guard_state, *guard_watching;
     uint64_t guard_restarts;
     uint64_t started_ns; /* loop_clock */
     uint32_t max_batch;

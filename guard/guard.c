@@ -31,16 +31,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SCAN_PAUSE_MS 10   /* between scans, however many events come */
-#define POLL_MS       1000 /* where no event can be relied on */
-#define GREETING_MS   30000
+#define SCAN_PAUSE_MS 10 /* between scans, however many events come */
+#define SCAN_SHARE                                                                                           \
+    4 /* at most one part of the time in so many: whoever fills a large folder needs it, too                 \
+       */
+#define SCAN_PAUSE_MAX 1000
+#define POLL_MS        1000   /* where no event can be relied on */
+#define GREETING_MS    120000 /* clpd greets once no model is being loaded, which may take a while */
+#define PULSES         4      /* in the time that clpd lets us be silent */
 
-enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_WORKER, SOURCE_KEEPER };
+enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_MOUNTS, SOURCE_WORKER, SOURCE_KEEPER };
 
 struct guard {
     struct config config;
     const char *config_path;
     int link, epoll, signals;
+    int mounts;  /* /proc/self/mountinfo: a mount over the folder gives no event of inotify */
+    int watched; /* watch_fd that epoll knows */
     struct watch *watch;
     struct files *files;
     struct keeper *keeper;
@@ -51,11 +58,11 @@ struct guard {
     bool hello;       /* clpd's has come */
     bool greeted;     /* and what it serves already is known: the work can begin */
     uint32_t awaited; /* LINK_SERVING */
-    bool want_scan, scan_failed, settled, waits_for_room;
+    bool want_scan, scan_failed, said_restored, settled, waits_for_room;
     bool ending;
     int status;
-    uint64_t started, last_scan;
-    char last_failure[ERR_TEXT];
+    uint64_t started, last_scan, scan_took, last_pulse;
+    char last_failure[ERR_TEXT], last_backend[LINK_REASON];
 };
 
 static uint64_t now_ms(void) {
@@ -83,15 +90,43 @@ static int watch_source(const struct guard *g, int fd, enum source source, uint3
     return epoll_ctl(g->epoll, op, fd, &ev);
 }
 
+/* --- a sign of life, which also says how the folder is watched ------------------------------ */
+
+static uint64_t next_pulse(const struct guard *g) {
+    return g->last_pulse + g->config.guard_silence_s * UINT64_C(1000) / PULSES;
+}
+
+/* Where clpd does not read just now, it knows that. */
+static void say_alive(struct guard *g, uint64_t now) {
+    struct link_message m = {.version = LINK_VERSION, .type = LINK_ALIVE};
+    (void)snprintf(m.reason, sizeof m.reason, "%s", watch_backend(g->watch));
+    g->last_pulse = now;
+    if (link_send(g->link, &m, -1) == 0) memcpy(g->last_backend, m.reason, sizeof g->last_backend);
+}
+
+/* watch_pulse_fn */
+static void scan_goes_on(void *arg) {
+    struct guard *g = arg;
+    const uint64_t now = now_ms();
+    if (g->greeted && now >= next_pulse(g)) say_alive(g, now);
+}
+
+static int listen_to_watch(struct guard *g) {
+    const int fd = watch_fd(g->watch);
+    if (fd < 0 || fd == g->watched) return 0;
+    if (watch_source(g, fd, SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD) < 0) return -errno;
+    g->watched = fd;
+    return 0;
+}
+
 static int start_watch(struct guard *g) {
     g->watch = watch_new(g->config.models);
     if (!g->watch) return -ENOMEM;
-    if (watch_fd(g->watch) >= 0 &&
-        watch_source(g, watch_fd(g->watch), SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD) < 0)
-        return -errno;
+    watch_set_pulse(g->watch, scan_goes_on, g);
+    g->watched = -1;
     g->imports.watch = g->watch;
     g->want_scan = true;
-    return 0;
+    return listen_to_watch(g);
 }
 
 static void reload(struct guard *g) {
@@ -132,6 +167,15 @@ static int say_settled(struct guard *g) {
     return rc;
 }
 
+/* clpd opens its door on this: who connects to a restarted daemon finds served what was served before. */
+static int say_restored(struct guard *g) {
+    struct link_message m = {.version = LINK_VERSION, .type = LINK_RESTORED};
+    if (g->said_restored || !restore_is_done(&g->restore)) return 0;
+    int rc = send_message(g, &m, -1);
+    g->said_restored = rc == 0;
+    return rc;
+}
+
 static void retire(struct guard *g, struct link_message m) {
     (void)snprintf(m.reason, sizeof m.reason, "its file is gone");
     decision_note(DECISION_RETIRED, &m);
@@ -146,6 +190,7 @@ static void talk(struct guard *g) {
         rc = send_message(g, &m, fd);
         if (rc == 0) restore_sent(&g->restore);
     }
+    if (rc == 0) rc = say_restored(g);
     while (rc == 0 && files_next_message(g->files, &m, &fd)) {
         rc = send_message(g, &m, fd);
         if (rc < 0) break;
@@ -215,6 +260,7 @@ static void scan(struct guard *g, uint64_t now) {
     g->want_scan = false;
     g->last_scan = now;
     g->scan_failed = watch_scan(g->watch, g->files, imports_salt(&g->config), now, &e) < 0;
+    g->scan_took = now_ms() - now;
     if (strcmp(g->last_failure, e.text) != 0) {
         if (g->scan_failed)
             notice(LOG_LEVEL_WARNING, "%s; what is served stays", e.text);
@@ -223,10 +269,15 @@ static void scan(struct guard *g, uint64_t now) {
     }
     memcpy(g->last_failure, e.text, sizeof g->last_failure);
     imports_stop_stale(&g->imports, now);
+    if (strcmp(g->last_backend, watch_backend(g->watch)) != 0) say_alive(g, now);
+    if (listen_to_watch(g) < 0) end(g, 1); /* clpd starts another guard */
 }
 
 static uint64_t next_scan(const struct guard *g) {
-    uint64_t pause = (uint64_t)g->config.guard_rescan_s * 1000, due, earliest = g->last_scan + SCAN_PAUSE_MS;
+    uint64_t pause = (uint64_t)g->config.guard_rescan_s * 1000, due, rest = g->scan_took * SCAN_SHARE;
+    if (rest < SCAN_PAUSE_MS) rest = SCAN_PAUSE_MS;
+    if (rest > SCAN_PAUSE_MAX) rest = SCAN_PAUSE_MAX;
+    const uint64_t earliest = g->last_scan + rest;
     if ((g->scan_failed || watch_is_limited(g->watch)) && pause > POLL_MS) pause = POLL_MS;
     due = g->last_scan + pause;
     if (!g->scan_failed && files_next_scan(g->files) < due) due = files_next_scan(g->files);
@@ -319,14 +370,16 @@ static void on_signal(struct guard *g) {
 }
 
 static int timeout_of(const struct guard *g, uint64_t now) {
-    if (g->greeted && !restore_is_done(&g->restore)) return -1; /* for clpd's answers */
     uint64_t due = g->greeted ? next_scan(g) : g->started + GREETING_MS;
+    if (g->greeted && !restore_is_done(&g->restore)) due = UINT64_MAX; /* clpd's answers come first */
+    if (g->greeted && next_pulse(g) < due) due = next_pulse(g);
     if (due <= now) return 0;
     return due - now > INT_MAX ? INT_MAX : (int)(due - now);
 }
 
 static void on_time(struct guard *g) {
     uint64_t now = now_ms();
+    if (g->greeted && now >= next_pulse(g)) say_alive(g, now);
     if (restore_is_done(&g->restore) && now >= next_scan(g)) scan(g, now);
     if (!g->greeted && now >= g->started + GREETING_MS) {
         notice(LOG_LEVEL_ERROR, "clpd does not greet; was this started by hand?");
@@ -347,6 +400,7 @@ static void run(struct guard *g) {
             switch (events[i].data.u64 >> 32 ? SOURCE_WORKER : events[i].data.u64) {
             case SOURCE_LINK: on_link(g); break;
             case SOURCE_SIGNAL: on_signal(g); break;
+            case SOURCE_MOUNTS: g->want_scan = true; break;
             case SOURCE_WATCH: g->want_scan |= watch_read(g->watch); break;
             case SOURCE_WORKER: imports_step(&g->imports, events[i].data.u64, now_ms()); break;
             case SOURCE_KEEPER: on_keeper(g); break;
@@ -376,6 +430,8 @@ static int set_up(struct guard *g) {
         return -errno;
     int rc = set_up_signals(g);
     if (rc < 0) return rc;
+    g->mounts = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC); /* without it, the next rescan finds it */
+    if (g->mounts >= 0) (void)watch_source(g, g->mounts, SOURCE_MOUNTS, EPOLLPRI, EPOLL_CTL_ADD);
     g->files = files_new(&o);
     if (!g->files) return -ENOMEM;
     files_set_trace(g->files, trace, g);
@@ -389,8 +445,12 @@ static int set_up(struct guard *g) {
 int guard_main(const char *config_path, int link_fd) {
     static struct guard g;
     struct err e = {0};
-    g = (struct guard){
-        .config_path = config_path, .link = link_fd, .epoll = -1, .signals = -1, .started = now_ms()};
+    g = (struct guard){.config_path = config_path,
+                       .link = link_fd,
+                       .epoll = -1,
+                       .signals = -1,
+                       .mounts = -1,
+                       .started = now_ms()};
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0); /* the closed link tells it, too */
     if (config_load(&g.config, config_path, &e) < 0) {
         notice(LOG_LEVEL_ERROR, "%s", e.text);
@@ -410,6 +470,7 @@ int guard_main(const char *config_path, int link_fd) {
     keeper_close(g.keeper);
     watch_free(g.watch);
     if (g.signals >= 0) (void)close(g.signals);
+    if (g.mounts >= 0) (void)close(g.mounts);
     if (g.epoll >= 0) (void)close(g.epoll);
     (void)close(g.link);
     return g.status;

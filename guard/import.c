@@ -280,11 +280,62 @@ static int add_inputs(struct importer *im, const struct inputs *in, struct err *
 
 /* --- nodes ---------------------------------------------------------------------------------- */
 
-int import_load_operand(struct importer *im, struct operand *o, struct err *e) {
+#define MOVE_LEAST ((size_t)64 << 10) /* less is copied: whole pages are what can be given back */
+#define MOVE_PIECE ((size_t)4 << 20)
+
+/* The whole of the float32 in `data` to an aligned place that lives as long as the model, since a second
+ * attempt finds nothing in the old one. What it takes is what the file gives back. */
+static int move_weights(struct importer *im, struct onnx_initializer *x, const struct wire *data,
+                        struct err *e) {
+    struct onnx_model *m = im->model;
+    const size_t bytes = wire_left(data), room = (bytes + 63) / 64 * 64;
+    if (!m->room) {
+        size_t all = 0;
+        for (int32_t i = 0; i < m->n_initializers; i++) all += wire_left(&m->initializers[i].body) + 64;
+        m->room = bump_alloc(&m->memory, all); /* not touched before it is used */
+        m->room_left = m->room ? all : 0;
+    }
+    if (room > m->room_left) return import_out_of_memory(e);
+    float *to = (float *)(void *)m->room;
+    m->room += room;
+    m->room_left -= room;
+    x->bad = -1;
+    for (size_t at = 0; at < bytes; at += MOVE_PIECE) {
+        const size_t n = bytes - at < MOVE_PIECE ? bytes - at : MOVE_PIECE;
+        const int64_t bad =
+            tensor_copy_and_find_bad(to + at / sizeof *to, data->at + at, (int64_t)(n / sizeof *to));
+        if (bad >= 0 && x->bad < 0) x->bad = (int64_t)(at / sizeof *to) + bad;
+        im->options->done(im->options->ctx, data->at + at, n);
+    }
+    x->moved = to;
+    return 0;
+}
+
+/* float32 inside the file, raw or packed, of whole numbers of floats and not aligned. */
+static struct wire *find_unaligned(struct onnx_tensor *t) {
+    struct wire *data = wire_left(&t->raw) ? &t->raw : &t->typed[TYPED_FLOAT];
+    const size_t bytes = wire_left(data);
+    return t->type == ONNX_FLOAT && !t->is_external && bytes >= MOVE_LEAST && bytes % sizeof(float) == 0 &&
+                   (uintptr_t)data->at % _Alignof(float) != 0
+               ? data
+               : NULL;
+}
+
+static struct tensor *load_initializer(struct importer *im, struct onnx_initializer *x, struct err *e) {
     struct onnx_tensor t;
+    struct wire *data;
+    if (onnx_tensor_read(im->model, x->body, &t, e)) return NULL;
+    data = im->options->done ? find_unaligned(&t) : NULL;
+    if (data && !x->moved && move_weights(im, x, data, e)) return NULL;
+    if (data) *data = wire_view((const uint8_t *)x->moved, wire_left(data));
+    struct tensor *loaded = tensor_load(&im->tensors, &t, &im->external, e);
+    if (loaded && data) loaded->bad = x->bad;
+    return loaded;
+}
+
+int import_load_operand(struct importer *im, struct operand *o, struct err *e) {
     if (o->kind != OPERAND_CONSTANT || o->constant[0]) return 0;
-    if (onnx_tensor_read(im->model, im->model->initializers[o->initializer].body, &t, e) ||
-        !(o->constant[0] = tensor_load(&im->tensors, &t, &im->external, e)))
+    if (!(o->constant[0] = load_initializer(im, &im->model->initializers[o->initializer], e)))
         return err_prefix(e, "initializer '%.*s'", TEXT_ARGS(o->name));
     o->constant[0]->source = o->initializer;
     o->constant[1] = o->constant[0];
@@ -460,7 +511,7 @@ static void reserve_weights(struct importer *im) {
 
 static int attempt(struct onnx_model *m, int64_t opset, const struct import_options *o, bool want_free,
                    bool *retry, struct graph **g, struct err *e) {
-    struct importer im = {.model = m, .opset = opset};
+    struct importer im = {.model = m, .opset = opset, .options = o};
     if (o->external && o->external_name)
         im.external = (struct tensor_external){o->external, o->external_bytes, o->external_name};
     *retry = false;
@@ -468,7 +519,7 @@ static int attempt(struct onnx_model *m, int64_t opset, const struct import_opti
     if (!im.g) return import_out_of_memory(e);
     im.tensors = (struct tensor_memory){.g = im.g,
                                         .left = EVALUATED_BYTES + 4 * (int64_t)(m->size + o->external_bytes)};
-    reserve_weights(&im);
+    if (!o->done) reserve_weights(&im);
     const int r = build(&im, want_free, retry, e);
     bump_free(&im.memory);
     if (r)

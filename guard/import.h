@@ -25,6 +25,11 @@ struct import_options { /* all zero is the default */
     const uint8_t *external;
     size_t external_bytes;
     const char *external_name;
+    /* Weights that do not lie aligned in `bytes` are moved instead of copied: this is told, piece by piece,
+     * what of `bytes` is not looked at any more. The model is then of no use to onnx_prune. NULL: they are
+     * copied. */
+    void (*done)(void *ctx, const void *at, size_t n);
+    void *ctx;
 };
 
 /* `bytes` (and the external ones) must outlive graph and model: weights are

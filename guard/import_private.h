@@ -9,6 +9,7 @@
 struct importer { /* one attempt at one model */
     struct onnx_model *model;
     struct tensor_external external;
+    const struct import_options *options;
     struct graph *g;
     struct tensor_memory tensors;
     struct bump memory; /* of the attempt */

@@ -99,8 +99,10 @@ static int start_worker(struct imports *i, struct import *x, struct err *e) {
     r.guard_path = guard;
     r.threshold = c->guard_threshold;
     r.low_priority = true;
+    r.idle_priority = c->worker_priority == WORKER_IDLE;
     r.model_fd = x->opened.model_fd;
     r.sidecar_fd = x->opened.sidecar_fd;
+    r.sidecar_secret = x->opened.sidecar_elsewhere;
     r.external_fd = x->opened.external_fd;
     r.external_name = x->opened.external_name;
     r.seconds = c->worker_seconds;
@@ -138,6 +140,12 @@ static void tell_notes(struct imports *i, const struct spawn_result *r) {
     }
 }
 
+static void tell_times(const struct import *x, const struct report *r) {
+    notice(LOG_LEVEL_INFO, "%s: read in %.1f ms, imported in %.1f, CLP %.1f, plan and image %.1f",
+           x->job.path, (double)r->read_ns / 1e6, (double)r->import_ns / 1e6, (double)r->clp_ns / 1e6,
+           (double)r->plan_ns / 1e6);
+}
+
 static void finish(struct imports *i, struct import *x) {
     struct spawn_result r;
     struct link_identity after;
@@ -148,6 +156,7 @@ static void finish(struct imports *i, struct import *x) {
         fail(i, x, &r);
         return;
     }
+    tell_times(x, &r.report);
     bool there = look_again(i, x, &after);
     files_import_done(i->files, &x->job, &r, there ? &after : NULL, is_intact(x), now_ms());
     let_go(x);

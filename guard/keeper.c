@@ -223,11 +223,11 @@ void keeper_serves(struct keeper *k, const char *model, const struct state_image
     }
     struct image_header header;
     if (fd < 0)
-        memcpy(header.self_sha256, r->current.image_sha256, sizeof header.self_sha256);
+        memcpy(header.self_checksum, r->current.image_sha256, sizeof header.self_checksum);
     else if (pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header)
         return;
     r->current = *image;
-    memcpy(r->current.image_sha256, header.self_sha256, sizeof r->current.image_sha256);
+    memcpy(r->current.image_sha256, header.self_checksum, sizeof r->current.image_sha256);
     if (r->last_version < image->version) r->last_version = image->version;
     queue(k, r, fd);
 }

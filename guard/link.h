@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINK_VERSION 1
+#define LINK_VERSION 2
 #define LINK_MODEL   64 /* with the NUL */
 #define LINK_PATH    256
 #define LINK_REASON  512
@@ -26,7 +26,9 @@ enum link_type {
     LINK_ANSWER,    /* clpd -> guard: an offer (model, model_version) was taken, or refused */
     LINK_SERVING,   /* clpd -> guard after HELLO: one for each model served already (the guard was restarted),
                      * with path, version, digest, identity and verdict as they were offered */
+    LINK_RESTORED,  /* guard -> clpd: every kept image was offered and answered; what is new comes after */
     LINK_RELOAD,    /* clpd -> guard: read the configuration again */
+    LINK_ALIVE, /* guard -> clpd: now and then, and when it changes how it watches; detail: watch back end */
     LINK_TYPES
 };
 

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SUFFIX ".onnx"
@@ -210,6 +212,18 @@ static int open_external(int dirfd, const char *name, bool wanted, struct model_
     return 0;
 }
 
+/* A sidecar may be a link, as the model may (Kubernetes makes both so). Through a link out of the folder, or
+ * a hard link, whoever can write to the folder would read other files in the messages about them. */
+static bool leads_elsewhere(int dirfd, const char *name, const struct stat *opened) {
+    const struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_BENEATH};
+    struct stat st;
+    const int fd = (int)syscall(SYS_openat2, dirfd, name, &how, sizeof how);
+    const bool same =
+        fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == opened->st_dev && st.st_ino == opened->st_ino;
+    if (fd >= 0) (void)close(fd);
+    return !same || opened->st_nlink > 1;
+}
+
 int model_file_open(int dirfd, const char *name, const char *external, uint64_t salt, struct model_files *out,
                     struct err *e) {
     struct stat model, sidecar, data, *has_data = NULL;
@@ -224,6 +238,7 @@ int model_file_open(int dirfd, const char *name, const char *external, uint64_t 
         model_file_close(out);
         return -1;
     }
+    out->sidecar_elsewhere = out->sidecar_fd >= 0 && leads_elsewhere(dirfd, sidecar_name, &sidecar);
     /* As model_file_stat does it: a data file that was left aside is part of the identity, too. */
     if (out->external_fd >= 0 || fstatat(dirfd, data_name, &data, AT_SYMLINK_NOFOLLOW) == 0) has_data = &data;
     out->stat.exists = true;

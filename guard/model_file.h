@@ -26,6 +26,7 @@ struct model_stat {
 
 struct model_files { /* opened; -1: none */
     int model_fd, sidecar_fd, external_fd;
+    bool sidecar_elsewhere; /* it leads out of the model's folder: its bytes are not to be quoted */
     char external_name[MODEL_FILE_NAME];
     struct model_stat stat; /* of the descriptors */
 };

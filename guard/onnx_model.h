@@ -110,7 +110,9 @@ struct onnx_node {
 
 struct onnx_initializer {
     struct text name;
-    struct wire body; /* for onnx_tensor_read */
+    struct wire body;   /* for onnx_tensor_read */
+    const float *moved; /* its float32, where the importer has brought them to an aligned place; else NULL */
+    int64_t bad;        /* of those the first that is not finite, or -1 */
 };
 
 struct onnx_value_info {
@@ -151,6 +153,8 @@ struct onnx_model {
     struct onnx_value_info *inputs, *outputs;
     int32_t n_inputs, n_outputs;
     struct bump memory;
+    uint8_t *room; /* for initializers that are moved, in one piece */
+    size_t room_left;
 };
 
 /* Borrows `bytes` until onnx_model_free. ERR_TRUNCATED where the file ends too early. */

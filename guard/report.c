@@ -22,7 +22,7 @@ struct head {
     float threshold;
     uint32_t verdict;
     int64_t pruned_channels, total_channels;
-    uint64_t import_ns, clp_ns, plan_ns, parameters, multiply_adds;
+    uint64_t read_ns, import_ns, clp_ns, plan_ns, parameters, multiply_adds;
     uint64_t parameters_before, multiply_adds_before;
     uint32_t n_layers, reserved;
 };
@@ -30,7 +30,7 @@ struct layer_head {
     uint32_t name_bytes, reason_bytes, channels, scored, norm, n_pruned;
     float mean, std, cutoff, max_attainable_z;
 };
-_Static_assert(sizeof(struct head) == 128 && sizeof(struct layer_head) == 40, "report format");
+_Static_assert(sizeof(struct head) == 136 && sizeof(struct layer_head) == 40, "report format");
 
 const char *verdict_name(enum verdict v) {
     static const char *const names[VERDICT_COUNT] = {"pruned", "unchanged", "not-applicable", "off"};
@@ -86,6 +86,7 @@ uint8_t *report_encode(const struct report *r, size_t *bytes) {
                         .verdict = (uint32_t)r->verdict,
                         .pruned_channels = r->pruned_channels,
                         .total_channels = r->total_channels,
+                        .read_ns = r->read_ns,
                         .import_ns = r->import_ns,
                         .clp_ns = r->clp_ns,
                         .plan_ns = r->plan_ns,
@@ -197,7 +198,7 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     out->threshold = h.threshold;
     out->verdict = (enum verdict)h.verdict;
     out->pruned_channels = h.pruned_channels, out->total_channels = h.total_channels;
-    out->import_ns = h.import_ns, out->clp_ns = h.clp_ns, out->plan_ns = h.plan_ns;
+    out->read_ns = h.read_ns, out->import_ns = h.import_ns, out->clp_ns = h.clp_ns, out->plan_ns = h.plan_ns;
     out->parameters = h.parameters, out->multiply_adds = h.multiply_adds;
     out->parameters_before = h.parameters_before, out->multiply_adds_before = h.multiply_adds_before;
     int64_t pruned = 0, total = 0;

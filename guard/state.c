@@ -273,7 +273,7 @@ static int check_header(int fd, const struct state_image *image, struct err *e) 
                        IMAGE_VERSION);
     if (!image_isa_runs_here(h.isa) || h.isa != (uint32_t)image_host_isa())
         return err_set(e, ERR_UNSUPPORTED, "it was compiled for another CPU");
-    if (h.bytes != image->bytes || memcmp(h.self_sha256, image->image_sha256, sizeof h.self_sha256) != 0 ||
+    if (h.bytes != image->bytes || memcmp(h.self_checksum, image->image_sha256, sizeof h.self_checksum) != 0 ||
         memcmp(h.source_sha256, image->digests.model, sizeof h.source_sha256) != 0)
         return err_set(e, ERR_VALUE, "it is not the image that was kept");
     return 0;

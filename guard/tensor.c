@@ -67,7 +67,7 @@ int64_t tensor_first_bad(struct tensor *t) {
     return t->origin->bad;
 }
 
-static int64_t copy_and_find_bad(float *to, const uint8_t *from, int64_t n) {
+int64_t tensor_copy_and_find_bad(float *to, const uint8_t *from, int64_t n) {
     int64_t bad = -1;
     for (int64_t at = 0; at < n; at += BLOCK) {
         const int64_t part = n - at < BLOCK ? n - at : BLOCK;
@@ -356,7 +356,7 @@ static int load_floats(struct tensor_memory *m, struct tensor *t, struct wire da
     if (!to) return -1;
     if (half) return load_halves(t, data, packed, to, e);
     if (t->type == ONNX_DOUBLE) return load_doubles(t, data.at, to, e);
-    if (t->count) t->bad = copy_and_find_bad(to, data.at, t->count);
+    if (t->count) t->bad = tensor_copy_and_find_bad(to, data.at, t->count);
     return 0;
 }
 

@@ -64,6 +64,9 @@ int64_t tensor_find_bad(const float *p, int64_t n);
 /* The same for a tensor of floats; looked for once, however many views there are. */
 int64_t tensor_first_bad(struct tensor *t);
 
+/* Copies `n` floats that need not be aligned; the index of the first that is not finite, or -1. */
+int64_t tensor_copy_and_find_bad(float *to, const uint8_t *from, int64_t n);
+
 float tensor_widen_half(uint16_t half);
 
 #endif

@@ -25,7 +25,8 @@
 
 struct hint { /* something was said about this name since the last scan */
     char path[HINT_PATH];
-    bool written; /* by a writer who has closed it; else it was moved here */
+    uint64_t inode; /* of a file that was made without a name (O_TMPFILE) and has now been closed; else 0 */
+    bool written;   /* by a writer who has closed it; else it was moved here */
 };
 
 struct folder {
@@ -45,6 +46,8 @@ struct watch {
     bool all_complete; /* a "..data" was swapped: all of it changed at once */
     bool had_models;
     dev_t device; /* where they were */
+    watch_pulse_fn pulse;
+    void *pulse_arg;
     char backend[160];
     bool limited;
 };
@@ -57,6 +60,22 @@ struct scan {
     int64_t clock_ns; /* CLOCK_REALTIME */
     size_t found;
 };
+
+static void limit(struct watch *w, const char *what, const char *why) {
+    if (!w->limited) (void)snprintf(w->backend, sizeof w->backend, "polling: %s: %s", what, why);
+    w->limited = true;
+}
+
+/* Limits pass: each scan tries again. */
+static void start_inotify(struct watch *w) {
+    if (w->inotify < 0) w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    w->limited = false;
+    if (w->inotify >= 0)
+        (void)snprintf(w->backend, sizeof w->backend, "inotify");
+    else
+        limit(w, "inotify",
+              errno == EMFILE ? "fs.inotify.max_user_instances is used up; raise it" : strerror(errno));
+}
 
 struct watch *watch_new(const char *folder) {
     struct watch *w = calloc(1, sizeof *w);
@@ -71,10 +90,8 @@ struct watch *watch_new(const char *folder) {
     else
         strcpy(w->parent, ".");
     w->parent_wd = -1;
-    w->inotify = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    (void)snprintf(w->backend, sizeof w->backend, "inotify");
-    w->limited = w->inotify < 0;
-    if (w->limited) (void)snprintf(w->backend, sizeof w->backend, "polling: inotify: %s", strerror(errno));
+    w->inotify = -1;
+    start_inotify(w);
     return w;
 }
 
@@ -83,6 +100,11 @@ void watch_free(struct watch *w) {
     if (w->inotify >= 0) (void)close(w->inotify);
     free(w->folders);
     free(w);
+}
+
+void watch_set_pulse(struct watch *w, watch_pulse_fn fn, void *arg) {
+    w->pulse = fn;
+    w->pulse_arg = arg;
 }
 
 int watch_fd(const struct watch *w) {
@@ -102,6 +124,7 @@ static void add_hint(struct watch *w, const char *folder, const char *name, bool
         w->all_complete = true; /* Kubernetes: the files are links through ..data */
     if (w->n_hints == MAX_HINTS) return;
     struct hint *h = &w->hints[w->n_hints];
+    h->inode = written && name[0] == '#' ? strtoull(name + 1, NULL, 10) : 0; /* so the kernel calls it */
     int n = snprintf(h->path, sizeof h->path, "%s%s%s", folder, *folder ? "/" : "", name);
     h->written = written;
     if (n < (int)sizeof h->path) w->n_hints++;
@@ -148,12 +171,6 @@ bool watch_read(struct watch *w) {
 
 /* --- arming ------------------------------------------------------------------------------ */
 
-static void limit(struct watch *w, const char *what) {
-    const char *why = errno == ENOSPC ? "fs.inotify.max_user_watches is used up" : strerror(errno);
-    if (!w->limited) (void)snprintf(w->backend, sizeof w->backend, "polling: %s: %s", what, why);
-    w->limited = true;
-}
-
 /* The descriptor names the folder that will be read, whatever its path means by now. */
 static void arm_folder(struct watch *w, const char *path, int fd) {
     char magic[64];
@@ -165,8 +182,7 @@ static void arm_folder(struct watch *w, const char *path, int fd) {
         struct folder *bigger =
             w->n_folders < MAX_FOLDERS ? realloc(w->folders, (w->n_folders + 1) * sizeof *bigger) : NULL;
         if (!bigger) {
-            errno = ENOMEM;
-            limit(w, "too many folders");
+            limit(w, "inotify", "there are too many folders in it to watch each");
             return;
         }
         w->folders = bigger;
@@ -176,7 +192,9 @@ static void arm_folder(struct watch *w, const char *path, int fd) {
     }
     (void)snprintf(magic, sizeof magic, "/proc/self/fd/%d", fd);
     int wd = inotify_add_watch(w->inotify, magic, FOLDER_EVENTS | IN_MASK_ADD);
-    if (wd < 0) limit(w, "inotify");
+    if (wd < 0)
+        limit(w, "inotify",
+              errno == ENOSPC ? "fs.inotify.max_user_watches is used up; raise it" : strerror(errno));
     if (x->wd >= 0 && x->wd != wd)
         (void)inotify_rm_watch(w->inotify, x->wd); /* another folder of that name */
     x->wd = wd;
@@ -220,7 +238,8 @@ static void clean_name(const char *from, char to[LINK_PATH]) {
 
 static void apply_hint(const struct watch *w, const char *path, bool file, struct file_entry *e) {
     for (size_t i = 0; i < w->n_hints; i++) {
-        if (strcmp(w->hints[i].path, path) != 0) continue;
+        const bool unnamed = w->hints[i].inode && w->hints[i].inode == e->identity.inode;
+        if (!unnamed && strcmp(w->hints[i].path, path) != 0) continue;
         e->complete = true;
         if (file && w->hints[i].written) e->written = true;
     }
@@ -257,6 +276,7 @@ static void see_file(struct scan *s, int dirfd, const char *folder, const char *
     (void)snprintf(raw, sizeof raw, "%s%s%s", folder, *folder ? "/" : "", name);
     clean_name(raw, path);
     const char *external = files_external(s->f, path);
+    if (s->w->pulse) s->w->pulse(s->w->pulse_arg);
     model_file_stat(dirfd, name, external, s->salt, &st);
     if (!st.exists) return;
     s->found++;
@@ -369,10 +389,7 @@ int watch_scan(struct watch *w, struct files *f, uint64_t salt, uint64_t now, st
     (void)clock_gettime(CLOCK_REALTIME, &t);
     struct scan s = {
         .w = w, .f = f, .salt = salt, .now = now, .clock_ns = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec};
-    if (w->inotify >= 0) {
-        w->limited = false;
-        (void)snprintf(w->backend, sizeof w->backend, "inotify");
-    }
+    start_inotify(w);
     for (size_t i = 0; i < w->n_folders; i++) w->folders[i].seen = false;
     int rc = scan_root(&s, e);
     if (rc == 0 && s.found >= FILES_MAX) {

@@ -14,11 +14,16 @@
 struct watch;
 
 /* `folder` is absolute, and need not exist yet. NULL: out of memory. Without
- * inotify (a limit of the system) it still scans; see watch_trouble. */
+ * inotify (a limit of the system) it still scans; see watch_backend. */
 struct watch *watch_new(const char *folder);
 void watch_free(struct watch *w);
 
-int watch_fd(const struct watch *w); /* readable: call watch_read; -1: there is no inotify */
+/* Called for every file of a scan, which may take long where the file system is slow. */
+typedef void (*watch_pulse_fn)(void *arg);
+void watch_set_pulse(struct watch *w, watch_pulse_fn fn, void *arg);
+
+/* Readable: call watch_read; -1: there is no inotify. A scan may have got one meanwhile. */
+int watch_fd(const struct watch *w);
 /* Takes the events that have come. True: something may have changed. Never blocks. */
 bool watch_read(struct watch *w);
 

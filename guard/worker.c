@@ -39,7 +39,7 @@ struct work {
     struct file model, sidecar_file, external, repair;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, plain, gradient, guard_off;
+    bool prune, plain, gradient, guard_off, sidecar_secret;
     float threshold;
     uint32_t seconds;
     uint64_t memory, max_output;
@@ -50,6 +50,7 @@ struct work {
     struct graph *graph;
     struct clp_result clp;
     struct report report;
+    uint8_t *image; /* the output, mapped while it is written */
     uint64_t written;
 };
 
@@ -85,6 +86,7 @@ enum {
     OPT_OUTPUT,
     OPT_REPORT,
     OPT_SIDECAR,
+    OPT_QUOTES,
     OPT_EXTERNAL,
     OPT_EXTERNAL_NAME,
     OPT_REPAIR,
@@ -109,6 +111,9 @@ static bool take_option(struct work *w, int option, const char *value) {
     case OPT_OUTPUT: return parse_fd(value, &w->output);
     case OPT_REPORT: return parse_fd(value, &w->report_fd);
     case OPT_SIDECAR: return parse_fd(value, &w->sidecar_file.fd);
+    case OPT_QUOTES:
+        w->sidecar_secret = strcmp(value, "off") == 0;
+        return w->sidecar_secret || strcmp(value, "on") == 0;
     case OPT_EXTERNAL: return parse_fd(value, &w->external.fd);
     case OPT_REPAIR: return parse_fd(value, &w->repair.fd);
     case OPT_EXTERNAL_NAME: w->external_name = value; return true;
@@ -131,6 +136,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                                             {"output-fd", 1, NULL, OPT_OUTPUT},
                                             {"report-fd", 1, NULL, OPT_REPORT},
                                             {"sidecar-fd", 1, NULL, OPT_SIDECAR},
+                                            {"sidecar-quotes", 1, NULL, OPT_QUOTES},
                                             {"external-fd", 1, NULL, OPT_EXTERNAL},
                                             {"external-name", 1, NULL, OPT_EXTERNAL_NAME},
                                             {"repair-fd", 1, NULL, OPT_REPAIR},
@@ -154,6 +160,10 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
     return optind == argc && w->model.fd >= 0 && w->output >= 0 && w->report_fd >= 0 && w->seconds &&
            w->memory && w->max_output && (w->external.fd >= 0) == (w->external_name != NULL);
 }
+
+#ifndef MADV_POPULATE_WRITE /* Linux 5.14; older headers */
+#define MADV_POPULATE_WRITE 23
+#endif
 
 /* --- files ----------------------------------------------------------------------------- */
 
@@ -190,6 +200,7 @@ static int take_copy(struct file *f, const char *what, struct err *e) {
 }
 
 static int open_files(struct work *w, struct err *e) {
+    const uint64_t start = now_ns();
     if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
         take_copy(&w->external, "its data file", e) < 0 || take_copy(&w->repair, "the probe's list", e) < 0)
         return -1;
@@ -198,7 +209,23 @@ static int open_files(struct work *w, struct err *e) {
     if (w->sidecar_file.fd >= 0) digest_sha256(w->sidecar_file.bytes, w->sidecar_file.size, d->sidecar);
     if (w->external.fd >= 0) digest_sha256(w->external.bytes, w->external.size, d->external);
     memcpy(w->report.source_sha256, d->model, sizeof d->model);
+    w->report.read_ns = now_ns() - start;
     return 0;
+}
+
+/* The line has to do. */
+static void take_quotes_out(const char *name, struct err *e) {
+    unsigned line = 0;
+    const size_t n = strlen(name);
+    if (strncmp(e->text, name, n) == 0 && e->text[n] == ':')
+        line = (unsigned)strtoul(e->text + n + 1, NULL, 10);
+    char where[24] = "";
+    if (line) (void)snprintf(where, sizeof where, ":%u", line);
+    (void)err_set(
+        e, e->code,
+        "%s%s: can't be used. It is a link out of the model's folder, so what stands there is not quoted; "
+        "look with `clpctl scan` at a copy of both files",
+        name, where);
 }
 
 static int read_sidecar(struct work *w, struct err *e) {
@@ -211,8 +238,10 @@ static int read_sidecar(struct work *w, struct err *e) {
         return 0;
     }
     static const uint8_t nothing[1];
-    return sidecar_parse(&w->sidecar, name, w->sidecar_file.bytes ? w->sidecar_file.bytes : nothing,
-                         w->sidecar_file.size, e);
+    int rc = sidecar_parse(&w->sidecar, name, w->sidecar_file.bytes ? w->sidecar_file.bytes : nothing,
+                           w->sidecar_file.size, e);
+    if (rc < 0 && w->sidecar_secret) take_quotes_out(name, e);
+    return rc;
 }
 
 /* --- the work -------------------------------------------------------------------------- */
@@ -262,10 +291,21 @@ static bool find_needed_file(const struct work *w, char name[SPAWN_NAME]) {
     return found;
 }
 
+/* plan_memory's and import_options' done: whole pages go back to the kernel. Those of our own copies come
+ * back as zeros, should anybody look; those of the image stay in its file. */
+static void give_back(void *ctx, const void *at, size_t n) {
+    const uintptr_t page = 4096, begin = ((uintptr_t)at + page - 1) / page * page,
+                    end = ((uintptr_t)at + n) / page * page;
+    (void)ctx;
+    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* only ever a saving */
+}
+
 static int import(struct work *w, struct err *e) {
     uint64_t start = now_ns();
-    const struct import_options o = {
-        .external = w->external.bytes, .external_bytes = w->external.size, .external_name = w->external_name};
+    const struct import_options o = {.external = w->external.bytes,
+                                     .external_bytes = w->external.size,
+                                     .external_name = w->external_name,
+                                     .done = w->prune ? NULL : give_back};
     if (w->model.size == 0) return err_set(e, ERR_TRUNCATED, "the file is empty");
     if (import_onnx(w->model.bytes, w->model.size, &o, &w->onnx, &w->graph, e) < 0) return -1;
     w->report.import_ns = now_ns() - start;
@@ -287,19 +327,33 @@ static int repair(struct work *w, struct err *e) {
     return repair_list_apply(w->graph, w->repair.bytes, w->repair.size, &w->report, &w->clp, e);
 }
 
-/* Room in the output, there for certain: running out later would be a SIGBUS. */
+static int no_room(size_t bytes, struct err *e) {
+    return err_set(e, ERR_LIMIT,
+                   "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
+                   strerror(errno));
+}
+
+/* plan_memory's want: room in the output, there for certain: running out later would be a SIGBUS. Only as
+ * much as is written next, since the file's own pages go at the same pace. */
+static int take_room(void *ctx, size_t offset, size_t n, struct err *e) {
+    struct work *w = ctx;
+    const size_t page = 4096, from = offset / page * page;
+    if (fallocate(w->output, 0, (off_t)offset, (off_t)n) < 0) return no_room(n, e);
+    /* Mapped in one go: a fault for each page takes as long as what is written into it. Only ever a saving. */
+    (void)madvise(w->image + from, offset + n - from, MADV_POPULATE_WRITE);
+    return 0;
+}
+
 static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
     if (bytes == 0 || bytes > w->max_output) {
         (void)err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)",
                       bytes, (unsigned long long)w->max_output);
         return NULL;
     }
-    int rc = fallocate(w->output, 0, 0, (off_t)bytes);
+    int rc = ftruncate(w->output, (off_t)bytes);
     void *p = rc < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, w->output, 0);
     if (p != MAP_FAILED) return p;
-    (void)err_set(e, ERR_LIMIT,
-                  "no room for %zu bytes of compiled model: %s; is guard.worker.memory too small?", bytes,
-                  strerror(errno));
+    (void)no_room(bytes, e);
     return NULL;
 }
 
@@ -313,8 +367,10 @@ static int compile(struct work *w, struct err *e) {
     memcpy(meta.preprocess.mean, s->mean, sizeof s->mean);
     memcpy(meta.preprocess.std, s->std, sizeof s->std);
     memcpy(meta.source_sha256, w->digests.model, sizeof meta.source_sha256);
+    const struct plan_memory memory = {.want = take_room, .done = give_back, .ctx = w};
     struct plan *plan = NULL;
     uint64_t start = now_ns();
+    meta.memory = &memory;
     if (plan_make(w->graph, &options, &plan, e) < 0) return -1;
     struct plan_sizes sizes;
     plan_measure(plan, &sizes);
@@ -326,11 +382,11 @@ static int compile(struct work *w, struct err *e) {
     meta.report = report_encode(&w->report, &meta.report_bytes);
     if (!meta.report) return err_set(e, ERR_LIMIT, "out of memory for the report; raise guard.worker.memory");
     size_t bytes = plan_image_bytes(plan, &meta);
-    uint8_t *image = map_output(w, bytes, e);
-    if (!image || image_write(plan, &meta, image, bytes, e) < 0) return -1;
+    w->image = map_output(w, bytes, e);
+    if (!w->image || image_write(plan, &meta, w->image, bytes, e) < 0) return -1;
     w->report.plan_ns = now_ns() - start;
     w->written = bytes;
-    if (munmap(image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));
+    if (munmap(w->image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));
     return 0;
 }
 

@@ -131,6 +131,10 @@ static void scale_columns(const float *restrict from, const double *restrict sca
     for (; i < n; i++) to[i] = (float)(from[i] * scale[i]);
 }
 
+bool algorithm_keeps_weight(uint32_t algorithm, enum op op, const double *scale) {
+    return !scale && !(op == OP_CONV && is_blocked(algorithm));
+}
+
 void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
                            const struct shape *weight, const double *scale, const float *from, void *to) {
     if (op == OP_CONV && is_blocked(algorithm)) {
@@ -140,7 +144,7 @@ void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params
     const int64_t rows = weight->dim[0], columns = shape_product(weight, 1, weight->rank);
     const bool output_is_last = op == OP_GEMM && !p->gemm.trans_b; /* B [K,N]; else rows are outputs */
     float *packed = to;
-    if (!scale) {
+    if (algorithm_keeps_weight(algorithm, op, scale)) {
         memcpy(to, from, (size_t)shape_elements(weight) * sizeof *packed);
         return;
     }

@@ -25,6 +25,8 @@ uint32_t algorithm_choose_direct(enum image_isa isa, enum op op, const union op_
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                                const struct shape *in, int n_in, const struct shape *out);
 
+/* Whether packing is copying. */
+bool algorithm_keeps_weight(uint32_t algorithm, enum op op, const double *scale);
 /* Bytes of the weight constant (input 1) as the algorithm wants it, and the packing itself.
  * `scale`, one factor per output channel, is multiplied in on the way (folded
  * normalisation), so that no scaled copy of a large weight ever exists; NULL: none. */

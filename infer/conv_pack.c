@@ -30,11 +30,18 @@ struct source { /* W: [filters][channels][taps] */
 
 /* Filters [first, first + 16) of one channel and tap; those that do not exist are 0. */
 static void load_lanes(const struct source *s, int64_t first, int64_t channel, int64_t tap, double *lanes) {
+    const int64_t step = s->channels * s->taps;
+    const float *x = s->from + (first * s->channels + channel) * s->taps + tap;
+    if (first + LANES <= s->filters) { /* all of them, nearly always: without a question for each */
+        for (int64_t j = 0; j < LANES; j++) lanes[j] = (double)x[j * step];
+        for (int64_t j = 0; s->scale && j < LANES; j++) lanes[j] *= s->scale[first + j];
+        return;
+    }
     for (int64_t j = 0; j < LANES; j++) {
         const int64_t f = first + j;
         lanes[j] = 0;
         if (f >= s->filters) continue;
-        lanes[j] = (double)s->from[(f * s->channels + channel) * s->taps + tap];
+        lanes[j] = (double)x[j * step];
         if (s->scale) lanes[j] *= s->scale[f];
     }
 }

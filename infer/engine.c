@@ -9,7 +9,8 @@
  * other steps take item after item through all of them: an item's activations
  * then stay in cache from step to step, where those of a batch would not.
  *
- * Everything a run needs is made by engine_reserve. One engine, one thread. */
+ * Everything a run needs is made by engine_reserve. One engine, one thread, and
+ * the helpers of the team that it has joined. */
 #include "infer/engine.h"
 
 #include "infer/blas.h"
@@ -38,6 +39,8 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
+#define ENGINE_MOST_ARENA ((size_t)128 << 30) /* parts of steps are counted in 32 bits */
+
 struct block { /* anonymous pages, all present */
     uint8_t *at;
     size_t bytes;
@@ -50,6 +53,7 @@ struct output {
 
 struct engine {
     struct block arena, scratch;
+    struct team_seat *seat;        /* or NULL: alone */
     const float **inputs;          /* input k of item i: inputs[k * room + i] */
     uint32_t room;                 /* items */
     struct view in[OP_MAX_INPUTS]; /* of the step that runs */
@@ -63,6 +67,12 @@ struct engine {
 struct engine *engine_new(void) {
     blas_init();
     return calloc(1, sizeof(struct engine));
+}
+
+bool engine_join(struct engine *en, struct team *t) {
+    team_leave(en->seat);
+    en->seat = team_sit(t);
+    return en->seat != NULL;
 }
 
 /* --- memory ------------------------------------------------------------------------- */
@@ -109,14 +119,28 @@ static int room_grow(struct engine *en, uint32_t items, struct err *e) {
     return 0;
 }
 
+/* Of one hand. An odd number of lines: else all hands' scratch would lie in the same sets of the cache. */
+static size_t scratch_step(const struct image *img) {
+    const size_t lines = image_scratch_bytes(img) / IMAGE_ALIGN + 1;
+    return (lines | 1) * IMAGE_ALIGN;
+}
+
+static size_t scratch_bytes(const struct engine *en, const struct image *img) {
+    size_t all;
+    return __builtin_mul_overflow(scratch_step(img), team_hands(en->seat), &all) ? SIZE_MAX : all;
+}
+
 int engine_reserve(struct engine *en, const struct image *img, uint32_t items, struct err *e) {
     size_t arena;
-    if (items == 0 || __builtin_mul_overflow((size_t)image_header(img)->slab_bytes, (size_t)items, &arena))
+    if (items == 0 || items > ENGINE_MOST_ARENA / IMAGE_ALIGN ||
+        __builtin_mul_overflow((size_t)image_header(img)->slab_bytes, (size_t)items, &arena))
         return err_set(e, ERR_LIMIT, "batches of %u items are not possible", items);
+    if (arena > ENGINE_MOST_ARENA)
+        return err_set(e, ERR_LIMIT, "batches of %u items would take more than 128 GiB", items);
     const uint8_t *before = en->arena.at;
     if (block_grow(&en->arena, arena, "arena", e)) return -1;
     if (en->arena.at != before) en->n_items = 0; /* the outputs went with the old one */
-    if (block_grow(&en->scratch, image_scratch_bytes(img), "scratch memory", e)) return -1;
+    if (block_grow(&en->scratch, scratch_bytes(en, img), "scratch memory", e)) return -1;
     return room_grow(en, items, e);
 }
 
@@ -125,6 +149,7 @@ void engine_free(struct engine *en) {
     block_free(&en->arena);
     block_free(&en->scratch);
     free(en->inputs);
+    team_leave(en->seat);
     free(en);
 }
 
@@ -206,6 +231,11 @@ static struct view slice_of(struct view v, struct slice s) {
     return v;
 }
 
+/* Handing a step out and waiting for the last part costs a microsecond or two. */
+static bool is_worth_help(const struct image *img, const struct image_step *s) {
+    return s->multiply_adds > 1000000 || image_tensor_at(img, s->output)->bytes > 128 * 1024;
+}
+
 static int run_step(struct engine *en, const struct image *img, const struct image_step *s,
                     struct slice slice) {
     const uint32_t *operands = image_operands(img, s);
@@ -218,7 +248,9 @@ static int run_step(struct engine *en, const struct image *img, const struct ima
                                      .in = en->in,
                                      .residual = slice_of(view_of(en, img, s->residual), slice),
                                      .out = slice_of(view_of(en, img, s->output), slice),
-                                     .scratch = (float *)(void *)en->scratch.at};
+                                     .scratch = (float *)(void *)en->scratch.at,
+                                     .scratch_step = scratch_step(img) / sizeof(float),
+                                     .seat = is_worth_help(img, s) ? en->seat : NULL};
     kernel(&call);
     return 0;
 }
@@ -271,10 +303,14 @@ int engine_run(struct engine *en, const struct image *img, uint32_t n, const str
     en->n_items = 0;
     if (n == 0 || n > en->room || __builtin_mul_overflow((size_t)h->slab_bytes, (size_t)n, &used))
         return -EINVAL;
-    if (used > en->arena.bytes || image_scratch_bytes(img) > en->scratch.bytes) return -EINVAL;
+    if (used > en->arena.bytes || scratch_bytes(en, img) > en->scratch.bytes) return -EINVAL;
     block_use(&en->arena, used);
-    block_use(&en->scratch, image_scratch_bytes(img));
-    if (take_inputs(en, img, n, items) || run_steps(en, img, n)) return -EINVAL;
+    block_use(&en->scratch, scratch_bytes(en, img));
+    if (take_inputs(en, img, n, items)) return -EINVAL;
+    team_begin(en->seat);
+    const int rc = run_steps(en, img, n);
+    team_end(en->seat);
+    if (rc) return -EINVAL;
     for (uint32_t k = 0; k < h->n_outputs; k++) {
         const struct view v = view_of(en, img, h->outputs[k]);
         en->outputs[k] = (struct output){v.items ? NULL : v.base, v.stride};

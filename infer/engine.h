@@ -21,6 +21,11 @@ struct engine_item {
 struct engine *engine_new(void);       /* NULL: out of memory */
 void engine_free(struct engine *e);
 
+/* Lets the team's helpers work on this engine's steps, from the next engine_reserve on, which
+ * makes scratch memory for each. The team outlives the engine. false: it has no seat left. */
+struct team;
+bool engine_join(struct engine *en, struct team *t);
+
 /* Makes room for batches of up to `items` on `img`; never shrinks; prefaults.
  * May be called again for other images; where it has to grow, the outputs of the
  * last run are gone. 0, or -1 with `e` set. */

@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 #define IMAGE_MAGIC "CLPDIMG\1"
-#define IMAGE_VERSION 3
+#define IMAGE_VERSION 4
 #define IMAGE_ALIGN 64
 #define IMAGE_NAME 64
 #define IMAGE_MAX_TENSORS 60000
@@ -121,7 +121,7 @@ struct image_header { /* 512 bytes */
     uint32_t isa;
     uint64_t bytes;             /* of the whole file */
     uint8_t source_sha256[32];  /* of the ONNX file */
-    uint8_t self_sha256[32];    /* of the whole file with this field zero */
+    uint8_t self_checksum[32];    /* of the whole file with this field zero */
     struct image_section sections[SECTION_COUNT];
     uint32_t n_tensors, n_operands, n_steps, n_labels;
     uint32_t inputs[IMAGE_MAX_IO], n_inputs; /* tensors */

@@ -1,12 +1,12 @@
 /* The wall between a file and the engine: checks everything in an image, in the
  * order in which later checks rely on earlier ones.
  *
- *   header -> sections -> digest -> strings -> metadata -> tensors -> steps
+ *   header -> sections -> checksum -> strings -> metadata -> tensors -> steps
  *
  * Time and memory are linear in the size of the file, there is no recursion,
  * and no count is believed before the bytes that it counts have been seen.
  * Steps have their own file, image_check_steps.c. */
-#include "infer/digest.h"
+#include "infer/checksum.h"
 #include "infer/image_internal.h"
 #include "infer/layout.h"
 
@@ -21,15 +21,19 @@ bool image_all_zero(const void *bytes, size_t n) {
     return true;
 }
 
-void image_digest(const uint8_t *bytes, size_t size, uint8_t out[32]) {
-    static const uint8_t zero[sizeof((struct image_header *)0)->self_sha256];
-    const size_t at = offsetof(struct image_header, self_sha256), after = at + sizeof zero;
-    struct digest d;
-    digest_init(&d);
-    digest_update(&d, bytes, at);
-    digest_update(&d, zero, sizeof zero);
-    digest_update(&d, bytes + after, size - after);
-    digest_final(&d, out);
+void image_checksum_begin(struct checksum *c, const uint8_t *bytes, size_t size) {
+    static const uint8_t zero[sizeof((struct image_header *)0)->self_checksum];
+    const size_t at = offsetof(struct image_header, self_checksum), after = at + sizeof zero;
+    checksum_init(c);
+    checksum_update(c, bytes, at);
+    checksum_update(c, zero, sizeof zero);
+    checksum_update(c, bytes + after, size - after);
+}
+
+void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]) {
+    struct checksum c;
+    image_checksum_begin(&c, bytes, size);
+    checksum_final(&c, out);
 }
 
 /* --- header and sections ------------------------------------------------------------ */
@@ -95,11 +99,11 @@ static int check_sections(const struct image_header *h, struct err *e) {
     return 0;
 }
 
-static int check_digest(const struct image_view *v, struct err *e) {
-    uint8_t digest[32];
-    image_digest(v->bytes, v->size, digest);
-    if (memcmp(digest, v->h->self_sha256, sizeof digest) != 0)
-        return err_set(e, ERR_FORMAT, "damaged: its SHA-256 is not the one in it; import the model again");
+static int check_checksum(const struct image_view *v, struct err *e) {
+    uint8_t sum[32];
+    image_checksum(v->bytes, v->size, sum);
+    if (memcmp(sum, v->h->self_checksum, sizeof sum) != 0)
+        return err_set(e, ERR_FORMAT, "damaged: its checksum is not the one in it; import the model again");
     return 0;
 }
 
@@ -228,7 +232,7 @@ static int check_tensors(const struct image_view *v, struct err *e) {
 /* ---------------------------------------------------------------------------------------- */
 
 static int check_contents(const struct image_view *v, struct image *img, struct err *e) {
-    if (check_digest(v, e) || check_labels(v, img, e)) return -1;
+    if (check_checksum(v, e) || check_labels(v, img, e)) return -1;
     if (check_metadata(v, e) || check_tensors(v, e)) return -1;
     return image_check_steps(v, &img->scratch_bytes, e);
 }

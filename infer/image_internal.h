@@ -3,6 +3,7 @@
 #ifndef INFER_IMAGE_INTERNAL_H
 #define INFER_IMAGE_INTERNAL_H
 
+#include "infer/checksum.h"
 #include "infer/image.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -38,8 +39,11 @@ static inline const uint8_t *image_section(const uint8_t *bytes, int section) {
     return bytes + ((const struct image_header *)(const void *)bytes)->sections[section].offset;
 }
 
-/* SHA-256 of the whole with the digest's own field taken as zero. */
-void image_digest(const uint8_t *bytes, size_t size, uint8_t out[32]);
+/* Of the whole, with its own field taken as zero. */
+void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]);
+/* The same piece by piece: begins with the first `size` bytes, the whole header at least; checksum_update goes
+ * on. */
+void image_checksum_begin(struct checksum *c, const uint8_t *bytes, size_t size);
 
 /* Whether numbers for preprocessing can be used; the writer refuses what the check would. */
 int image_check_preprocess(const struct image_preprocess *p, struct err *e);

@@ -63,6 +63,8 @@ struct writer {
     uint8_t *out;
     struct image_header *h;
     uint32_t strings; /* bytes written so far */
+    float *picked;    /* room for what stays of a weight, used again and again: new memory is slow */
+    size_t room;      /* floats of it */
 };
 
 static uint8_t *section(const struct writer *w, int index) {
@@ -137,37 +139,111 @@ static void write_labels(struct writer *w) {
         (void)write_string(w, w->m->labels[i], strlen(w->m->labels[i]));
 }
 
-/* What stays of a weight whose channels were partly taken out, to be freed by the caller; NULL: out of
- * memory. */
-static float *pick_weight(const struct plan_constant *c) {
+/* --- constants: the bulk, and the last section ------------------------------------------------ */
+
+#define PIECE ((uint64_t)4 << 20) /* of what is only copied: two of these are in memory at once */
+
+static int want(const struct writer *w, size_t from, size_t to, struct err *e) {
+    const struct plan_memory *m = w->m->memory;
+    return m && to > from ? m->want(m->ctx, from, to - from, e) : 0;
+}
+
+static void done(const struct writer *w, const void *at, size_t n) {
+    if (w->m->memory && n) w->m->memory->done(w->m->memory->ctx, at, n);
+}
+
+/* What goes into the image as it stands, but for channels that were taken out; the rest is packed. */
+static bool is_copied(const struct plan_constant *c) {
+    const struct plan_step *s = c->packed_for;
+    return !s || algorithm_keeps_weight(s->algorithm, s->op, s->scale);
+}
+
+/* One row of what stays of a weight, and its length in floats. */
+static size_t row_floats(const struct plan_constant *c) {
+    return (size_t)shape_product(&c->shape, 1, c->shape.rank);
+}
+
+static const float *source_row(const struct plan_constant *c, int64_t r) {
     const struct plan_pick *k = c->pick;
-    const int64_t rows = c->shape.dim[0], columns = c->shape.dim[1];
     const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
-    float *all = malloc((size_t)(rows * columns) * each * sizeof *all), *to = all;
-    for (int64_t r = 0; all && r < rows; r++) {
-        const float *row = c->data + (k->rows ? k->rows[r] : r) * k->all_columns * (int64_t)each;
+    return c->data + (size_t)((k->rows ? k->rows[r] : r) * k->all_columns) * each;
+}
+
+static void pick_rows(const struct plan_constant *c, int64_t first, int64_t n, float *to) {
+    const struct plan_pick *k = c->pick;
+    const int64_t columns = c->shape.dim[1];
+    const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
+    for (int64_t r = first; r < first + n; r++, to += (size_t)columns * each) {
+        const float *row = source_row(c, r);
         if (!k->columns) memcpy(to, row, (size_t)columns * each * sizeof *to);
         for (int64_t i = 0; k->columns && i < columns; i++)
             memcpy(to + (size_t)i * each, row + (size_t)k->columns[i] * each, each * sizeof *to);
-        to += (size_t)columns * each;
     }
-    return all;
 }
 
-static int write_constants(const struct writer *w, struct err *e) {
+static int make_room(struct writer *w, size_t floats, struct err *e) {
+    if (floats <= w->room) return 0;
+    free(w->picked);
+    w->picked = malloc(floats * sizeof *w->picked);
+    w->room = w->picked ? floats : 0;
+    return w->picked ? 0 : plan_out_of_memory(e);
+}
+
+/* In how many bytes at a time the constant is written; packing takes it whole. */
+static uint64_t piece_bytes(const struct plan_constant *c) {
+    if (!is_copied(c)) return c->bytes;
+    if (!c->pick) return PIECE;
+    const uint64_t row = row_floats(c) * sizeof(float);
+    return row >= PIECE ? row : PIECE / row * row;
+}
+
+/* `n` bytes of the constant `at` its beginning. *used is how much of the source is not needed from there on.
+ */
+static int write_piece(struct writer *w, const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to,
+                       size_t *used, struct err *e) {
+    const struct plan_step *s = c->packed_for;
+    const size_t row = c->pick ? row_floats(c) : 0;
+    if (is_copied(c) && c->pick) {
+        const int64_t first = (int64_t)(at / sizeof(float) / row), rows = (int64_t)(n / sizeof(float) / row);
+        pick_rows(c, first, rows, (float *)(void *)(to + at));
+        *used = (size_t)(source_row(c, first + rows - 1) - c->data) * sizeof(float);
+        return 0;
+    }
+    *used = is_copied(c) ? (size_t)(at + n) : plan_source_bytes(c);
+    if (is_copied(c)) {
+        memcpy(to + at, (const uint8_t *)c->data + at, n);
+        return 0;
+    }
+    if (c->pick && make_room(w, (size_t)shape_elements(&c->shape), e)) return -1;
+    if (c->pick) pick_rows(c, 0, c->shape.dim[0], w->picked);
+    algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->pick ? w->picked : c->data,
+                          to);
+    return 0;
+}
+
+/* Each piece is digested while it is in the cache, and then nobody here needs it again: at no time
+ * are source and result of a large weight both in memory. */
+static int write_constants(struct writer *w, struct checksum *sum, struct err *e) {
+    const size_t base = w->h->sections[SECTION_CONSTANTS].offset;
+    size_t end = base; /* of what is written */
     for (int32_t i = 0; i < w->p->n_constants; i++) {
         const struct plan_constant *c = &w->p->constants[i];
-        const struct plan_step *s = c->packed_for;
-        uint8_t *to = section(w, SECTION_CONSTANTS) + c->offset;
-        float *picked = c->pick ? pick_weight(c) : NULL;
-        if (c->pick && !picked) return plan_out_of_memory(e);
-        const float *from = picked ? picked : c->data;
-        if (s)
-            algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, from, to);
-        else
-            memcpy(to, from, c->bytes);
-        free(picked);
+        const uint64_t piece = piece_bytes(c);
+        size_t freed = 0, used = 0; /* of the source */
+        for (uint64_t at = 0; at < c->bytes; at += piece) {
+            const uint64_t n = c->bytes - at < piece ? c->bytes - at : piece;
+            const size_t next = base + c->offset + at + n;
+            if (want(w, end, next, e) || write_piece(w, c, at, n, w->out + base + c->offset, &used, e))
+                return -1;
+            checksum_update(sum, w->out + end, next - end);
+            done(w, w->out + end, next - end);
+            if (at + n == c->bytes) used = plan_source_bytes(c);
+            if (c->alone && used > freed) done(w, (const uint8_t *)c->data + freed, used - freed);
+            freed = used;
+            end = next;
+        }
     }
+    checksum_update(sum, w->out + end, w->h->bytes - end);
     return 0;
 }
 
@@ -227,14 +303,21 @@ int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *ou
                        plan_image_bytes(p, m));
     if ((uintptr_t)out % IMAGE_ALIGN != 0)
         return err_set(e, ERR_INTERNAL, "the room for the image is not aligned");
+    struct image_section sections[SECTION_COUNT];
+    struct checksum sum;
     struct writer w = {.p = p, .m = m, .out = out, .h = (void *)out, .strings = 1};
+    (void)lay_out(p, m, sections);
+    if (want(&w, 0, sections[SECTION_CONSTANTS].offset, e)) return -1;
     write_header(&w);
     if (image_check_preprocess(&w.h->preprocess, e)) return -1;
     write_tensors(&w);
     write_steps(&w);
     write_labels(&w);
     if (m->report_bytes) memcpy(section(&w, SECTION_REPORT), m->report, m->report_bytes);
-    if (write_constants(&w, e)) return -1;
-    image_digest(out, bytes, w.h->self_sha256);
+    image_checksum_begin(&sum, out, sections[SECTION_CONSTANTS].offset);
+    const int rc = write_constants(&w, &sum, e);
+    free(w.picked);
+    if (rc) return -1;
+    checksum_final(&sum, w.h->self_checksum);
     return 0;
 }

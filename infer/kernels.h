@@ -5,6 +5,7 @@
 #define INFER_KERNELS_H
 
 #include "infer/image.h"
+#include "infer/team.h"
 
 struct view { /* a tensor of the running batch */
     const struct image_tensor *t;
@@ -24,8 +25,14 @@ struct kernel_call {
     const struct view *in; /* absent optional inputs have t == NULL */
     struct view residual;  /* t == NULL: none */
     struct view out;
-    float *scratch;        /* kernel_scratch_bytes() of it, 64-byte aligned */
+    float *scratch;        /* algorithm_scratch_bytes() of it, 64-byte aligned; */
+    size_t scratch_step;   /* floats to that of the next hand */
+    struct team_seat *seat; /* who helps; or NULL */
 };
+
+static inline float *kernel_scratch(const struct kernel_call *c, uint32_t hand) {
+    return c->scratch + hand * c->scratch_step;
+}
 
 typedef void (*kernel_fn)(const struct kernel_call *c);
 

@@ -113,15 +113,27 @@ SIMD_CLONES static void pool_block(bool mean, const struct op_window *p, const s
     }
 }
 
-void kernel_blocked_pool(const struct kernel_call *call, bool mean) {
+struct pool { /* one call */
+    const struct kernel_call *call;
     struct conv c;
-    conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &c);
-    const int64_t blocks = c.images * layout_blocks(c.channels);
-    for (uint32_t i = 0; i < call->n_items; i++)
-        for (int64_t b = 0; b < blocks; b++)
-            pool_block(mean, &call->step->params.window, &c,
-                       view_item(&call->in[0], i) + b * c.in_plane * LANES,
-                       view_item(&call->out, i) + b * c.out_plane * LANES);
+    bool mean;
+};
+
+/* A block of an image of an item; the same in what follows. */
+static void pool_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct pool *p = work;
+    const int64_t blocks = p->c.images * layout_blocks(p->c.channels), b = part % blocks;
+    const uint32_t item = (uint32_t)(part / blocks);
+    (void)hand;
+    pool_block(p->mean, &p->call->step->params.window, &p->c,
+               view_item(&p->call->in[0], item) + b * p->c.in_plane * LANES,
+               view_item(&p->call->out, item) + b * p->c.out_plane * LANES);
+}
+
+void kernel_blocked_pool(const struct kernel_call *call, bool mean) {
+    struct pool p = {.call = call, .mean = mean};
+    conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &p.c);
+    team_run_all(call->seat, pool_part, &p, call->n_items * p.c.images * layout_blocks(p.c.channels));
 }
 
 /* In chunks, so that a large plane's sum loses no more than a small one's. */
@@ -136,12 +148,21 @@ SIMD_CLONES static void mean_block(const float *x, int64_t plane, float *out) {
     for (int j = 0; j < LANES; j++) out[j] = (float)(sum[j] / (double)plane);
 }
 
-void kernel_blocked_mean(const struct kernel_call *c) {
+static int64_t blocks_of(const struct shape *s) {
+    return s->dim[0] * layout_blocks(s->dim[1]);
+}
+
+static void mean_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct kernel_call *c = work;
     const struct shape *s = &c->in[0].t->shape;
-    const int64_t blocks = s->dim[0] * layout_blocks(s->dim[1]), plane = s->dim[2] * s->dim[3];
-    for (uint32_t i = 0; i < c->n_items; i++)
-        for (int64_t b = 0; b < blocks; b++)
-            mean_block(view_item(&c->in[0], i) + b * plane * LANES, plane, view_item(&c->out, i) + b * LANES);
+    const int64_t blocks = blocks_of(s), plane = s->dim[2] * s->dim[3], b = part % blocks;
+    const uint32_t item = (uint32_t)(part / blocks);
+    (void)hand;
+    mean_block(view_item(&c->in[0], item) + b * plane * LANES, plane, view_item(&c->out, item) + b * LANES);
+}
+
+void kernel_blocked_mean(const struct kernel_call *c) {
+    team_run_all(c->seat, mean_part, c, c->n_items * blocks_of(&c->in[0].t->shape));
 }
 
 /* --- elementwise ------------------------------------------------------------------------------- */
@@ -164,33 +185,48 @@ static void load_lanes(const float *from, int64_t left, float lanes[LANES]) {
     memcpy(lanes, from, (size_t)(left < LANES ? left : LANES) * sizeof *lanes);
 }
 
-void kernel_blocked_batch_norm(const struct kernel_call *c) {
+static void norm_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct kernel_call *c = work;
     const struct shape *s = &c->out.t->shape;
     const struct bounds bounds = bounds_of(c->step);
-    const int64_t blocks = layout_blocks(s->dim[1]), plane = s->dim[2] * s->dim[3];
+    const int64_t all = blocks_of(s), plane = s->dim[2] * s->dim[3], b = part % all;
+    const int64_t channel = b % layout_blocks(s->dim[1]) * LANES, left = s->dim[1] - channel;
+    const uint32_t item = (uint32_t)(part / all);
     float scale[LANES], shift[LANES];
-    for (uint32_t i = 0; i < c->n_items; i++)
-        for (int64_t b = 0; b < s->dim[0] * blocks; b++) {
-            const int64_t channel = b % blocks * LANES, left = s->dim[1] - channel;
-            load_lanes(view_item(&c->in[1], i) + channel, left, scale);
-            load_lanes(view_item(&c->in[2], i) + channel, left, shift);
-            scale_block(view_item(&c->in[0], i) + b * plane * LANES,
-                        view_item(&c->out, i) + b * plane * LANES, plane, scale, shift, &bounds);
-        }
+    (void)hand;
+    load_lanes(view_item(&c->in[1], item) + channel, left, scale);
+    load_lanes(view_item(&c->in[2], item) + channel, left, shift);
+    scale_block(view_item(&c->in[0], item) + b * plane * LANES, view_item(&c->out, item) + b * plane * LANES,
+                plane, scale, shift, &bounds);
+}
+
+void kernel_blocked_batch_norm(const struct kernel_call *c) {
+    team_run_all(c->seat, norm_part, c, c->n_items * blocks_of(&c->out.t->shape));
+}
+
+struct per_channel { /* one call */
+    const struct kernel_call *call;
+    uint32_t wide; /* the operand that has whole planes */
+    bool product;
+};
+
+static void per_channel_part(const void *work, uint32_t part, uint32_t hand) {
+    static const float zero[LANES], one[LANES] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    const struct per_channel *p = work;
+    const struct shape *s = &p->call->out.t->shape;
+    const struct bounds bounds = bounds_of(p->call->step);
+    const int64_t blocks = blocks_of(s), plane = s->dim[2] * s->dim[3], b = part % blocks;
+    const uint32_t item = (uint32_t)(part / blocks);
+    const float *number = view_item(&p->call->in[1 - p->wide], item) + b * LANES;
+    (void)hand;
+    scale_block(view_item(&p->call->in[p->wide], item) + b * plane * LANES,
+                view_item(&p->call->out, item) + b * plane * LANES, plane, p->product ? number : one,
+                p->product ? zero : number, &bounds);
 }
 
 /* One operand has one number per channel; the other, and the output, whole planes. */
 void kernel_blocked_per_channel(const struct kernel_call *c, bool product) {
-    static const float zero[LANES], one[LANES] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const struct shape *s = &c->out.t->shape;
-    const struct bounds bounds = bounds_of(c->step);
-    const int64_t blocks = s->dim[0] * layout_blocks(s->dim[1]), plane = s->dim[2] * s->dim[3];
-    const uint32_t wide = shape_equal(&c->in[0].t->shape, s) ? 0 : 1;
-    for (uint32_t i = 0; i < c->n_items; i++)
-        for (int64_t b = 0; b < blocks; b++) {
-            const float *number = view_item(&c->in[1 - wide], i) + b * LANES;
-            scale_block(view_item(&c->in[wide], i) + b * plane * LANES,
-                        view_item(&c->out, i) + b * plane * LANES, plane, product ? number : one,
-                        product ? zero : number, &bounds);
-        }
+    const struct per_channel p = {c, shape_equal(&c->in[0].t->shape, s) ? 0 : 1, product};
+    team_run_all(c->seat, per_channel_part, &p, c->n_items * blocks_of(s));
 }

@@ -68,6 +68,7 @@ struct depthwise { /* one call */
     struct conv_bands bands;
     struct bounds bounds;
     row_fn row;
+    float *scratch; /* of the hand that runs a part */
 };
 
 /* Input rows [top, top + rows) of one block, zeros where there are none. */
@@ -94,9 +95,8 @@ static void run_band(const struct depthwise *d, struct channelwise *r, const flo
     const int64_t top = first * c->stride[1] - c->pad[1];
     const float *from = x + top * row;
     if (d->bands.copied) {
-        copy_band(d, x, top, (rows - 1) * c->stride[1] + (c->kernel[1] - 1) * c->dilation[1] + 1,
-                  d->call->scratch);
-        from = d->call->scratch;
+        copy_band(d, x, top, (rows - 1) * c->stride[1] + (c->kernel[1] - 1) * c->dilation[1] + 1, d->scratch);
+        from = d->scratch;
     }
     r->line_step = c->dilation[1] * row;
     for (int64_t y = 0; y < rows; y++) {
@@ -137,12 +137,16 @@ static void run_block(const struct depthwise *d, uint32_t item, int64_t image, i
     }
 }
 
+static void run_part(const void *work, uint32_t part, uint32_t hand) {
+    struct depthwise d = *(const struct depthwise *)work;
+    const int64_t blocks = layout_blocks(d.c.channels), image = part / blocks;
+    d.scratch = kernel_scratch(d.call, hand);
+    run_block(&d, (uint32_t)(image / d.c.images), image % d.c.images, part % blocks);
+}
+
 void kernel_conv_channelwise(const struct kernel_call *call) {
     struct depthwise d = {.call = call, .bounds = bounds_of(call->step), .row = find_row()};
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &d.c);
     conv_bands_of(ALG_CONV_CHANNELWISE, &d.c, &d.bands);
-    for (uint32_t item = 0; item < call->n_items; item++)
-        for (int64_t image = 0; image < d.c.images; image++)
-            for (int64_t block = 0; block < layout_blocks(d.c.channels); block++)
-                run_block(&d, item, image, block);
+    team_run_all(call->seat, run_part, &d, call->n_items * d.c.images * layout_blocks(d.c.channels));
 }

@@ -4,6 +4,8 @@
  *     copy the band with zeros around it, where windows reach over an edge
  *     per 1 or 2 blocks of filters: per row: per tile of up to 14 pixels
  *
+ * A band is a part for a team; where there are few, some of its filters are.
+ *
  * Weights of the blocks and the band stay in the second-level cache; bias,
  * residual and activation meet the sums in registers. */
 #include "infer/kernels_all.h"
@@ -27,6 +29,8 @@ struct direct { /* one call */
     int n_legs;
     int64_t s;                                   /* floats from pixel to pixel along a row */
     int64_t in_planes, out_blocks, group_blocks; /* of one image; of one image; of one group */
+    int64_t n_bands, splits;                     /* of an image; of a group's filters */
+    float *scratch;                              /* of the hand that runs a part */
 };
 
 struct band { /* where its output rows find their input */
@@ -91,8 +95,8 @@ static struct band start_band(struct direct *d, const float *x, int64_t first, i
     if (d->bands.copied) {
         b.row_step = d->bands.in_width * lanes;
         b.plane_step = d->bands.in_rows * b.row_step;
-        copy_band(d, x, &b, d->call->scratch);
-        b.x = d->call->scratch;
+        copy_band(d, x, &b, d->scratch);
+        b.x = d->scratch;
     } else {
         b.x = d->bands.flat ? x : x + first * c->stride[1] * b.row_step;
     }
@@ -148,20 +152,51 @@ static void run_blocks(const struct direct *d, const struct band *b, uint32_t it
                 c->out[2], residual, out);
 }
 
-static void run_group(struct direct *d, uint32_t item, int64_t image, int64_t group) {
-    const struct conv *c = &d->c;
-    const float *x = view_item(&d->call->in[0], item) +
-                     (image * d->in_planes + group * d->bands.group_planes) * c->in_plane * d->bands.plane;
-    const int64_t end = d->bands.flat ? c->out_plane : c->out[1];
-    for (int64_t first = 0, rows; first < end; first += rows) {
-        rows = end - first < d->bands.rows ? end - first : d->bands.rows;
-        const struct band b = start_band(d, x, first, rows);
-        for (int64_t k = 0; k < d->group_blocks; k += d->limits.blocks) {
-            const int64_t left = d->group_blocks - k;
-            run_blocks(d, &b, item, image, group * d->group_blocks + k,
-                       left < d->limits.blocks ? (int)left : d->limits.blocks);
-        }
+/* A part of the work: some of the blocks of filters of a group, over one band. */
+struct part {
+    uint32_t item;
+    int64_t image, group, band, from, to; /* blocks */
+};
+
+static struct part part_of(const struct direct *d, int64_t index) {
+    struct part p = {0};
+    const int64_t split = index % d->splits, most = d->limits.blocks;
+    const int64_t pairs = (d->group_blocks + most - 1) / most;
+    p.from = pairs * split / d->splits * most;
+    p.to = pairs * (split + 1) / d->splits * most;
+    if (p.to > d->group_blocks) p.to = d->group_blocks;
+    index /= d->splits;
+    p.band = index % d->n_bands;
+    index /= d->n_bands;
+    p.group = index % d->c.groups;
+    index /= d->c.groups;
+    p.image = index % d->c.images;
+    p.item = (uint32_t)(index / d->c.images);
+    return p;
+}
+
+static void run_part(const void *work, uint32_t index, uint32_t hand) {
+    struct direct d = *(const struct direct *)work;
+    const struct part p = part_of(&d, index);
+    const struct conv *c = &d.c;
+    const float *x = view_item(&d.call->in[0], p.item) +
+                     (p.image * d.in_planes + p.group * d.bands.group_planes) * c->in_plane * d.bands.plane;
+    const int64_t end = d.bands.flat ? c->out_plane : c->out[1], first = p.band * d.bands.rows;
+    d.scratch = kernel_scratch(d.call, hand);
+    const struct band b = start_band(&d, x, first, end - first < d.bands.rows ? end - first : d.bands.rows);
+    for (int64_t k = p.from; k < p.to; k += d.limits.blocks) {
+        const int64_t left = p.to - k;
+        run_blocks(&d, &b, p.item, p.image, p.group * d.group_blocks + k,
+                   left < d.limits.blocks ? (int)left : d.limits.blocks);
     }
+}
+
+/* Bands by themselves where there are enough for all hands; else their filters are split, too. */
+static int64_t splits_of(const struct direct *d, int64_t bands) {
+    const int64_t wanted = 4 * (int64_t)team_hands(d->call->seat);
+    const int64_t most = (d->group_blocks + d->limits.blocks - 1) / d->limits.blocks;
+    const int64_t splits = d->call->seat && bands < wanted ? (wanted + bands - 1) / bands : 1;
+    return splits < most ? splits : most;
 }
 
 static void run(const struct kernel_call *call, uint32_t algorithm) {
@@ -173,9 +208,10 @@ static void run(const struct kernel_call *call, uint32_t algorithm) {
     d.in_planes = algorithm == ALG_CONV_FIRST ? d.c.channels : layout_blocks(d.c.channels);
     d.out_blocks = layout_blocks(d.c.filters);
     d.group_blocks = layout_blocks(d.c.group_filters);
-    for (uint32_t item = 0; item < call->n_items; item++)
-        for (int64_t image = 0; image < d.c.images; image++)
-            for (int64_t g = 0; g < d.c.groups; g++) run_group(&d, item, image, g);
+    d.n_bands = ((d.bands.flat ? d.c.out_plane : d.c.out[1]) + d.bands.rows - 1) / d.bands.rows;
+    const int64_t bands = d.n_bands * d.c.groups * d.c.images * call->n_items;
+    d.splits = splits_of(&d, bands);
+    team_run_all(call->seat, run_part, &d, bands * d.splits);
 }
 
 void kernel_conv_direct(const struct kernel_call *c) {

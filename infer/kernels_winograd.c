@@ -66,6 +66,8 @@ struct winograd { /* one call */
     forward_fn forward;
     back_fn back;
     float *tiles, *products;
+    int64_t first, n; /* tiles of the chunk */
+    int64_t end, chunks;
 };
 
 static void set_transforms(struct winograd *g) {
@@ -181,6 +183,53 @@ static void transform_back(const struct winograd *g, const struct place *p, cons
     }
 }
 
+/* --- parts for a team --------------------------------------------------------------------------- */
+
+enum { PART_TILES = 14 };
+/* Weights of which each hand can have a copy in its second-level cache: then it is better to share out the
+ * tiles, all that a hand does with them being its own; else the points. */
+#define OWN_WEIGHTS (192 * 1024)
+
+static int64_t part_end(const struct winograd *g, uint32_t part) {
+    const int64_t end = ((int64_t)part + 1) * PART_TILES;
+    return end < g->n ? end : g->n;
+}
+
+static void forward_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct winograd *g = work;
+    (void)hand;
+    for (int64_t i = (int64_t)part * PART_TILES; i < part_end(g, part); i++) {
+        const struct place p = place_of(g, g->first + i);
+        transform_tile(g, &p, g->tiles + i * LANES);
+    }
+}
+
+static void multiply_part(const void *work, uint32_t point, uint32_t hand) {
+    const struct winograd *g = work;
+    (void)hand;
+    multiply(g, point, g->n);
+}
+
+static void back_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct winograd *g = work;
+    (void)hand;
+    for (int64_t i = (int64_t)part * PART_TILES; i < part_end(g, part); i++) {
+        const struct place p = place_of(g, g->first + i);
+        transform_back(g, &p, g->products + i * LANES);
+    }
+}
+
+static void chunk_part(const void *work, uint32_t part, uint32_t hand) {
+    struct winograd g = *(const struct winograd *)work;
+    g.first = g.end * part / g.chunks;
+    g.n = g.end * (part + 1) / g.chunks - g.first;
+    g.tiles = kernel_scratch(g.call, hand);
+    g.products = g.tiles + g.w.points * g.w.in_step;
+    for (int64_t at = 0; at < g.n; at += PART_TILES) forward_part(&g, (uint32_t)(at / PART_TILES), hand);
+    for (int64_t point = 0; point < g.w.points; point++) multiply(&g, point, g.n);
+    for (int64_t at = 0; at < g.n; at += PART_TILES) back_part(&g, (uint32_t)(at / PART_TILES), hand);
+}
+
 static void run(const struct kernel_call *call, uint32_t algorithm) {
     struct winograd g = {.call = call, .bounds = bounds_of(call->step), .limits = tile_limits()};
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &g.c);
@@ -188,19 +237,22 @@ static void run(const struct kernel_call *call, uint32_t algorithm) {
     set_transforms(&g);
     g.tiles = call->scratch;
     g.products = call->scratch + g.w.points * g.w.in_step;
-    const int64_t all = g.w.tiles * g.c.images * call->n_items;
-    for (int64_t first = 0, n; first < all; first += n) {
-        const int64_t chunks = (all - first + g.w.chunk - 1) / g.w.chunk; /* of nearly equal size */
-        n = (all - first + chunks - 1) / chunks;
-        for (int64_t i = 0; i < n; i++) {
-            const struct place p = place_of(&g, first + i);
-            transform_tile(&g, &p, g.tiles + i * LANES);
-        }
-        for (int64_t point = 0; point < g.w.points; point++) multiply(&g, point, n);
-        for (int64_t i = 0; i < n; i++) {
-            const struct place p = place_of(&g, first + i);
-            transform_back(&g, &p, g.products + i * LANES);
-        }
+    g.end = g.w.tiles * g.c.images * call->n_items;
+    const int64_t hands = team_hands(call->seat),
+                  weights = g.w.points * g.c.channels * g.w.out_blocks * LANES;
+    if (hands > 1 && weights <= OWN_WEIGHTS && g.end >= hands * PART_TILES) {
+        g.chunks = (g.end + g.w.chunk - 1) / g.w.chunk;
+        g.chunks = (g.chunks + hands - 1) / hands * hands;
+        team_run_all(call->seat, chunk_part, &g, g.chunks);
+        return;
+    }
+    for (; g.first < g.end; g.first += g.n) {
+        const int64_t chunks = (g.end - g.first + g.w.chunk - 1) / g.w.chunk; /* of nearly equal size */
+        g.n = (g.end - g.first + chunks - 1) / chunks;
+        const int64_t parts = (g.n + PART_TILES - 1) / PART_TILES;
+        team_run_all(call->seat, forward_part, &g, parts);
+        team_run_all(call->seat, multiply_part, &g, g.w.points);
+        team_run_all(call->seat, back_part, &g, parts);
     }
 }
 

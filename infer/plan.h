@@ -24,6 +24,16 @@ struct plan_options {
                      * or in an order that can be turned back (no Winograd); infer/gradient.h runs it */
 };
 
+/* Where memory is short: what image_write asks for and gives back on the way. Ranges of `out` come in order.
+ */
+struct plan_memory {
+    /* `n` bytes of `out` from `offset` on are about to be written. 0, or -1 with `e` set. */
+    int (*want)(void *ctx, size_t offset, size_t n, struct err *e);
+    /* These bytes, of `out` or of a constant that went into it, are not looked at any more. */
+    void (*done)(void *ctx, const void *at, size_t n);
+    void *ctx;
+};
+
 struct plan_metadata { /* all borrowed during the call */
     uint8_t source_sha256[32];
     struct image_preprocess preprocess; /* all zero: none, pictures go in as they are */
@@ -31,6 +41,7 @@ struct plan_metadata { /* all borrowed during the call */
     uint32_t n_labels;
     const void *report;
     size_t report_bytes;
+    const struct plan_memory *memory; /* NULL: all of `out` is there, and nothing is given back */
 };
 
 struct plan; /* borrows the graph, which stays as it is: free the plan first */

@@ -5,6 +5,7 @@
 #include "infer/algorithm.h"
 #include "infer/image_internal.h"
 #include "infer/plan_internal.h"
+#include "infer/sort.h"
 
 #include <string.h>
 
@@ -40,6 +41,41 @@ static int32_t add_constant(struct plan *p, struct table *t, const struct plan_c
     p->parameters += (uint64_t)shape_elements(&fresh->shape);
     t->slots[slot] = p->n_constants + 1;
     return p->n_constants++;
+}
+
+/* --- whose bytes are whose ------------------------------------------------------------------- */
+
+size_t plan_source_bytes(const struct plan_constant *c) {
+    if (!c->pick) return (size_t)shape_elements(&c->shape) * sizeof(float);
+    int64_t rows = c->pick->rows ? 0 : c->shape.dim[0];
+    for (int64_t r = 0; c->pick->rows && r < c->shape.dim[0]; r++)
+        if (c->pick->rows[r] >= rows) rows = c->pick->rows[r] + 1;
+    return (size_t)(rows * c->pick->all_columns * shape_product(&c->shape, 2, c->shape.rank)) * sizeof(float);
+}
+
+static int by_address(const void *a, const void *b) {
+    const struct plan_constant *const *x = a, *const *y = b;
+    return ((*x)->data > (*y)->data) - ((*x)->data < (*y)->data);
+}
+
+/* Views of one weight may overlap: what one constant was made of another may still need. */
+static int find_lone(struct plan *p, struct err *e) {
+    struct plan_constant **sorted = bump_array(&p->bump, (size_t)p->n_constants, sizeof *sorted);
+    struct plan_constant *longest = NULL; /* of those so far, the one that reaches furthest */
+    if (!sorted) return plan_out_of_memory(e);
+    for (int32_t i = 0; i < p->n_constants; i++) {
+        sorted[i] = &p->constants[i];
+        sorted[i]->alone = true;
+    }
+    sort_records(sorted, (size_t)p->n_constants, sizeof *sorted, by_address);
+    for (int32_t i = 0; i < p->n_constants; i++) {
+        struct plan_constant *c = sorted[i];
+        const uintptr_t begin = (uintptr_t)c->data;
+        const uintptr_t reach = longest ? (uintptr_t)longest->data + plan_source_bytes(longest) : 0;
+        if (begin < reach) c->alone = longest->alone = false;
+        if (!longest || begin + plan_source_bytes(c) > reach) longest = c;
+    }
+    return 0;
 }
 
 /* --- tensors of the image -------------------------------------------------------------------- */
@@ -113,7 +149,7 @@ int plan_constants(struct plan *p, struct err *e) {
         if (!p->steps[i].gone && add_step_tensors(p, &table, &p->steps[i], e)) return -1;
     for (int32_t i = 0; i < p->graph->n_outputs; i++)
         add_to_image(p, p->outputs[i]); /* in place, or a view */
-    return check_limits(p, e);
+    return find_lone(p, e) ? -1 : check_limits(p, e);
 }
 
 void plan_measure(const struct plan *p, struct plan_sizes *sizes) {

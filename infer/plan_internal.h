@@ -10,9 +10,9 @@
 #include "infer/bump.h"
 #include "infer/plan.h"
 
-struct plan_pick { /* what stays of a constant [rows, columns, ...]; NULL: all of them */
-    const int64_t *rows, *columns;
-    int64_t all_columns; /* that it has where it comes from */
+struct plan_pick {                 /* what stays of a constant [rows, columns, ...]; NULL: all of them */
+    const int64_t *rows, *columns; /* ascending */
+    int64_t all_columns;           /* that it has where it comes from */
 };
 
 struct plan_tensor {
@@ -58,6 +58,7 @@ struct plan_constant { /* bytes of the constants section; several tensors may sh
     const struct plan_pick *pick;
     const struct plan_step *packed_for; /* weights: the step whose algorithm packs it; or NULL: as it is */
     uint64_t offset, bytes;
+    bool alone; /* no other constant is made of the same bytes, not even in part */
 };
 
 struct plan {
@@ -111,5 +112,8 @@ static inline bool plan_is_weight(const struct plan *p, const struct plan_step *
     return slot == 1 && (s->op == OP_CONV || s->op == OP_GEMM || s->op == OP_MATMUL) &&
            p->tensors[s->inputs[1]].data;
 }
+
+/* Bytes of `data` that the constant is made of, from its beginning on. */
+size_t plan_source_bytes(const struct plan_constant *c);
 
 #endif

@@ -1,12 +1,12 @@
-// ONNX Runtime behind a pipe, for bench-peers: one session per line "load FILE BATCH CxHxW",
-// then "run N" answers with N times in ms. One thread, all optimisations.
+// ONNX Runtime behind a pipe, for bench-peers: one session per line "load FILE BATCH CxHxW THREADS",
+// then "run N" answers with N times in ms. All optimisations.
 const ort = require(process.argv[2]);
 const lines = require('readline').createInterface({ input: process.stdin });
 let session, feed;
 
-async function load(file, batch, shape) {
+async function load(file, batch, shape, threads) {
   session = await ort.InferenceSession.create(file, {
-    intraOpNumThreads: 1, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'all' });
+    intraOpNumThreads: Number(threads), interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'all' });
   const dims = [Number(batch), ...shape.split('x').map(Number)];
   const x = new Float32Array(dims.reduce((a, b) => a * b, 1));
   for (let i = 0; i < x.length; i++) x[i] = Math.sin(i * 0.37);

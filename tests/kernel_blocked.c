@@ -67,6 +67,11 @@ static void pack(struct blocked *b, const struct kernel_case *f, uint32_t algori
 }
 
 float *case_run_blocked(struct kernel_case *f, uint32_t algorithm, bool blocked_input) {
+    return case_run_together(f, algorithm, blocked_input, NULL);
+}
+
+float *case_run_together(struct kernel_case *f, uint32_t algorithm, bool blocked_input,
+                         struct team_seat *seat) {
     const enum op op = (enum op)f->step.op;
     const struct shape *out = &f->out.t->shape;
     if (!algorithm_fits(algorithm, op, &f->step.params, f->shapes, (int)f->n_inputs, out)) return NULL;
@@ -82,6 +87,8 @@ float *case_run_blocked(struct kernel_case *f, uint32_t algorithm, bool blocked_
     lay_out(&result, &f->out, f->n_items, false);
     const size_t scratch =
         algorithm_scratch_bytes(algorithm, op, &f->step.params, f->shapes, (int)f->n_inputs, out);
+    const size_t step = (scratch / sizeof(float) + 15) / 16 * 16; /* the last hand's ends at the guard */
+    const size_t floats = step * (team_hands(seat) - 1) + scratch / sizeof(float);
     struct memory m = {0};
     f->step.algorithm = algorithm;
     const struct kernel_call call = {.step = &f->step,
@@ -90,7 +97,9 @@ float *case_run_blocked(struct kernel_case *f, uint32_t algorithm, bool blocked_
                                      .in = views,
                                      .residual = residual.v,
                                      .out = result.v,
-                                     .scratch = scratch ? guarded(&m, scratch / sizeof(float)) : NULL};
+                                     .scratch = scratch ? guarded(&m, floats) : NULL,
+                                     .scratch_step = step,
+                                     .seat = seat};
     kernel_find(op, algorithm)(&call);
     const int64_t n = shape_elements(out);
     float *all = malloc((size_t)case_outputs(f) * sizeof *all);

@@ -11,6 +11,10 @@
 /* As case_run; NULL where the algorithm does not fit. `blocked_input`: whether computed inputs are. */
 float *case_run_blocked(struct kernel_case *f, uint32_t algorithm, bool blocked_input);
 
+/* The same with help; gives the very same floats. */
+float *case_run_together(struct kernel_case *f, uint32_t algorithm, bool blocked_input,
+                         struct team_seat *seat);
+
 /* For every level of vector instructions that this host has: for (each_level …). */
 #define EACH_LEVEL(level)                                                                                    \
     for (enum simd_level level = SIMD_128;                                                                   \

@@ -3,6 +3,7 @@
  * refuses. Outputs differ by less than 1e-4 of the largest from those of the
  * interpreter in twin.c, which shares no code with it. */
 #include "infer/engine.h"
+#include "infer/team.h"
 
 #include "tests/fixture_graph.h"
 #include "tests/fixture_image.h"
@@ -399,7 +400,60 @@ static void test_profile(void) {
     graph_free(g);
 }
 
-SUITE(engine, {"networks and batches equal the twin", test_networks}, {"images in turn", test_images_in_turn},
+/* --- helpers ---------------------------------------------------------------------------------- */
+
+/* Large enough that steps are handed out: Winograd, pointwise, first, pool, norm. */
+static struct graph *helped_graph(void) {
+    struct graph *g = fixture_graph();
+    const int32_t x = fixture_input(g, SHAPE(1, 3, 57, 61));
+    int32_t y = fixture_relu(g, fixture_conv(g, x, 40, fixture_window(3, 2, 1, 1), true));
+    y = fixture_relu(g, fixture_conv(g, y, 64, fixture_window(3, 1, 1, 1), true));
+    const int32_t z = fixture_batch_norm(g, y);
+    union op_params pool = fixture_window(3, 1, 1, 1);
+    y = fixture_node(g, OP_MAX_POOL, &pool, 1, &z);
+    y = fixture_add(g, fixture_conv(g, y, 64, fixture_window(1, 1, 0, 1), true), z);
+    y = fixture_relu(g, fixture_conv(g, y, 96, fixture_window(3, 2, 1, 1), false));
+    fixture_output(g, y);
+    return g;
+}
+
+static void compare_with_help(const struct image *img, struct team *team) {
+    struct engine *alone = reserved(img, 3), *en = engine_new();
+    struct batch b;
+    struct err e = {0};
+    batch_fill(&b, img, 3, 5);
+    CU_ASSERT_FATAL(en && engine_join(en, team) && engine_reserve(en, img, 3, &e) == 0);
+    for (uint32_t n = 1; n <= 3; n++) {
+        const long before = allocations;
+        CU_ASSERT_EQUAL_FATAL(engine_run(en, img, n, b.items), 0);
+        CU_ASSERT_EQUAL(allocations, before);
+        CU_ASSERT_EQUAL_FATAL(engine_run(alone, img, n, b.items), 0);
+        for (uint32_t i = 0; i < n; i++)
+            for (uint32_t k = 0; k < image_header(img)->n_outputs; k++)
+                CU_ASSERT(memcmp(engine_output(en, i, k), engine_output(alone, i, k),
+                                 output_floats(img, k) * sizeof(float)) == 0);
+    }
+    batch_free(&b);
+    engine_free(en);
+    engine_free(alone);
+}
+
+static void test_help_changes_nothing(void) {
+    struct err e = {0};
+    struct graph *g = helped_graph();
+    struct compiled c = fixture_compile(g, false);
+    for (uint32_t helpers = 1; helpers < 5; helpers += 3) {
+        struct team *team = team_new(helpers, NULL, &e);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(team);
+        compare_with_help(c.img, team);
+        team_free(team);
+    }
+    fixture_discard(&c);
+    graph_free(g);
+}
+
+SUITE(engine, {"help changes no number", test_help_changes_nothing},
+      {"networks and batches equal the twin", test_networks}, {"images in turn", test_images_in_turn},
       {"pictures and floats in one batch", test_pictures}, {"a run allocates nothing", test_no_allocation},
       {"a run makes no system call", test_no_system_call}, {"four engines at once", test_threads},
       {"what is refused", test_refusals}, {"bytes of inputs", test_input_bytes},

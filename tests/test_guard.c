@@ -31,7 +31,7 @@ static int link_fd;
 /* What the guard has told so far. */
 static struct link_message lines[LINES]; /* the latest FILE of each path */
 static int n_lines, offers;
-static struct link_message last_offer, settled;
+static struct link_message last_offer, settled, alive;
 static char retired[LINK_MODEL], labels[64];
 static bool greeted, refuse, mute;
 
@@ -184,7 +184,9 @@ static void take(const struct link_message *m, int fd) {
     switch (m->type) {
     case LINK_HELLO: greeted = true; break;
     case LINK_OFFER: take_offer(m, fd); break;
+    case LINK_RESTORED: break;
     case LINK_SETTLED: settled = *m; break;
+    case LINK_ALIVE: alive = *m; break;
     case LINK_RETIRE: strcpy(retired, m->model); break;
     case LINK_FILE:
     case LINK_FILE_GONE:

@@ -16,7 +16,7 @@ static char folder[64], script[96];
 static struct loop *loop;
 static struct guard_child *guard;
 static uint32_t greeted, heard, last_type;
-static bool held_up;
+static bool held_up, busy;
 
 static uint32_t count_served(void *owner) {
     (void)owner;
@@ -33,6 +33,10 @@ static void on_heard(void *owner, const struct link_message *m, int fd) {
     last_type = m->type;
     if (fd >= 0) close(fd);
 }
+static bool can_greet(void *owner) {
+    (void)owner;
+    return !busy;
+}
 static bool can_take(void *owner) {
     (void)owner;
     return !held_up;
@@ -48,7 +52,8 @@ static void put(const char *name, const struct link_message *m) {
 
 /* Starts a guard that does `what`; $D is the folder. */
 static void begin(const char *what) {
-    static const struct guard_child_calls calls = {count_served, on_greeted, on_heard, can_take, NULL};
+    static const struct guard_child_calls calls = {count_served, on_greeted, on_heard,
+                                                   can_greet,    can_take,   NULL};
     struct link_message m = {.version = LINK_VERSION, .type = LINK_HELLO};
     log_set_level(LOG_LEVEL_ERROR);
     strcpy(folder, "/tmp/clpd-guard-XXXXXX");
@@ -63,10 +68,13 @@ static void begin(const char *what) {
     put("file", &m);
     m.type = LINK_SETTLED;
     put("settled", &m);
+    m.type = LINK_ALIVE;
+    strcpy(m.reason, "polling: a test");
+    put("alive", &m);
     m.version++;
     put("nonsense", &m);
     greeted = heard = last_type = 0;
-    held_up = false;
+    held_up = busy = false;
     struct err e;
     loop = loop_new(LOOP_ANY, 1, &e);
     CU_ASSERT_PTR_NOT_NULL_FATAL(loop);
@@ -196,6 +204,53 @@ static void deaf(void) {
     finish();
 }
 
+/* One that hangs says nothing; one that has nothing to do says that it is there. */
+static void silent(void) {
+    log_set_level((enum log_level)(LOG_LEVEL_ERROR + 1));
+    begin("cat $D/hello >&3; exec sleep 60");
+    CU_ASSERT_TRUE(wait_for(&greeted, 1));
+    for (int i = 0; i < 30; i++) (void)loop_turn(loop, 10000000);
+    CU_ASSERT_EQUAL(guard_child_restarts(guard), 0); /* nobody asked for more than that */
+    guard_child_set_silence(guard, 40000000);
+    CU_ASSERT_TRUE(wait_restarts(1));
+    CU_ASSERT_TRUE(wait_for(&greeted, 2));
+    CU_ASSERT_TRUE(wait_restarts(2)); /* the next one is watched, too */
+    finish();
+    begin("cat $D/hello >&3; while cat $D/alive >&3; do sleep 0.02; done");
+    guard_child_set_silence(guard, 4000000000u);
+    CU_ASSERT_TRUE(wait_for(&greeted, 1));
+    for (int i = 0; i < 1000 && !*guard_child_watching(guard); i++) (void)loop_turn(loop, 10000000);
+    CU_ASSERT_STRING_EQUAL(guard_child_watching(guard), "polling: a test");
+    CU_ASSERT_EQUAL(heard, 0); /* it is of no interest to anybody else */
+    CU_ASSERT_EQUAL(guard_child_restarts(guard), 0);
+    finish();
+}
+
+/* What we leave in the socket is no silence of the guard's. */
+static void not_listened_to(void) {
+    begin("cat $D/hello >&3; exec sleep 60");
+    CU_ASSERT_TRUE(wait_for(&greeted, 1));
+    held_up = true;
+    guard_child_set_silence(guard, 20000000);
+    for (int i = 0; i < 50; i++) (void)loop_turn(loop, 10000000);
+    CU_ASSERT_EQUAL(guard_child_restarts(guard), 0);
+    finish();
+}
+
+/* While something that an earlier guard has asked for is under way, the next one is not greeted. */
+static void greeted_when_idle(void) {
+    begin("cat $D/hello >&3; exec sleep 60");
+    busy = true;
+    for (int i = 0; i < 30; i++) (void)loop_turn(loop, 10000000);
+    CU_ASSERT_EQUAL(greeted, 0);
+    CU_ASSERT_STRING_EQUAL(guard_child_state(guard), "starting");
+    busy = false;
+    guard_child_resume(guard);
+    CU_ASSERT_EQUAL(greeted, 1);
+    finish();
+}
+
 SUITE(guard_child, {"greeted, heard, told, stopped", talking}, {"dies: restarted with back-off", dying},
       {"killed: restarted", killed}, {"talks nonsense: restarted", nonsense}, {"missing", missing},
-      {"held up", held}, {"deaf", deaf});
+      {"held up", held}, {"deaf", deaf}, {"silent: restarted", silent}, {"not listened to", not_listened_to},
+      {"greeted when nothing is under way", greeted_when_idle});

@@ -1,7 +1,7 @@
 /* Writing: what stands where, what is refused, and not one byte beyond the room. */
 #include "infer/plan.h"
 
-#include "infer/digest.h"
+#include "infer/checksum.h"
 #include "tests/fixture_graph.h"
 #include "tests/fixture_image.h"
 #include "tests/mutate.h"
@@ -54,14 +54,17 @@ static void everything_is_where_it_belongs(void) {
     graph_free(g);
 }
 
-/* The digest is that of the file with its own field zero: as a stranger would compute it. */
-static void the_digest_is_that_of_the_file(void) {
+/* The checksum is that of the file with its own field zero: as a stranger would compute it. */
+static void the_checksum_is_that_of_the_file(void) {
     struct graph *g = fixture_resnet();
     struct compiled c = fixture_compile(g, false);
     uint8_t said[32], is[32];
-    memcpy(said, image_header(c.img)->self_sha256, 32);
-    memset(fixture_header(c.bytes)->self_sha256, 0, 32);
-    digest_sha256(c.bytes, c.size, is);
+    memcpy(said, image_header(c.img)->self_checksum, 32);
+    memset(fixture_header(c.bytes)->self_checksum, 0, 32);
+    struct checksum sum;
+    checksum_init(&sum);
+    checksum_update(&sum, c.bytes, c.size);
+    checksum_final(&sum, is);
     CU_ASSERT_EQUAL(memcmp(said, is, 32), 0);
     fixture_discard(&c);
     graph_free(g);
@@ -152,6 +155,98 @@ static void what_the_check_would_refuse_is_not_written(void) {
     graph_free(g);
 }
 
+/* --- where memory is short ------------------------------------------------------------------ */
+
+struct strict { /* takes what it is told word for word: what was given back is spoiled at once */
+    uint8_t *out, *copy;
+    size_t size, promised, fail_at;
+    size_t spoiled; /* floats of constants */
+};
+
+static int want(void *ctx, size_t offset, size_t n, struct err *e) {
+    struct strict *s = ctx;
+    CU_ASSERT_EQUAL(offset, s->promised);
+    s->promised = offset + n;
+    CU_ASSERT(s->promised <= s->size);
+    return s->promised > s->fail_at ? err_set(e, ERR_LIMIT, "no room") : 0;
+}
+
+static void done(void *ctx, const void *at, size_t n) {
+    struct strict *s = ctx;
+    const uint8_t *from = at;
+    if (from >= s->out && from < s->out + s->size) {
+        memcpy(s->copy + (from - s->out), from, n);
+        memset(s->out + (from - s->out), 0xee, n);
+        return;
+    }
+    s->spoiled += n / sizeof(float);
+    memset((void *)(uintptr_t)at, 0xff, n);
+}
+
+/* A convolution that is packed, a product that is copied in several pieces, and two views of one constant. */
+static struct graph *short_of_memory(void) {
+    enum { WIDE = 1 << 20 };
+    struct graph *g = fixture_graph();
+    struct err e = {0};
+    float *w = graph_alloc(g, 16 * 16 * 9 * sizeof *w), *b = graph_alloc(g, 3 * WIDE * sizeof *b),
+          *v = graph_alloc(g, 256 * sizeof *v);
+    CU_ASSERT_FATAL(w && b && v);
+    for (int i = 0; i < 16 * 16 * 9; i++) w[i] = (float)(i % 37) / 37;
+    for (int i = 0; i < 3 * WIDE; i++) b[i] = (float)(i % 101) / 101;
+    for (int i = 0; i < 256; i++) v[i] = (float)i;
+    int32_t x = fixture_input(g, SHAPE(1, 16, 8, 8));
+    const union op_params p = fixture_window(3, 1, 1, 1);
+    x = fixture_node(g, OP_CONV, &p, 2,
+                     (int32_t[]){x, graph_add_constant(g, "w", &SHAPE(16, 16, 3, 3), w, 0, &e)});
+    x = fixture_reshape(g, x, SHAPE(1, 1024));
+    x = fixture_node(g, OP_MATMUL, NULL, 2,
+                     (int32_t[]){x, graph_add_constant(g, "b", &SHAPE(1024, 3072), b, 1, &e)});
+    x = fixture_reshape(g, x, SHAPE(24, 128));
+    x = fixture_mul(g, x, graph_add_constant(g, "v", &SHAPE(128), v, 2, &e));
+    x = fixture_mul(g, x, graph_add_constant(g, "u", &SHAPE(128), v + 64, 2, &e));
+    fixture_output(g, x);
+    return g;
+}
+
+static void what_is_given_back_is_not_looked_at_again(void) {
+    struct graph *g = short_of_memory();
+    struct plan *p = plan_of(g);
+    struct err e = {0};
+    const struct plan_metadata none = {.memory = NULL};
+    struct strict s = {.size = plan_image_bytes(p, &none), .fail_at = SIZE_MAX};
+    const size_t room = (s.size + 63) / 64 * 64;
+    uint8_t *plain = aligned_alloc(64, room);
+    s.out = aligned_alloc(64, room);
+    s.copy = calloc(1, room);
+    CU_ASSERT_FATAL(plain && s.out && s.copy);
+    memset(plain, 0, room);
+    memset(s.out, 0, room);
+    CU_ASSERT_EQUAL(image_write(p, &none, plain, s.size, &e), 0);
+    struct plan_memory memory = {want, done, &s};
+    const struct plan_metadata m = {.memory = &memory};
+    s.fail_at = s.size / 2;
+    CU_ASSERT_EQUAL(image_write(p, &m, s.out, s.size, &e), -1);
+    CU_ASSERT_STRING_EQUAL(e.text, "no room");
+    graph_free(g); /* spoiled */
+    plan_free(p);
+    g = short_of_memory();
+    p = plan_of(g);
+    s.fail_at = SIZE_MAX;
+    s.promised = s.spoiled = 0;
+    memset(s.out, 0, room);
+    CU_ASSERT_EQUAL(image_write(p, &m, s.out, s.size, &e), 0);
+    CU_ASSERT_EQUAL(s.promised, s.size);
+    CU_ASSERT_EQUAL(s.spoiled, 16 * 16 * 9 + (3 << 20)); /* the two views were needed to the end */
+    const struct image_header *h = (const void *)s.out;
+    memcpy(s.copy, s.out, h->sections[SECTION_CONSTANTS].offset);
+    CU_ASSERT_EQUAL(memcmp(s.copy, plain, s.size), 0);
+    free(plain);
+    free(s.out);
+    free(s.copy);
+    plan_free(p);
+    graph_free(g);
+}
+
 static void without_preprocessing_pictures_go_in_as_they_are(void) {
     struct graph *g = fixture_resnet();
     struct compiled c = fixture_compile_with(g, false, &(struct plan_metadata){0});
@@ -197,9 +292,10 @@ static void probabilities_are_told_from_scores(void) {
 }
 
 SUITE(image_write, {"everything is where it belongs", everything_is_where_it_belongs},
-      {"the digest is that of the file", the_digest_is_that_of_the_file},
+      {"the checksum is that of the file", the_checksum_is_that_of_the_file},
       {"no byte beyond the room", no_byte_beyond_the_room},
       {"what the check would refuse is not written", what_the_check_would_refuse_is_not_written},
       {"without preprocessing, pictures go in as they are", without_preprocessing_pictures_go_in_as_they_are},
       {"long names are cut between characters", long_names_are_cut_between_characters},
+      {"what is given back is not looked at again", what_is_given_back_is_not_looked_at_again},
       {"probabilities are told from scores", probabilities_are_told_from_scores});

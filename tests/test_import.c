@@ -353,15 +353,18 @@ static void parts_of_onnx_that_are_not_run(void) {
         import_case_refused(&m, ERR_UNSUPPORTED, "node 'q' (GridSample): this operator is not supported"));
     m = import_case_begin(13, "Nx3");
     onnx_node(&m, "Gather", "", "x x", "y", ATTR_END);
-    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (Gather): its indices ('x') must be constant"));
+    CU_ASSERT(
+        import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (Gather): its indices ('x') must be constant"));
     m = import_case_begin(13, "Nx3");
     onnx_node(&m, "NonZero", "", "x", "y", ATTR_END);
-    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (NonZero): it is supported on constants only"));
+    CU_ASSERT(
+        import_case_refused(&m, ERR_UNSUPPORTED, "node 0 (NonZero): it is supported on constants only"));
 }
 
 static void external_weights(void) {
     static const float beside[4] = {1, 2, 3, 4};
-    const struct import_options o = {(const uint8_t *)beside, sizeof beside, "w.data"};
+    const struct import_options o = {
+        .external = (const uint8_t *)beside, .external_bytes = sizeof beside, .external_name = "w.data"};
     for (int given = 0; given < 2; given++) {
         struct pb t = {0}, pair = {0};
         struct onnx_build m = import_case_begin(13, "Nx4");
@@ -384,6 +387,46 @@ static void external_weights(void) {
         CU_ASSERT_PTR_EQUAL(import_case_input(&c, &c.g->nodes[0], 1)->data, beside);
         import_case_free(&c);
     }
+}
+
+static void spoil(void *ctx, const void *at, size_t n) {
+    *(size_t *)ctx += n;
+    memset((void *)(uintptr_t)at, 0xff, n);
+}
+
+/* Behind names of four lengths, weights at every alignment; those that are not aligned are moved. The batch
+ * of 2 is mixed, so that a second attempt has to find them. */
+static void weights_are_moved(void) {
+    size_t moved = 0;
+    for (int i = 0; i < 4; i++)
+        for (int bad = 0; bad < 2; bad++) {
+            size_t given_back = 0;
+            struct import_options o = {.done = spoil, .ctx = &given_back};
+            struct onnx_build m = import_case_begin(12, "2x128");
+            float *values = calloc(128 * 192, sizeof *values);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(values);
+            for (int k = 0; k < 128 * 192; k++) values[k] = (float)k;
+            if (bad) values[100 * 192 + 7] = NAN;
+            onnx_initializer(&m, tensor_fill(&"name"[i], "1", 1));
+            onnx_initializer(&m, tensor_floats("w", "128x192", values, 128 * 192));
+            onnx_node(&m, "MatMul", "", "x w", "p", ATTR_END);
+            onnx_node(&m, "ReduceSum", "", "p", "y", attr_ints("axes", 1, 0), ATTR_END);
+            struct import_case c = import_case_make_with(&m, &o);
+            if (bad) {
+                CU_ASSERT(!c.g && strstr(c.e.text, "element 19207"));
+            } else if (c.g) {
+                const struct value *w = import_case_input(&c, &c.g->nodes[0], 1);
+                CU_ASSERT_EQUAL(c.g->item_images, 2);
+                CU_ASSERT_EQUAL(memcmp(w->data, values, 128 * 192 * sizeof *values), 0);
+            } else {
+                CU_FAIL(c.e.text);
+            }
+            CU_ASSERT(given_back == 0 || given_back == 128 * 192 * sizeof *values);
+            moved += given_back > 0;
+            import_case_free(&c);
+            free(values);
+        }
+    CU_ASSERT_EQUAL(moved, 6);
 }
 
 static void long_names_are_cut(void) {
@@ -578,7 +621,8 @@ SUITE(import, {"a small network", a_small_network}, {"versions of the format", v
       {"weights that are not finite", weights_that_are_not_finite},
       {"weights that contradict themselves", weights_that_contradict_themselves},
       {"parts of ONNX that are not run", parts_of_onnx_that_are_not_run},
-      {"external weights", external_weights}, {"long names are cut", long_names_are_cut},
+      {"external weights", external_weights}, {"weights that are not aligned are moved", weights_are_moved},
+      {"long names are cut", long_names_are_cut},
       {"every prefix is refused as unfinished", every_prefix_is_refused},
       {"a network that uses the evaluator", the_varied_network_is_fine},
       {"mutations do no harm", mutations_do_no_harm}, {"networks of the project", shared_networks},

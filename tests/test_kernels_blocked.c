@@ -9,9 +9,20 @@
 
 /* Runs it both ways; consumes `f`. */
 static void compare(const char *what, struct kernel_case *f) {
+    struct err e = {0};
+    struct team *team = team_new(2, NULL, &e);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(team);
+    struct team_seat *seat = team_sit(team);
     float *expected = case_run(f, ALG_DEFAULT), *got = case_run_blocked(f, ALG_DEFAULT, true);
     CU_ASSERT_FATAL(expected != NULL && got != NULL);
     CU_ASSERT(case_close(what, got, expected, case_outputs(f), 1e-6f));
+    team_begin(seat);
+    float *helped = case_run_together(f, ALG_DEFAULT, true, seat); /* whoever helps: the same */
+    CU_ASSERT(helped && case_close(what, helped, got, case_outputs(f), 0));
+    team_end(seat);
+    team_leave(seat);
+    team_free(team);
+    free(helped);
     free(expected);
     free(got);
     case_free(f);

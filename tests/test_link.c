@@ -103,7 +103,7 @@ static void refuses_what_is_not_ours(void) {
     char longer[sizeof m + 1] = {0};
     memcpy(longer, &m, sizeof m);
     send_raw(longer, sizeof longer, 0), expect_refused("long");
-    m.version = 2, send_raw(&m, sizeof m, 0), expect_refused("version");
+    m.version = LINK_VERSION + 1, send_raw(&m, sizeof m, 0), expect_refused("version");
     m = message(0), send_raw(&m, sizeof m, 0), expect_refused("type 0");
     m = message(LINK_TYPES), send_raw(&m, sizeof m, 0), expect_refused("type");
     m = message(LINK_FILE), m.state = FILE_STATES, send_raw(&m, sizeof m, 0), expect_refused("state");

@@ -250,7 +250,8 @@ static void floats_in_float_data(void) {
 
 static void external_tensors_get_a_place_inside(void) {
     static float beside[90];
-    const struct import_options o = {(const uint8_t *)beside, sizeof beside, "w.data"};
+    const struct import_options o = {
+        .external = (const uint8_t *)beside, .external_bytes = sizeof beside, .external_name = "w.data"};
     struct onnx_build m = network(8, false);
     struct pb w = {0}, pair = {0};
     static const int dims[] = {5, 2, 3, 3};

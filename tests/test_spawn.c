@@ -214,13 +214,29 @@ static void gets_nothing_but_its_descriptors(void) {
 static void low_priority(void) {
     set_up();
     char text[64] = "";
-    struct spawn_request r = script("while n=$(nice); echo $n > $F/out; [ $n != 10 ]; do sleep 0.05; done");
+    struct spawn_request r = script("while n=$(nice) p=$(cut -d' ' -f41 /proc/$$/stat); echo $n $p > $F/out; "
+                                    "[ \"$n $p\" != \"10 3\" ]; do sleep "
+                                    "0.05; done");
     r.low_priority = true;
     (void)spawn_run(&r, &result);
     spawn_result_free(&result);
     (void)close(r.model_fd);
     slurp("out", text, sizeof text);
-    CU_ASSERT_STRING_EQUAL(text, "10\n");
+    CU_ASSERT_STRING_EQUAL(text, "10 3\n"); /* SCHED_BATCH */
+    r = script("while p=$(cut -d' ' -f41 /proc/$$/stat); echo $p > $F/out; [ $p != 5 ]; do sleep 0.05; done");
+    r.idle_priority = true;
+    (void)spawn_run(&r, &result);
+    spawn_result_free(&result);
+    (void)close(r.model_fd);
+    slurp("out", text, sizeof text);
+    CU_ASSERT_STRING_EQUAL(text, "5\n"); /* SCHED_IDLE */
+    tear_down();
+}
+
+/* Fills the memfd without having limited itself: the guard has. */
+static void output_is_limited_from_outside(void) {
+    set_up();
+    expect_failure("exec cat /dev/zero >&4", ERR_LIMIT, "guard.worker.output");
     tear_down();
 }
 
@@ -271,5 +287,6 @@ SUITE(spawn, {"an image comes back sealed", a_good_one}, {"every ending has its 
       {"the digest comes early, and stopping is possible", digest_comes_early},
       {"names the file that it needs", names_what_it_needs},
       {"the worker gets nothing but its descriptors", gets_nothing_but_its_descriptors},
-      {"low priority", low_priority}, {"can't start", cannot_start},
-      {"keeps no descriptor", keeps_no_descriptor}, {"finds the guard", finds_the_guard});
+      {"low priority", low_priority}, {"output is limited from outside, too", output_is_limited_from_outside},
+      {"can't start", cannot_start}, {"keeps no descriptor", keeps_no_descriptor},
+      {"finds the guard", finds_the_guard});

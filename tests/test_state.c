@@ -49,7 +49,7 @@ static int an_image(struct state_image *image, uint64_t version) {
     int fd = memfd_create("t", MFD_CLOEXEC);
     CU_ASSERT_EQUAL(write(fd, c.bytes, c.size), (ssize_t)c.size);
     *image = (struct state_image){.version = version, .bytes = c.size, .path = "a.onnx", .policy = 5};
-    memcpy(image->image_sha256, h->self_sha256, 32);
+    memcpy(image->image_sha256, h->self_checksum, 32);
     memcpy(image->digests.model, h->source_sha256, 32);
     fixture_discard(&c);
     graph_free(g);

@@ -36,6 +36,7 @@ static struct status_facts facts(struct rig *r) {
                                  .files = &files,
                                  .io_backend = loop_backend(r->loop),
                                  .guard_state = "up",
+                                 .guard_watching = "inotify",
                                  .guard_restarts = 2,
                                  .started_ns = loop_clock(),
                                  .max_batch = 8};
@@ -59,6 +60,7 @@ static void status_keys(void) {
     for (size_t i = 0; i < sizeof counters / sizeof *counters; i++)
         expect(json_object_get(j, "counters"), counters[i], JSON_INTEGER);
     expect(json_object_get(j, "guard"), "state", JSON_STRING);
+    expect(json_object_get(j, "guard"), "watching", JSON_STRING);
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(json_object_get(j, "guard"), "restarts")), 2);
     CU_ASSERT_EQUAL(json_integer_value(json_object_get(j, "models")), 1);
     json_decref(j);

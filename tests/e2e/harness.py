@@ -151,6 +151,8 @@ class Daemon:
         self.config = self.folder / "clpd.yaml"
         self.settings = settings
         self.process = None
+        self.prefix = []  # what it is started by
+        self.build = BUILD
         self.log = self.folder / "log"
 
     def write_config(self):
@@ -168,7 +170,7 @@ class Daemon:
         self.write_config()
         (self.folder / "state").mkdir(exist_ok=True)
         environment = dict(os.environ)
-        self.process = subprocess.Popen([BUILD / "clpd", "--config", self.config], env=environment,
+        self.process = subprocess.Popen([*self.prefix, self.build / "clpd", "--config", self.config], env=environment,
                                         stderr=open(self.log, "ab"))
         wait_for("the socket to answer", self.answers)
         return self
@@ -216,10 +218,13 @@ class Daemon:
             return m if m and m["version"] > newer_than else None
         return wait_for(f"{name} to be served", serving)
 
-    def wait_file(self, path, state):
+    def wait_log(self, text):
+        wait_for(f"'{text}' in the log", lambda: text in self.log.read_text(errors="replace"))
+
+    def wait_file(self, path, state, word=""):
         def reached():
             f = self.file(path)
-            return f if f and f["state"] == state else None
+            return f if f and f["state"] == state and word in (f["reason"] or "") else None
         try:
             return wait_for(f"{path} to be {state}", reached)
         except AssertionError as e:

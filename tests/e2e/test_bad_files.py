@@ -131,6 +131,27 @@ class BadFiles(unittest.TestCase):
         self.put("labels", GOOD.read_bytes())
         self.expect("labels", "rejected", "2", "label")
 
+    def test_a_sidecar_from_elsewhere_is_taken_but_not_quoted(self):
+        elsewhere = self.daemon.folder / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "secret").write_text("# a comment\nroot:hunter2:19000\nkey: hunter2\n")
+        (elsewhere / "labels.yaml").write_bytes((SIGNS / "models/signs.yaml").read_bytes())
+        os.symlink(elsewhere / "secret", self.daemon.models / "spy.yaml")
+        self.put("spy", GOOD.read_bytes())
+        f = self.expect("spy", "rejected", "spy.yaml", "not quoted")
+        self.assertNotIn("hunter2", f["reason"])
+        os.link(elsewhere / "secret", self.daemon.models / "hard.yaml")
+        self.put("hard", GOOD.read_bytes())
+        self.assertNotIn("hunter2", self.expect("hard", "rejected", "hard.yaml", "not quoted")["reason"])
+        self.assertNotIn("hunter2", self.daemon.log.read_text())
+        os.symlink(elsewhere / "labels.yaml", self.daemon.models / "linked.yaml")
+        self.put("linked", GOOD.read_bytes())
+        self.assertTrue(self.daemon.wait_serving("linked")["labels"])
+        (self.daemon.models / "within.txt").write_text("kex: 1\n")  # a link within the folder is as good as the file
+        os.symlink("within.txt", self.daemon.models / "within.yaml")
+        self.put("within", GOOD.read_bytes())
+        self.expect("within", "rejected", "within.yaml:1", "kex")
+
     def test_sidecar_with_an_unknown_key(self):
         (self.daemon.models / "sidecar.yaml").write_text("input:\n  skale: 2\n")
         self.put("sidecar", GOOD.read_bytes())

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import threading
 import unittest
 
 from harness import F32, OK, SIGNS, Daemon, wait_for
@@ -86,6 +87,28 @@ class State(unittest.TestCase):
             d.drop(file_with_note(CLEAN, 1), "signs")  # the count goes on
             self.assertEqual(d.wait_serving("signs", 2)["version"], 3)
             d.wait_kept("signs@2.image", "signs@3.image", "signs@index")
+
+    def test_who_connects_during_the_start_finds_what_was_served_before(self):
+        with Kept() as d:
+            d.drop(CLEAN, "signs")
+            d.wait_serving("signs")
+            d.wait_kept("signs@1.image", "signs@index")
+            d.end(signal.SIGKILL)  # its socket file is left over: connecting is refused until the next one listens
+            first = []
+
+            def ask():
+                try:
+                    with d.client() as c:
+                        first.append(c.infer("signs", DIMS, TENSOR, F32))
+                except OSError:
+                    return False
+                return True
+
+            impatient = threading.Thread(target=wait_for, args=("an answer", ask))
+            impatient.start()
+            d.start()
+            impatient.join()
+            self.assertEqual([(r.status, r.version) for r in first], [(OK, 1)])
 
     def test_a_file_that_changed_meanwhile_is_imported_after_the_kept_one_serves(self):
         with Kept(log__level="debug") as d:

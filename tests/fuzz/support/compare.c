@@ -111,7 +111,7 @@ static uint8_t *with_integers(const struct image *img) {
     const struct image_section s = h->sections[SECTION_CONSTANTS];
     for (uint64_t i = 0; i + 4 <= s.bytes; i += 4)
         memcpy((uint8_t *)h + s.offset + i, &(float){(float)(next(&state) % 5) - 2}, 4);
-    image_digest((uint8_t *)h, img->size, h->self_sha256);
+    image_checksum((uint8_t *)h, img->size, h->self_checksum);
     return (uint8_t *)h;
 }
 
