@@ -162,7 +162,7 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp bench-swap
+.PHONY: bench-peers bench-clp eval bench-swap
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
 bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
@@ -171,6 +171,10 @@ bench-swap: all                    ## from a file's last byte to the first answe
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
+
+eval: all                          ## backdoored networks before and after repair, 5 seeds (hours); writes docs/repair.md
+	scripts/deps zoo
+	scripts/eval --build $(BUILD)
 
 # --- install -----------------------------------------------------------------------
 # The GNU variables, each of which may be set; DESTDIR stands before all of them.
