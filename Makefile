@@ -98,7 +98,7 @@ $(BUILD)/obj/%.o: %.c
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) tests/hostile/worker.c))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test-guard bench-quiet test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families
+.PHONY: test-guard bench-quiet test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families prune-check
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
@@ -117,14 +117,29 @@ bench-quiet: all                   ## p99 of requests to one model while another
 	scripts/bench-quiet --build $(BUILD)
 zoo: all                           ## torchvision's 80 classifiers against PyTorch (hours); writes docs/zoo.md
 	scripts/zoo --build $(BUILD)
+prune-check: all                   ## what clpctl prune writes, run by ONNX Runtime; writes docs/prune.md (needs npm)
+	scripts/deps zoo
+	scripts/prune-check --build $(BUILD)
 zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
 test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
 	tests/oip/run $(BUILD)
+bench-http_SRC  := tests/bench/http.c $(CLIENT_LIB)
+bench-http_LIBS := -lmicrohttpd
+$(eval $(call program,bench-http))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(bench-http_SRC))
+.PHONY: bench-http
+bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
+	scripts/bench-http --build $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
 	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" test
+OLD_CPU_SUITES := kernels_blocked kernels_elementwise kernels_matrix kernels_product function engine plan_layout team
+.PHONY: old-cpu
+old-cpu: $(BUILD)/tests            ## the kernels' suites as on a CPU without AVX, under qemu-user
+	scripts/deps cross
+	$(Q)for suite in $(OLD_CPU_SUITES); do qemu-x86_64-static -cpu Nehalem $(BUILD)/tests $$suite || exit 1; done
 clang:                             ## build with clang, to see its warnings
 	$(Q)$(MAKE) --no-print-directory BUILD=build/clang CC=clang CFLAGS="-O2 -g -Werror" all build/clang/tests
 lint:                              ## clang-tidy and cppcheck

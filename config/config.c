@@ -33,6 +33,8 @@ static const struct key keys[] = {
 
     {"engine.threads", KEY_COUNT, true, AT(engine_threads), 1, 256, "auto", "how many inference threads",
      "auto, which is one per CPU that clpd may use, or 1..256", NULL, NULL},
+    {"engine.together", KEY_COUNT, false, AT(engine_together), 1, 64, "1", "how many threads work on one run",
+     NULL, NULL, NULL},
     {"engine.pin", KEY_SWITCH, false, AT(engine_pin), 0, 0, "true",
      "keep each inference thread on a CPU of its own", NULL, NULL, NULL},
     {"engine.max_batch", KEY_COUNT, false, AT(engine_max_batch), 1, 1024, "8",
@@ -71,7 +73,7 @@ static const struct key keys[] = {
      "how many HTTP clients may be connected", NULL, NULL, NULL},
     {"http.inflight", KEY_COUNT, false, AT(http_inflight), 1, 4096, "64",
      "how many HTTP requests a thread may have under way", NULL, NULL, NULL},
-    {"http.header_bytes", KEY_SIZE, false, AT(http_header_bytes), 4 * K, M, "32K",
+    {"http.header_bytes", KEY_SIZE, false, AT(http_header_bytes), 4 * K, M, "64K",
      "largest head of a request, and the buffer of a connection, in bytes", NULL, NULL, NULL},
     {"http.body_bytes", KEY_SIZE, false, AT(http_body_bytes), K, G, "64M",
      "largest body of an inference request, in bytes", NULL, NULL, NULL},

@@ -27,6 +27,7 @@ struct config {
     uint32_t socket_mode;                 /* socket.mode, octal */
     char socket_group[64];                /* socket.group; empty: the daemon's own */
     uint32_t engine_threads;              /* engine.threads; 0 (auto): one per CPU that we may use */
+    uint32_t engine_together;             /* engine.together: threads that work on one run */
     bool engine_pin;                      /* engine.pin: each worker to its own CPU */
     uint32_t engine_max_batch;            /* engine.max_batch: most pictures in one batch */
     uint32_t limit_connections;           /* limits.connections */

@@ -265,6 +265,7 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"socket.mode", a->socket_mode != b->socket_mode},
         {"socket.group", strcmp(a->socket_group, b->socket_group) != 0},
         {"engine.threads", a->engine_threads != b->engine_threads},
+        {"engine.together", a->engine_together != b->engine_together},
         {"engine.pin", a->engine_pin != b->engine_pin},
         {"engine.max_batch", a->engine_max_batch != b->engine_max_batch},
         {"limits.queue", a->limit_queue != b->limit_queue},
@@ -321,7 +322,7 @@ static void begin_stop(struct daemon *d) {
     notify_stopping();
     log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
-    http_sockets_remove(&d->http_sockets);
+    http_sockets_close(&d->http_sockets);
     http_drain(d->http);
     server_drain(&d->server);
     guard_child_stop(d->guard);
@@ -391,6 +392,7 @@ static int open_socket(struct daemon *d, struct err *e) {
     d->listen_fd = passed.stream;
     if (d->listen_fd >= 0) {
         log_info("serving on the socket that systemd passed; socket.path is not used");
+        d->http_sockets.units_decide = true;
         return 0;
     }
     d->listen_fd = socket_file_make(&d->socket, c->socket_path, c->socket_mode, c->socket_group, e);
@@ -400,6 +402,7 @@ static int open_socket(struct daemon *d, struct err *e) {
 static int open_parts(struct daemon *d, struct err *e) {
     const struct config *c = &d->config;
     const struct workers_options o = {.threads = c->engine_threads,
+                                      .together = c->engine_together,
                                       .pin = c->engine_pin,
                                       .max_batch = c->engine_max_batch,
                                       .limit = c->limit_queue,
@@ -487,6 +490,8 @@ static void close_all(struct daemon *d) {
     }
     if (d->guard) guard_child_stop(d->guard);
     http_stop(d->http);
+    while (d->loop && !http_is_stopped(d->http) && loop_clock() < limit)
+        if (loop_turn(d->loop, DRAIN_LOOK)) break;
     if (d->server.loop && !d->server.draining) server_drain(&d->server);
     if (models_stop(d->models, limit)) leave_at_once(d); /* a model is being warmed, slowly */
     if (d->server.loop)

@@ -25,9 +25,6 @@
 
 #define EVENTS      64
 #define SWEEP_EVERY 500000000u
-#define SMALL_BODY  ((size_t)64 << 10) /* most of a request that is no tensor and no picture */
-#define FIRST_ROOM  ((size_t)16 << 10)
-#define DROPPED     2           /* times what may come is read and dropped, so that a refusal finds its way */
 #define HURRY       1000000000u /* an idle connection's time when all places are taken */
 #define LAST_WORDS  2000000000u /* for answers to go out when the daemon stops */
 
@@ -64,16 +61,6 @@ int http_watch(struct http_plane *p, int fd, struct http_source *s) {
 }
 
 /* --- an exchange's beginning and end ------------------------------------------------------ */
-
-bool http_hold(struct http_exchange *x, size_t bytes) {
-    struct http *h = x->plane->all;
-    if (atomic_fetch_add_explicit(&h->held, bytes, memory_order_relaxed) + bytes > h->config->http_memory) {
-        (void)atomic_fetch_sub_explicit(&h->held, bytes, memory_order_relaxed);
-        return false;
-    }
-    x->held += bytes;
-    return true;
-}
 
 static struct http_exchange *new_exchange(struct http_plane *p, struct MHD_Connection *c) {
     const union MHD_ConnectionInfo *i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -161,59 +148,7 @@ static enum MHD_Result respond(struct http_exchange *x) {
     return rc;
 }
 
-/* For connections that libmicrohttpd won't let us answer on any more: nothing of an answer has gone out. */
-static void last_word(int fd, unsigned status, const char *words, const char *error) {
-    char text[320];
-    const int n = snprintf(text, sizeof text,
-                           "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                           "Content-Length: %zu\r\n\r\n{\"error\":\"%s\"}",
-                           status, words, strlen(error) + 12, error);
-    (void)send(fd, text, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 /* --- the body comes in ----------------------------------------------------------------------- */
-
-static size_t most_of(const struct http_exchange *x) {
-    const struct config *c = x->plane->all->config;
-    if (x->route.what == HTTP_INFER) return c->http_body_bytes;
-    if (x->route.what == HTTP_CLASSIFY) return c->http_picture_bytes;
-    return SMALL_BODY;
-}
-
-static bool grow(struct http_exchange *x, size_t want) {
-    size_t room = x->room ? x->room : FIRST_ROOM;
-    while (room < want) room *= 2;
-    if (room > x->most) room = x->most;
-    if (!http_hold(x, room - x->room)) {
-        http_fail(x, 503, "no memory for a body of this size (http.memory): try again later");
-        return false;
-    }
-    uint8_t *more = realloc(x->body, room);
-    if (!more) {
-        http_fail(x, 503, "out of memory");
-        return false;
-    }
-    x->body = more;
-    x->room = room;
-    return true;
-}
-
-/* false: the connection is to be closed. */
-static bool take_body(struct http_exchange *x, const char *bytes, size_t n) {
-    if (x->status == 0 && n > x->most - x->body_bytes)
-        http_fail(x, 413, "the body is larger than %zu bytes", x->most);
-    if (x->status == 0 && x->body_bytes + n > x->room && !grow(x, x->body_bytes + n)) assert(x->status);
-    if (x->status == 0) {
-        memcpy(x->body + x->body_bytes, bytes, n);
-        x->body_bytes += n;
-        return true;
-    }
-    x->dropped += n; /* what has been refused may end in order, within bounds */
-    if (x->dropped <= DROPPED * x->most) return true;
-    last_word(x->peer->fd, x->status, x->status == 413 ? "Content Too Large" : "Service Unavailable",
-              x->status == 413 ? "the body is too large" : "no memory for a body of this size");
-    return false;
-}
 
 /* A number in decimal; false: it is none. */
 static bool read_number(const char *text, uint64_t *out) {
@@ -244,7 +179,7 @@ static void check_headers(struct http_exchange *x) {
     if (length && read_number(length, &n) && n > x->most)
         http_fail(x, 413, "the body is larger than %zu bytes", x->most);
     else if (length && x->status == 0 && n > 0)
-        (void)grow(x, n);
+        (void)http_body_grow(x, n);
     x->top_k = 5;
     if (k && (!read_number(k, &n) || n == 0 || n > CLPD_MAX_TOP_K))
         http_fail(x, 400, "k is a number from 1 to %d", CLPD_MAX_TOP_K);
@@ -260,7 +195,7 @@ static bool answers_at_once(const struct http_exchange *x) {
     uint64_t n = 0;
     if (!x->status) return false;
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Expect") ||
-           (length && (!read_number(length, &n) || n > DROPPED * x->most));
+           (length && (!read_number(length, &n) || n > HTTP_DROPPED * x->most));
 }
 
 /* The head is here. */
@@ -271,7 +206,7 @@ static enum MHD_Result begin(struct http_plane *p, struct MHD_Connection *c, con
     *context = x;
     set_state(x->peer, PEER_SENDS);
     http_route_find(method, path, &x->route);
-    x->most = most_of(x);
+    x->most = http_body_most(x);
     if (x->route.what == HTTP_NOTHING)
         http_fail(x, 404, "there is nothing at this path");
     else if (!x->route.allowed)
@@ -287,7 +222,7 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *c, const c
     (void)version;
     if (!x) return begin(owner, c, method, path, context);
     if (*n) {
-        const bool go_on = take_body(x, bytes, *n);
+        const bool go_on = http_body_take(x, x->peer->fd, bytes, *n);
         *n = 0;
         return go_on ? MHD_YES : MHD_NO;
     }
@@ -346,6 +281,7 @@ static void on_connection(void *owner, struct MHD_Connection *c, void **context,
     }
 }
 
+static void on_log(void *owner, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 static void on_log(void *owner, const char *fmt, va_list ap) {
     char text[256];
     (void)owner;
@@ -375,8 +311,8 @@ static void sweep(struct http_plane *p, uint64_t now) {
         const uint64_t limit = limit_of(peer, c, full);
         if (!limit || now - peer->since < limit) continue;
         if (peer->state == PEER_SENDS)
-            last_word(peer->fd, 408, "Request Timeout",
-                      "the request took too long to arrive (http.receive_s)");
+            http_last_word(peer->fd, 408, "Request Timeout",
+                           "the request took too long to arrive (http.receive_s)");
         log_debug("http: a connection is closed: it took too long to %s", peer->state == PEER_WAITS ? "ask"
                                                                           : peer->state == PEER_SENDS
                                                                               ? "send"
@@ -470,6 +406,7 @@ static void *run(void *owner) {
         for (uint32_t i = 0; i < p->daemons->n; i++) stop_listening(p->daemons->of[i].mhd);
     }
     wind_up(p);
+    (void)atomic_fetch_sub(&p->all->running, 1);
     return NULL;
 }
 
@@ -521,7 +458,9 @@ static int open_plane(struct http_plane *p, struct err *e) {
     p->pictures = picture_pool_new(p, e);
     if (!p->pictures || open_daemons(p, e)) return -1;
     p->next_sweep = loop_clock() + SWEEP_EVERY;
+    (void)atomic_fetch_add(&p->all->running, 1);
     rc = pthread_create(&p->thread, NULL, run, p);
+    if (rc) (void)atomic_fetch_sub(&p->all->running, 1);
     if (rc) return err_set(e, ERR_SYSTEM, "starting an HTTP thread: %s", strerror(rc));
     p->started = true;
     (void)pthread_setname_np(p->thread, "clpd-http");
@@ -574,6 +513,13 @@ void http_stop(struct http *h) {
     if (!h) return;
     atomic_store(&h->stopping, true);
     wake_all(h);
+}
+
+bool http_is_stopped(const struct http *h) {
+    return !h || atomic_load(&h->running) == 0;
+}
+
+static void join_all(struct http *h) {
     for (uint32_t i = 0; i < h->n_planes; i++) {
         if (h->planes[i].started) (void)pthread_join(h->planes[i].thread, NULL);
         h->planes[i].started = false;
@@ -592,6 +538,7 @@ static void close_plane(struct http_plane *p) {
 void http_free(struct http *h) {
     if (!h) return;
     http_stop(h);
+    join_all(h);
     for (uint32_t i = 0; i < h->n_planes; i++) close_plane(&h->planes[i]);
     free(h);
 }

@@ -31,8 +31,10 @@ struct http *http_start(const struct http_options *o, struct err *e);
 /* No connection is taken any more; what runs is answered. */
 void http_drain(struct http *h);            /* NULL is fine, as below */
 bool http_is_drained(const struct http *h); /* nothing is under way */
-/* Ends the threads; requests under way are answered 503. The loop need not turn. */
+/* Tells the threads to end; requests under way are answered 503. Turn the loop until they have, since they
+ * may wait for an answer of it. */
 void http_stop(struct http *h);
+bool http_is_stopped(const struct http *h);
 void http_free(struct http *h);
 
 #endif

@@ -101,6 +101,7 @@ struct http {
     _Atomic uint64_t requests, failures[6]; /* by class of status: 4xx is [4] */
     _Atomic uint32_t connections;
     _Atomic bool draining, stopping;
+    _Atomic uint32_t running; /* threads */
     struct http_plane planes[];
 };
 
@@ -110,7 +111,18 @@ struct http {
 int http_watch(struct http_plane *p, int fd, struct http_source *s);
 /* An exchange that was WORKING has its answer: its connection goes on. */
 void http_resume(struct http_exchange *x);
+
+/* --- http_body.c ------------------------------------------------------------------------------- */
+
+#define HTTP_DROPPED 2 /* times what may come is read and dropped, so that a refusal finds its way */
+
 bool http_hold(struct http_exchange *x, size_t bytes); /* false: http.memory is used up */
+size_t http_body_most(const struct http_exchange *x);
+bool http_body_grow(struct http_exchange *x, size_t want); /* false: x has its answer */
+/* false: the connection (fd) is to be closed; it has been told why. */
+bool http_body_take(struct http_exchange *x, int fd, const char *bytes, size_t n);
+/* For connections that libmicrohttpd won't let us answer on any more: nothing of an answer has gone out. */
+void http_last_word(int fd, unsigned status, const char *words, const char *error);
 
 /* --- http_answer.c: an answer is given once -------------------------------------------------- */
 

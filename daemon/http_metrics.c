@@ -163,7 +163,8 @@ static void put_files(FILE *to, const json_t *tables) {
     unsigned n[FILE_STATES] = {0};
     size_t i;
     const json_t *file;
-    json_array_foreach(json_object_get(tables, "files"), i, file) {
+    for (i = 0; i < json_array_size(json_object_get(tables, "files")); i++) {
+        file = json_array_get(json_object_get(tables, "files"), i);
         const char *state = json_string_value(json_object_get(file, "state"));
         for (uint32_t k = 0; state && k < FILE_STATES; k++) n[k] += strcmp(state, file_state_name(k)) == 0;
     }

@@ -193,7 +193,8 @@ static json_t *index_of(const json_t *tables, bool ready_alone) {
     json_t *out = json_array(), *one;
     size_t i;
     const json_t *v;
-    json_array_foreach(json_object_get(tables, "models"), i, v) {
+    for (i = 0; i < json_array_size(json_object_get(tables, "models")); i++) {
+        v = json_array_get(json_object_get(tables, "models"), i);
         char version[24];
         (void)snprintf(version, sizeof version, "%lld",
                        (long long)json_integer_value(json_object_get(v, "version")));
@@ -201,7 +202,8 @@ static json_t *index_of(const json_t *tables, bool ready_alone) {
                         "reason", "");
         if (one) (void)json_array_append_new(out, one);
     }
-    json_array_foreach(json_object_get(tables, "files"), i, v) {
+    for (i = 0; i < json_array_size(json_object_get(tables, "files")); i++) {
+        v = json_array_get(json_object_get(tables, "files"), i);
         one = ready_alone ? NULL : unserved(v);
         if (one) (void)json_array_append_new(out, one);
     }
@@ -227,9 +229,12 @@ static const json_t *find_file(const json_t *tables, const char *model, bool *se
     size_t i;
     const json_t *v, *found = NULL;
     *serves = false;
-    json_array_foreach(json_object_get(tables, "models"), i, v) *serves |=
-        strcmp(text_of(v, "name"), model) == 0;
-    json_array_foreach(json_object_get(tables, "files"), i, v) {
+    for (i = 0; i < json_array_size(json_object_get(tables, "models")); i++) {
+        v = json_array_get(json_object_get(tables, "models"), i);
+        *serves |= strcmp(text_of(v, "name"), model) == 0;
+    }
+    for (i = 0; i < json_array_size(json_object_get(tables, "files")); i++) {
+        v = json_array_get(json_object_get(tables, "files"), i);
         if (strcmp(text_of(v, "model"), model) != 0) continue;
         if (!found || strcmp(text_of(v, "state"), "superseded") != 0) found = v;
     }

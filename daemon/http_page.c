@@ -123,8 +123,10 @@ static const char *tone_of_verdict(const char *v) {
 static void put_shape(FILE *to, const json_t *model) {
     const json_t *shape = json_object_get(json_object_get(model, "input"), "shape"), *d;
     size_t i;
-    json_array_foreach(shape, i, d)(void)
-        fprintf(to, "%s%lld", i ? " × " : "", (long long)json_integer_value(d));
+    for (i = 0; i < json_array_size(shape); i++) {
+        d = json_array_get(shape, i);
+        (void)fprintf(to, "%s%lld", i ? " × " : "", (long long)json_integer_value(d));
+    }
 }
 
 /* "2026-01-31T12:00:00Z" as "2026-01-31 12:00" */
@@ -171,7 +173,10 @@ static void put_models(FILE *to, const json_t *tables) {
                 "<th class=r>Classes<th class=r>Requests<th class=r>Size<th class=r>Served since "
                 "(UTC)</tr></thead><tbody>",
                 to);
-    json_array_foreach(models, i, m) put_model(to, m);
+    for (i = 0; i < json_array_size(models); i++) {
+        m = json_array_get(models, i);
+        put_model(to, m);
+    }
     (void)fputs("</tbody></table></div>", to);
 }
 
@@ -193,7 +198,8 @@ static void put_files(FILE *to, const json_t *tables) {
     (void)fputs("<div class=scroll><table><thead><tr><th>File<th>State<th>What there is to "
                 "say<th>SHA-256</tr></thead><tbody>",
                 to);
-    json_array_foreach(files, i, f) {
+    for (i = 0; i < json_array_size(files); i++) {
+        f = json_array_get(files, i);
         const char *digest = text_of(f, "sha256");
         (void)fputs("<tr><td data-h=File><b>", to);
         put_text(to, text_of(f, "path"));

@@ -141,8 +141,8 @@ void picture_job_drop(struct picture_job *j) {
 
 static void fail(struct picture_job *j, unsigned status, const char *why) {
     struct http_exchange *x = j->x;
+    http_fail(x, status, "%s", why); /* `why` may lie in the job */
     forget(j);
-    http_fail(x, status, "%s", why);
     http_resume(x);
 }
 

@@ -61,7 +61,8 @@ static int make_nonblocking(int fd, struct err *e) {
 
 int http_sockets_open(struct http_sockets *s, const struct config *c, struct err *e) {
     char room[CONFIG_SOCKET_PATH];
-    const char *path = config_http_path(c, room);
+    const bool none = s->units_decide && strcmp(c->http_path, "auto") == 0;
+    const char *path = none ? "" : config_http_path(c, room);
     if (s->unix_fd >= 0)
         log_info("HTTP is served on the socket that systemd passed; http.path is not used");
     else if (*path) {

@@ -7,6 +7,7 @@
 struct http_sockets {
     struct socket_file file;
     int unix_fd, tcp_fd; /* -1: none; non-blocking */
+    bool units_decide;   /* systemd passed the stream's socket: "auto" makes none beside it */
 };
 
 /* What was passed is in place already; makes the rest as `c` says. 0, or -1 with `e` set. */

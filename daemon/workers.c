@@ -8,6 +8,9 @@
  */
 #include "daemon/workers.h"
 
+#include "infer/engine.h"
+#include "infer/team.h"
+
 #include "daemon/runner.h"
 
 #include <assert.h>
@@ -42,6 +45,7 @@ struct worker {
 };
 
 struct workers {
+    struct team *team; /* who helps the engines; or NULL */
     pthread_mutex_t lock;
     pthread_cond_t task_done;
     struct batcher batcher;
@@ -319,7 +323,21 @@ static int start_thread(struct worker *w, uint32_t number) {
     return rc;
 }
 
-static int start_workers(struct workers *all, bool pin, struct err *e) {
+/* Helpers stay on the CPUs behind those of the workers. */
+static int start_team(struct workers *all, uint32_t helpers, bool pin, struct err *e) {
+    int cpus[WORKERS_MAX], places[TEAM_MAX_HELPERS];
+    const uint32_t n_cpus = allowed_cpus(cpus);
+    if (helpers > TEAM_MAX_HELPERS) helpers = TEAM_MAX_HELPERS;
+    for (uint32_t i = 0; i < helpers; i++) places[i] = pin && n_cpus ? cpus[(all->n + i) % n_cpus] : -1;
+    all->team = team_new(helpers, places, e);
+    for (uint32_t i = 0; all->team && i < all->n; i++)
+        if (!engine_join(all->workers[i].runner.engine, all->team))
+            return err_set(e, ERR_LIMIT, "engine.together: %u workers can't be helped", all->n);
+    return all->team ? 0 : -1;
+}
+
+static int start_workers(struct workers *all, const struct workers_options *o, struct err *e) {
+    const bool pin = o->pin;
     int cpus[WORKERS_MAX];
     const uint32_t n_cpus = allowed_cpus(cpus);
     if (all->n == 0) all->n = n_cpus ? n_cpus : 1;
@@ -332,6 +350,7 @@ static int start_workers(struct workers *all, bool pin, struct err *e) {
         (void)pthread_cond_init(&w->wake, NULL);
         if (runner_open(&w->runner, e)) return -1;
     }
+    if (o->together > 1 && start_team(all, o->together - 1, pin, e)) return -1;
     for (uint32_t i = 0; i < all->n; i++) {
         int rc = start_thread(&all->workers[i], i);
         if (rc) return err_set(e, ERR_SYSTEM, "starting worker %u of %u: %s", i, all->n, strerror(rc));
@@ -351,7 +370,7 @@ struct workers *workers_start(const struct workers_options *o, workers_current c
     (void)pthread_cond_init(&all->task_done, NULL);
     all->lookout.epoll = all->lookout.wake = -1;
     if (batcher_open(&all->batcher, o->limit, e) == 0 && lookout_open(&all->lookout, o->spin_ns, e) == 0 &&
-        start_workers(all, o->pin, e) == 0)
+        start_workers(all, o, e) == 0)
         return all;
     workers_stop(all);
     return NULL;
@@ -371,6 +390,7 @@ void workers_stop(struct workers *all) {
         runner_close(&w->runner);
         if (w->all) (void)pthread_cond_destroy(&w->wake);
     }
+    team_free(all->team);
     deliver_chain(batcher_drain(&all->batcher), CLPD_SHUTTING_DOWN);
     batcher_close(&all->batcher);
     lookout_close(&all->lookout);

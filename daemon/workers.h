@@ -24,6 +24,7 @@ struct workers;
 
 struct workers_options {
     uint32_t threads; /* 0: one per CPU that we may use */
+    uint32_t together; /* threads that work on one run; 0 and 1: each worker by itself */
     bool pin;
     uint32_t max_batch; /* pictures */
     uint32_t limit;     /* requests waiting and running */

@@ -30,7 +30,8 @@ static const struct import_row *find_row(const struct importer *im, const struct
                                          struct err *e) {
     const int32_t first = names_find(&im->row_names, node->op_type);
     if (first < 0) {
-        (void)err_set(e, ERR_UNSUPPORTED, "this operator is not supported; README.md lists those that are");
+        (void)err_set(e, ERR_UNSUPPORTED,
+                      "this operator is not supported; docs/operators.md lists those that are");
         return NULL;
     }
     for (const struct import_row *r = im->rows[first]; r->name && text_is(node->op_type, r->name); r++)

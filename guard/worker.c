@@ -339,7 +339,8 @@ static int take_room(void *ctx, size_t offset, size_t n, struct err *e) {
     struct work *w = ctx;
     const size_t page = 4096, from = offset / page * page;
     if (fallocate(w->output, 0, (off_t)offset, (off_t)n) < 0) return no_room(n, e);
-    /* Mapped in one go: a fault for each page takes as long as what is written into it. Only ever a saving. */
+    /* Mapped in one go: a fault for each page takes as long as what is written into it. Only ever a saving.
+     */
     (void)madvise(w->image + from, offset + n - from, MADV_POPULATE_WRITE);
     return 0;
 }

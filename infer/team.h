@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define TEAM_MAX_HELPERS 63
-#define TEAM_MAX_SEATS   64
+#define TEAM_MAX_SEATS   256
 
 struct team;
 struct team_seat;

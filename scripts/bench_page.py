@@ -9,8 +9,8 @@ HEAD = """# Benchmarks
 different machines and hours do not compare; the ratios do. What one thread does is pinned to one core, what two
 do to two.
 
-Machine: %s. Load average while it ran: %.1f to %.1f%s. ONNX Runtime %s (npm onnxruntime-node), all
-optimisations%s.
+Machine: %s. Load average while it ran: %.1f to %.1f%s.
+ONNX Runtime %s (npm onnxruntime-node), all optimisations%s.
 
 ![times as fast as ONNX Runtime](benchmarks.svg)
 """

@@ -27,13 +27,14 @@ static bool same(const struct config *a, const struct config *b) {
     return strcmp(a->models, b->models) == 0 && strcmp(a->state, b->state) == 0 &&
            strcmp(a->socket_path, b->socket_path) == 0 && a->socket_mode == b->socket_mode &&
            strcmp(a->socket_group, b->socket_group) == 0 && a->engine_threads == b->engine_threads &&
-           a->engine_pin == b->engine_pin && a->engine_max_batch == b->engine_max_batch &&
-           a->limit_connections == b->limit_connections && a->limit_queue == b->limit_queue &&
-           a->limit_inflight == b->limit_inflight && a->limit_request_bytes == b->limit_request_bytes &&
-           a->guard_threshold == b->guard_threshold && a->guard_settle_ms == b->guard_settle_ms &&
-           a->guard_rescan_s == b->guard_rescan_s && a->guard_retire_s == b->guard_retire_s &&
-           a->worker_seconds == b->worker_seconds && a->worker_memory == b->worker_memory &&
-           a->worker_output == b->worker_output && a->log_level == b->log_level;
+           a->engine_together == b->engine_together && a->engine_pin == b->engine_pin &&
+           a->engine_max_batch == b->engine_max_batch && a->limit_connections == b->limit_connections &&
+           a->limit_queue == b->limit_queue && a->limit_inflight == b->limit_inflight &&
+           a->limit_request_bytes == b->limit_request_bytes && a->guard_threshold == b->guard_threshold &&
+           a->guard_settle_ms == b->guard_settle_ms && a->guard_rescan_s == b->guard_rescan_s &&
+           a->guard_retire_s == b->guard_retire_s && a->worker_seconds == b->worker_seconds &&
+           a->worker_memory == b->worker_memory && a->worker_output == b->worker_output &&
+           a->log_level == b->log_level;
 }
 
 static char *print(const struct config *c) {
@@ -55,6 +56,7 @@ static void defaults_are_those_promised(void) {
     CU_ASSERT_EQUAL(c.socket_mode, 0660);
     CU_ASSERT_STRING_EQUAL(c.socket_group, "");
     CU_ASSERT_EQUAL(c.engine_threads, 0);
+    CU_ASSERT_EQUAL(c.engine_together, 1);
     CU_ASSERT_TRUE(c.engine_pin);
     CU_ASSERT_EQUAL(c.engine_max_batch, 8);
     CU_ASSERT_EQUAL(c.limit_connections, 256);
@@ -117,7 +119,7 @@ static void example_has_every_key(void) {
 
 static const char odd[] =
     "models: \"/srv/my \\\"models\\\"\"\nstate: /s\nsocket: {path: /x.sock, mode: 0600, group: vision}\n"
-    "engine: {threads: 3, pin: false, max_batch: 1}\n"
+    "engine: {threads: 3, together: 2, pin: false, max_batch: 1}\n"
     "limits: {connections: 1, queue: 2, inflight: 65536, request_bytes: 1G}\n"
     "guard:\n  threshold: 2.1\n  settle_ms: 10\n  rescan_s: 1\n  retire_s: 0\n"
     "  worker: {seconds: 3600, memory: 64M, output: 1537K}\nlog: {level: warning}\n";
@@ -131,6 +133,7 @@ static void every_key_is_read_and_printed(void) {
     CU_ASSERT_STRING_EQUAL(c.socket_group, "vision");
     CU_ASSERT_EQUAL(c.socket_mode, 0600);
     CU_ASSERT_EQUAL(c.engine_threads, 3);
+    CU_ASSERT_EQUAL(c.engine_together, 2);
     CU_ASSERT_FALSE(c.engine_pin);
     CU_ASSERT_EQUAL(c.limit_request_bytes, 1u << 30);
     CU_ASSERT_EQUAL(c.guard_threshold, 2.1f);
@@ -171,6 +174,27 @@ static void state_stays_out_of_models(void) {
     refused("models: /\n", "lies in models");
     CU_ASSERT_EQUAL(parse(&c, "models: /a/models\nstate: /a\n", NULL), 0);
     CU_ASSERT_EQUAL(parse(&c, "models: /a\nstate: /ab\n", NULL), 0);
+}
+
+static void where_http_is(void) {
+    struct config c;
+    char room[CONFIG_SOCKET_PATH];
+    CU_ASSERT_EQUAL(parse(&c, "socket: {path: /run/x/a.sock}\n", NULL), 0);
+    CU_ASSERT_STRING_EQUAL(config_http_path(&c, room), "/run/x/http.sock");
+    CU_ASSERT_EQUAL(parse(&c, "http: {path: off}\n", NULL), 0);
+    CU_ASSERT_STRING_EQUAL(config_http_path(&c, room), "");
+    CU_ASSERT_EQUAL(parse(&c, "http: {path: /a/b.sock, listen: \"[::1]:80\"}\n", NULL), 0);
+    CU_ASSERT_STRING_EQUAL(config_http_path(&c, room), "/a/b.sock");
+    refused("http: {path: on}", "neither auto nor off nor an absolute path");
+    refused("socket: {path: /a/http.sock}", "are the same socket");
+    refused("http: {listen: \"0.0.0.0:80\"}", "put a proxy in front");
+    refused("http: {listen: \"127.0.0.1:99999\"}", "is not 127.0.0.1:PORT");
+    refused("http: {group: \"a b\"}", "can't be the name of a group");
+    refused("http: {header_bytes: 1K}", "1K is out of range");
+    char text[256] = "socket: {path: /";
+    memset(text + strlen(text), 'x', 98);
+    strcat(text, "/s}");
+    refused(text, "auto gives a path that is too long");
 }
 
 static void files_that_are_none(void) {
@@ -233,6 +257,6 @@ SUITE(config, {"the defaults are those promised", defaults_are_those_promised},
       {"clpd.yaml has every key of the table", example_has_every_key},
       {"every key is read, printed and read back", every_key_is_read_and_printed},
       {"mistakes have line, key, meaning and range", mistakes_have_words},
-      {"state may not lie in models", state_stays_out_of_models},
+      {"state may not lie in models", state_stays_out_of_models}, {"where HTTP is", where_http_is},
       {"absent, folder, FIFO, too large", files_that_are_none},
       {"6000 mutants do no harm and print back", mutants_do_no_harm});

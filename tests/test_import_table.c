@@ -1,5 +1,7 @@
 /* guard/import_table: rows by operator set, and attributes held against them. */
+#include "guard/import_node.h"
 #include "tests/import_case.h"
+#include "tests/suite.h"
 
 static struct onnx_build relu(struct pb attribute) {
     struct onnx_build m = import_case_begin(13, "Nx4");
@@ -95,7 +97,39 @@ static void rows_follow_the_operator_set(void) {
     CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "not part of operator set 8"));
 }
 
-SUITE(import_table, {"attributes of the wrong kind", attributes_of_wrong_kinds},
+/* docs/operators.md names each operator, and says of those that are evaluated only that they are. */
+static void the_page_names_every_operator(void) {
+    static const struct import_row *const families[] = {
+        import_rows_window, import_rows_elementwise, import_rows_norm,   import_rows_shape,
+        import_rows_matrix, import_rows_function,    import_rows_pair,   import_rows_reduce,
+        import_rows_move,   import_rows_space,       import_rows_resize, import_rows_quantize,
+        evaluate_rows,      evaluate_rows_scatter};
+    FILE *f = fopen("docs/operators.md", "re");
+    static char page[1 << 15];
+    if (!f) {
+        suite_skip("import_table", "docs/operators.md is not here; run the tests in the root of the sources");
+        return;
+    }
+    const size_t n = fread(page, 1, sizeof page - 1, f);
+    (void)fclose(f);
+    page[n] = 0;
+    char *constants = strstr(page, "## On constants only");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(constants);
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        for (const struct import_row *r = families[i]; r->name; r++) {
+            char word[64];
+            (void)snprintf(word, sizeof word, "`%s`", r->name);
+            const char *at = strstr(page, word);
+            if (!at || (at > constants) != !r->emit) {
+                fprintf(stderr, "\ndocs/operators.md: %s %s\n", r->name,
+                        r->emit ? "runs" : "is evaluated only");
+                CU_FAIL("an operator is missing from the page");
+            }
+        }
+}
+
+SUITE(import_table, {"docs/operators.md names every operator", the_page_names_every_operator},
+      {"attributes of the wrong kind", attributes_of_wrong_kinds},
       {"attributes that are fine", attributes_that_are_fine},
       {"attributes that are not known", attributes_that_are_not_known},
       {"numbers of inputs", numbers_of_inputs},

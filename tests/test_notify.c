@@ -2,7 +2,9 @@
 #include "daemon/notify.h"
 #include "tests/suite.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -59,6 +61,8 @@ static void watchdog(void) {
     unsetenv("WATCHDOG_USEC");
 }
 
+static struct notify_sockets last;
+
 /* As if a socket unit had passed `fd`. */
 static int passed(int fd, const char *count, struct err *e) {
     char pid[16];
@@ -67,9 +71,8 @@ static int passed(int fd, const char *count, struct err *e) {
     (void)snprintf(pid, sizeof pid, "%d", (int)getpid());
     setenv("LISTEN_PID", pid, 1);
     setenv("LISTEN_FDS", count, 1);
-    struct notify_sockets got;
-    int rc = notify_passed_sockets(&got, e);
-    rc = rc ? -2 : got.stream;
+    int rc = notify_passed_sockets(&last, e);
+    rc = rc ? -2 : last.stream;
     CU_ASSERT_PTR_NULL(getenv("LISTEN_FDS")); /* no child takes it for its own */
     if (kept >= 0) {
         dup2(kept, 3);
@@ -97,4 +100,29 @@ static void sockets(void) {
     close(null);
 }
 
-SUITE(notify, {"messages", messages}, {"watchdog", watchdog}, {"passed sockets", sockets});
+/* By its name: a socket of either kind. */
+static void http_sockets(void) {
+    struct err e = {0};
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+              tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&a, sizeof(sa_family_t)), 0);
+    CU_ASSERT_EQUAL(bind(tcp, (struct sockaddr *)&in, sizeof in), 0);
+    CU_ASSERT_TRUE(listen(fd, 1) == 0 && listen(tcp, 1) == 0);
+    setenv("LISTEN_FDNAMES", "http", 1);
+    CU_ASSERT_EQUAL(passed(fd, "1", &e), -1);
+    CU_ASSERT_TRUE(last.http_unix == 3 && last.http_tcp == -1);
+    setenv("LISTEN_FDNAMES", "http", 1);
+    CU_ASSERT_EQUAL(passed(tcp, "1", &e), -1);
+    CU_ASSERT_TRUE(last.http_unix == -1 && last.http_tcp == 3);
+    setenv("LISTEN_FDNAMES", "clpd.socket", 1);
+    CU_ASSERT_EQUAL(passed(tcp, "1", &e), -2);
+    CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "TCP is for"));
+    unsetenv("LISTEN_FDNAMES");
+    close(fd);
+    close(tcp);
+}
+
+SUITE(notify, {"messages", messages}, {"watchdog", watchdog}, {"passed sockets", sockets},
+      {"passed for HTTP", http_sockets});

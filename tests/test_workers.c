@@ -51,7 +51,7 @@ static struct version *load(float factor, uint64_t number, uint32_t max_batch) {
 static struct workers *start(uint32_t threads, uint32_t max_batch, uint32_t limit) {
     struct err e = {0};
     const struct workers_options o = {
-        .threads = threads, .pin = true, .max_batch = max_batch, .limit = limit};
+        .threads = threads, .together = 3, .pin = true, .max_batch = max_batch, .limit = limit};
     struct workers *w = workers_start(&o, current_of, &e);
     CU_ASSERT_PTR_NOT_NULL_FATAL(w);
     queue = (struct batcher_queue){.max_items = max_batch};

@@ -64,8 +64,7 @@ class External(unittest.TestCase):
 
     def test_model_first(self):
         self.put("first.onnx", adder("first.onnx.data"))
-        f = self.daemon.wait_file("first.onnx", "settling")
-        self.assertIn("first.onnx.data", f["reason"])
+        self.daemon.wait_file("first.onnx", "settling", "first.onnx.data")
         self.put("first.onnx.data", floats(10, 20, 30, 40))
         self.daemon.wait_serving("first")
         self.assertEqual(self.answer("first"), [11, 22, 33, 44])

@@ -156,7 +156,7 @@ class State(unittest.TestCase):
             shutil.copy(d.state / "other@1.image", d.state / "signs@1.image")
 
         damages = {
-            "weights": (lambda d: flip(d.state / "signs@1.image", -1), "SHA-256|digest"),
+            "weights": (lambda d: flip(d.state / "signs@1.image", -1), "checksum|SHA-256"),
             "header": (lambda d: flip(d.state / "signs@1.image", 9), "another clpd"),
             "cut": (lambda d: os.truncate(d.state / "signs@1.image", 5000), "5000 bytes instead"),
             "another image": (foreign, "bytes instead|not the image"),
