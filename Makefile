@@ -50,6 +50,7 @@ clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(LISTEN_SRC) $(IMAGE_
 clp-picture_SRC := $(PICTURE_SRC) client/decode.c client/decode_jpeg.c client/decode_png.c client/picture.c guard/sandbox.c infer/npy.c infer/err.c infer/shape.c
 MAINS         := $(PICTURE_SRC) guard/probe_main.c daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
+bench-ipc_SRC := tests/bench/ipc.c $(CLIENT_LIB)
 bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
 hostile-worker_SRC := tests/hostile/worker.c $(filter-out guard/main.c,$(clp-guard_SRC))
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(clp-probe_SRC)))
@@ -75,7 +76,7 @@ $(BUILD)/$(1): $(call OBJ,$($(1)_SRC))
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) $$(LDBASE) $$(LDFLAGS) -o $$@ $$^ $($(1)_LIBS)
 endef
-$(foreach p,$(PROGRAMS) tests conformance bench-clp hostile-worker,$(eval $(call program,$(p))))
+$(foreach p,$(PROGRAMS) tests conformance bench-clp bench-ipc hostile-worker,$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
@@ -95,7 +96,7 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(BASE) $(CPPFLAGS) $(CFLAGS) $(KERNEL_FLAGS) -MMD -MP -c -o $@ $<
 
--include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) tests/hostile/worker.c))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(tests_SRC) $(MAINS) $(conformance_SRC) $(bench-clp_SRC) $(bench-ipc_SRC) tests/hostile/worker.c))
 
 # --- checks ------------------------------------------------------------------------
 .PHONY: test-guard bench-quiet test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families prune-check
@@ -154,7 +155,7 @@ format-check:                      ## fail where the format is not the house's
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
 FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c daemon/json_read.c daemon/oip_read.c daemon/http_route.c \
+FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c daemon/ring_plan.c daemon/json_read.c daemon/oip_read.c daemon/http_route.c \
                 $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
 SEEDS_SRC    := tests/main.c $(wildcard tests/fixture_*.c tests/fuzz/seeds/*.c) tests/onnx_build.c tests/twin.c \
                 $(filter-out tests/% daemon/%,$(tests_SRC))
@@ -177,12 +178,16 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp eval bench-swap
+.PHONY: bench-peers bench-clp bench-ipc soak bench-swap eval
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
 bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
 	scripts/deps zoo
 	scripts/bench-swap --build $(BUILD)
+bench-ipc: all $(BUILD)/bench-ipc  ## round trips beside the least that the same bytes take; writes docs/latency.md
+	scripts/bench-ipc --build $(BUILD)
+soak: all                          ## 64 stream clients and 16 rings for SECONDS=600: no error, no growth, fair shares
+	scripts/soak --build $(BUILD) --seconds $(if $(filter command,$(origin SECONDS)),$(SECONDS),600)
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
@@ -208,23 +213,25 @@ sysconfdir  ?= /etc
 systemdunitdir ?= $(prefix)/lib/systemd/system
 SUBST = sed 's|@sbindir@|$(sbindir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@prefix@|$(prefix)|g; s|@libdir@|$(libdir)|g; \
              s|@includedir@|$(includedir)|g; s|@VERSION@|$(VERSION)|g'
-.PHONY: install clean help deb
-install: all                       ## into prefix (default /usr/local); the GNU variables and DESTDIR are honoured
+.PHONY: install install-client clean help deb
+install: all install-client        ## into prefix (default /usr/local); the GNU variables and DESTDIR are honoured
 	install -Dm755 $(BUILD)/clpd $(DESTDIR)$(sbindir)/clpd
 	for program in $(filter clp-%,$(PROGRAMS)); do install -Dm755 $(BUILD)/$$program $(DESTDIR)$(libexecdir)/clpd/$$program; done
 	install -Dm755 $(BUILD)/clpctl $(DESTDIR)$(bindir)/clpctl
-	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
-	install -Dm644 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
-	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
-	for header in clpd wire ring; do install -Dm644 client/$$header.h $(DESTDIR)$(includedir)/clpd/$$header.h; done
-	install -d $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(systemdunitdir) $(DESTDIR)$(docdir)
-	$(SUBST) client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
+	install -d $(DESTDIR)$(systemdunitdir) $(DESTDIR)$(docdir)
 	test -e $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml || install -Dm644 config/clpd.yaml $(DESTDIR)$(sysconfdir)/clpd/clpd.yaml
 	$(SUBST) systemd/clpd.service.in > $(DESTDIR)$(systemdunitdir)/clpd.service
 	install -m644 systemd/clpd.socket systemd/clpd-http.socket $(DESTDIR)$(systemdunitdir)
 	install -Dm644 systemd/clpd.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/clpd.conf
 	install -Dm644 systemd/clpd.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/clpd.conf
 	install -m644 README.md $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)
+install-client: $(BUILD)/libclpd.a $(BUILD)/libclpd.so ## the client library alone: archive, headers, pkg-config file
+	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
+	install -Dm644 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0
+	ln -sf libclpd.so.0 $(DESTDIR)$(libdir)/libclpd.so
+	for header in clpd wire ring; do install -Dm644 client/$$header.h $(DESTDIR)$(includedir)/clpd/$$header.h; done
+	install -d $(DESTDIR)$(libdir)/pkgconfig
+	$(SUBST) client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
 .PHONY: test-systemd
 test-systemd: deb                  ## the packages in a container with a real systemd, from install to purge (root)
 	scripts/deps systemd

@@ -1,6 +1,6 @@
 /* clpctl load: keeps a daemon busy and says how it bore it.
  *
- * One thread and one connection per client. Closed loop: each keeps `inflight`
+ * One thread and one connection, or ring, per client. Closed loop: each keeps `inflight`
  * requests unanswered. Open loop (--rate): requests have their times, and a
  * latency counts from then, not from when there was room to send, so that a
  * daemon that stalls can't hide it (coordinated omission). A lost connection is
@@ -8,6 +8,7 @@
 #include "client/clpctl.h"
 #include "client/decode.h"
 #include "client/histogram.h"
+#include "client/load_lane.h"
 #include "client/load_report.h"
 #include "client/report_json.h"
 
@@ -25,7 +26,8 @@ enum { MAX_CLIENTS = 1024, MAX_INFLIGHT = 4096, BUSY_PAUSE_US = 1000, RECONNECT_
 struct load {
     struct clpctl *c;
     const char *name, *image, *transport;
-    uint32_t clients, inflight, timeout_ms;
+    uint32_t clients, inflight, timeout_ms, spin_us;
+    bool shm;
     double seconds, rate;
     bool json;
     struct remote_model model;
@@ -44,7 +46,7 @@ struct flight {
 struct client { /* its thread's, until that is joined */
     struct load *l;
     pthread_t thread;
-    struct clpd *connection;
+    struct lane lane;
     struct flight *flights;
     uint32_t n_flights;
     uint32_t paused; /* requests held back, since the daemon said BUSY */
@@ -69,16 +71,20 @@ static void sleep_until(uint64_t ns) {
 static void lose_connection(struct client *k) {
     k->counts.lost += k->n_flights;
     k->n_flights = 0;
-    clpd_close(k->connection);
-    k->connection = NULL;
+    lane_close(&k->lane);
+}
+
+static int open_lane(struct client *k) {
+    const struct load *l = k->l;
+    return lane_open(&k->lane, l->c->socket, l->shm, &l->request, l->inflight, l->spin_us, DRAIN_MS);
 }
 
 static bool connect_again(struct client *k) {
-    if (clpd_connect(k->l->c->socket, &k->connection) == 0) {
-        clpd_set_timeout(k->connection, DRAIN_MS);
+    if (open_lane(k) == 0) {
         k->counts.reconnects++;
         return true;
     }
+    lane_close(&k->lane);
     sleep_until(now_ns() + RECONNECT_MS * 1000000ull);
     return false;
 }
@@ -88,7 +94,7 @@ static bool submit(struct client *k, uint64_t intended) {
     k->counts.sent++;
     f->intended = intended;
     k->n_flights++;
-    if (clpd_submit(k->connection, &k->l->request, &f->id) == 0) return true;
+    if (lane_submit(&k->lane, &k->l->request, &f->id) == 0) return true;
     lose_connection(k);
     return false;
 }
@@ -122,19 +128,10 @@ static void on_answer(struct client *k, const struct clpd_result *r) {
 /* Takes all answers that are there; waits at most `wait_ns` for a first one. */
 static void take_answers(struct client *k, uint64_t wait_ns) {
     struct clpd_result r;
-    int rc;
-    if (wait_ns >= 1000000) { /* the library's own wait costs the fewest system calls */
-        uint64_t ms = wait_ns / 1000000;
-        rc = clpd_poll(k->connection, ms > 100 ? 100 : (int)ms, &r);
-    } else {
-        rc = clpd_poll(k->connection, 0, &r);
-        struct pollfd p = {.fd = clpd_fd(k->connection), .events = POLLIN};
-        const struct timespec t = {.tv_nsec = (long)wait_ns};
-        if (rc == 0 && wait_ns && ppoll(&p, 1, &t, NULL) > 0) rc = clpd_poll(k->connection, 0, &r);
-    }
+    int rc = lane_poll(&k->lane, wait_ns, &r);
     while (rc == 1) {
         on_answer(k, &r);
-        rc = clpd_poll(k->connection, 0, &r);
+        rc = lane_poll(&k->lane, 0, &r);
     }
     if (rc < 0) lose_connection(k);
 }
@@ -170,9 +167,9 @@ static bool idle(struct client *k, uint64_t until) {
 static void drive(struct client *k) {
     const struct load *l = k->l;
     for (uint64_t now = now_ns(); now < l->end && !atomic_load(&l->stopped); now = now_ns()) {
-        if (!k->connection && !connect_again(k)) continue;
+        if (!lane_is_open(&k->lane) && !connect_again(k)) continue;
         send_what_is_due(k, now);
-        if (!k->connection) continue;
+        if (!lane_is_open(&k->lane)) continue;
         uint64_t until = l->end;
         if (k->paused) until = at_most(until, k->paused_until);
         if (k->interval && room(k, now)) until = at_most(until, k->next);
@@ -183,8 +180,8 @@ static void drive(struct client *k) {
     /* What was due and found no room is not forgotten: it is the daemon's debt. */
     for (; k->interval && k->next < l->end; k->next += k->interval) k->counts.unsent++;
     uint64_t patience = now_ns() + DRAIN_MS * 1000000ull;
-    while (k->connection && k->n_flights && now_ns() < patience) take_answers(k, 100000000u);
-    if (k->connection) lose_connection(k); /* with what is still under way */
+    while (lane_is_open(&k->lane) && k->n_flights && now_ns() < patience) take_answers(k, 100000000u);
+    if (lane_is_open(&k->lane)) lose_connection(k); /* with what is still under way */
     k->counts.finished = now_ns();
 }
 
@@ -200,9 +197,7 @@ static void *run_client(void *arg) {
 static int start_client(struct load *l, struct client *k, uint32_t nth) {
     *k = (struct client){.l = l, .flights = calloc(l->inflight, sizeof *k->flights)};
     if (!k->flights) return clpctl_fail(l->c, "out of memory");
-    k->connection = clpctl_connect(l->c);
-    if (!k->connection) return CLPCTL_ERROR;
-    clpd_set_timeout(k->connection, DRAIN_MS);
+    if (open_lane(k)) return clpctl_fail(l->c, "client %u of %u: %s", nth + 1, l->clients, k->lane.why);
     if (l->rate > 0) {
         k->interval = (uint64_t)(1e9 * l->clients / l->rate);
         k->next = l->begin + k->interval * nth / l->clients;
@@ -243,7 +238,7 @@ static int run_clients(struct load *l, struct client *clients, struct load_count
     terminal_progress(stderr, &l->c->err, NULL);
     for (uint32_t i = 0; i < l->clients; i++) {
         load_counts_merge(all, &clients[i].counts);
-        clpd_close(clients[i].connection);
+        lane_close(&clients[i].lane);
         free(clients[i].flights);
     }
     return rc;
@@ -334,11 +329,11 @@ static int load(struct load *l) {
     return rc;
 }
 
-static int check_transport(const struct load *l) {
+static int check_transport(struct load *l) {
     if (strcmp(l->transport, "stream") == 0) return 0;
-    if (strcmp(l->transport, "shm") == 0)
-        return clpctl_fail(l->c, "this daemon has no shared-memory rings yet; use --transport stream");
-    return clpctl_fail(l->c, "--transport takes stream, not \"%s\"", l->transport);
+    l->shm = strcmp(l->transport, "shm") == 0;
+    if (l->shm) return 0;
+    return clpctl_fail(l->c, "--transport takes stream or shm, not \"%s\"", l->transport);
 }
 
 static int run(struct clpctl *c, int argc, char **argv) {
@@ -397,8 +392,15 @@ static int run(struct clpctl *c, int argc, char **argv) {
         {.name = "transport",
          .kind = OPTION_TEXT,
          .to = &l.transport,
-         .value = "stream",
-         .meaning = "over what"},
+         .value = "stream|shm",
+         .meaning = "over what: frames on a socket, or rings in shared memory"},
+        {.name = "spin",
+         .kind = OPTION_COUNT,
+         .to = &l.spin_us,
+         .min = 1,
+         .max = 1000000,
+         .value = "US",
+         .meaning = "over rings: how long to look before sleeping; default up to 50"},
         {.name = "json", .kind = OPTION_FLAG, .to = &l.json, .meaning = "one JSON document"},
         CLPCTL_SOCKET(c),
         {0},
@@ -416,11 +418,12 @@ static int run(struct clpctl *c, int argc, char **argv) {
 const struct command clpctl_load = {
     .name = "load",
     .arguments =
-        "[-m NAME] [--transport stream] [--clients N] [--inflight N] [--rate R] [--seconds S] [--json]",
+        "[-m NAME] [--transport stream|shm] [--clients N] [--inflight N] [--rate R] [--seconds S] [--json]",
     .summary = "Keep the daemon busy, and measure throughput, latency and errors",
     .help = "Without --rate each client keeps --inflight requests unanswered (closed loop). With --rate the\n"
             "requests have their times, and latency counts from those. A BUSY answer is counted apart and\n"
-            "tried again after 1 ms. Exit status: 0 no errors, 2 errors.\n\n"
+            "tried again after 1 ms. Over shared memory the tensor is written into the slots once. Exit "
+            "status: 0 no errors, 2 errors.\n\n"
             "Example:\n"
             "  clpctl load -m signs --clients 4 --inflight 8 --seconds 30\n"
             "  clpctl load -m signs --rate 200 --seconds 60 --json\n",

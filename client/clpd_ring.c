@@ -28,6 +28,9 @@
 #define LEAST_SPIN   2000u
 #define LOOKS        32 /* between two looks at the clock */
 #define FORGET       8  /* the average of waits follows that many */
+#define LOOKS_AT_DAEMON                                                                                      \
+    4096 /* so many looks in vain, then it is asked whether it is there: a system call                       \
+          */
 
 enum slot_state { SLOT_FREE, SLOT_YOURS, SLOT_THEIRS };
 
@@ -45,6 +48,7 @@ struct clpd_ring {
     int bell;
     uint32_t submitted, seen; /* counters: ours, and how far of theirs we have read */
     uint32_t pending, first_free;
+    uint32_t looks;     /* in vain */
     uint64_t spin, gap; /* ns: longest; how long answers take, averaged */
     int broken;         /* -errno; 0: it stands */
     uint32_t lent;      /* classify's: its answer lies there; NO_SLOT: none */
@@ -338,9 +342,8 @@ static void spin(const struct clpd_ring *g, uint64_t since, uint64_t end) {
     } while (now_ns() < limit);
 }
 
-/* Whether the daemon will answer no more: it said so, or its end of the connection is closed. */
-static int check_daemon(struct clpd_ring *g) {
-    struct pollfd p = {.fd = clpd_fd(g->connection), .events = POLLIN | POLLRDHUP};
+/* Whether the daemon said that it will answer no more. */
+static int check_closed(struct clpd_ring *g) {
     const uint32_t closed = __atomic_load_n(&g->head->closed, __ATOMIC_ACQUIRE);
     if (has_answer(g)) return 0;
     if (closed) {
@@ -348,6 +351,14 @@ static int check_daemon(struct clpd_ring *g) {
         (void)snprintf(text, sizeof text, "the daemon closed the ring (%s)", clpd_status_name(closed));
         return break_off(g, closed == CLPD_SHUTTING_DOWN ? -ECONNRESET : -EPROTO, text);
     }
+    return 0;
+}
+
+/* The same, or it is gone: its end of the connection is closed. */
+static int check_daemon(struct clpd_ring *g) {
+    struct pollfd p = {.fd = clpd_fd(g->connection), .events = POLLIN | POLLRDHUP};
+    const int rc = check_closed(g);
+    if (rc || has_answer(g)) return rc;
     if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLRDHUP | POLLERR)))
         return break_off(g, -ECONNRESET, "the daemon closed the connection");
     return 0;
@@ -374,6 +385,7 @@ static int sleep_on_answers(struct clpd_ring *g, uint64_t end) {
 int clpd_ring_poll(struct clpd_ring *g, int timeout_ms, struct clpd_result *r, uint32_t *slot) {
     if (g->broken) return g->broken;
     if (has_answer(g)) return read_answer(g, r, slot);
+    if (timeout_ms == 0 && ++g->looks % LOOKS_AT_DAEMON) return check_closed(g);
     if (timeout_ms == 0 || g->pending == 0) return check_daemon(g);
     const uint64_t since = now_ns(),
                    end = timeout_ms < 0 ? UINT64_MAX : since + (uint64_t)timeout_ms * 1000000u;

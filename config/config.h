@@ -20,6 +20,8 @@
 enum worker_priority { WORKER_LOW, WORKER_IDLE };
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
 
+enum io_backend { IO_BACKEND_AUTO, IO_BACKEND_IO_URING, IO_BACKEND_EPOLL };
+
 struct config {
     char models[CONFIG_PATH];             /* models: the folder that is watched */
     char state[CONFIG_PATH];              /* state: what the guard keeps */
@@ -34,8 +36,13 @@ struct config {
     uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
     uint32_t limit_inflight;              /* limits.inflight: of one connection */
     uint64_t limit_request_bytes;         /* limits.request_bytes: of one tensor; size with K, M, G */
+    uint32_t limit_user_connections;      /* limits.user_connections: of one user; 0 (auto): 3/4 of all */
+    uint32_t limit_user_queue;            /* limits.user_queue: the same for requests */
+    uint32_t limit_idle_s;                /* limits.idle_s: 0: never */
     uint32_t limit_rings;                 /* limits.rings: in shared memory, all together */
     uint64_t limit_ring_bytes;            /* limits.ring_bytes: of one */
+    enum io_backend io_backend;           /* io.backend */
+    bool io_sqpoll;                       /* io.sqpoll: a kernel thread submits */
     uint32_t io_spin_us;                  /* io.spin_us: longest that an idle worker looks at rings */
     char http_path[CONFIG_SOCKET_PATH]; /* http.path; "auto", "off" or a path: config_http_path resolves it */
     uint32_t http_mode;                 /* http.mode, octal */

@@ -90,6 +90,7 @@ static void give_slot(struct connection *c, struct slot *slot) {
     slot->request.version = NULL;
     slots_give(&c->server->slots, slot, loop_now(c->server->loop));
     c->n_inflight--;
+    if (c->user) c->user->requests--;
 }
 
 /* A frame has been sent, or never will be. */
@@ -158,6 +159,15 @@ static void fill_slot(struct connection *c, struct slot *slot, const struct admi
     r->complete = complete;
     c->filling = slot;
     c->n_inflight++;
+    if (c->user) c->user->requests++;
+}
+
+#define OVER_SHARE "this user has as many requests under way as one may (limits.user_queue): try again later"
+
+/* Whether `more` would be over what one user may hold. */
+static bool is_over_share(const struct connection *c, uint32_t more) {
+    const uint32_t most = c->server->limits.user_queue;
+    return c->user && most && (c->user->requests >= most || more > most - c->user->requests);
 }
 
 /* The head of a request is here: what is wrong with it is said now, and its tensor dropped as it comes. */
@@ -174,14 +184,17 @@ static void begin_request(struct connection *c) {
         refuse_request(c, verdict.status, verdict.text);
         return;
     }
-    struct slot *slot = s->draining ? NULL : slots_take(&s->slots);
+    const bool over = is_over_share(c, 1);
+    struct slot *slot = s->draining || over ? NULL : slots_take(&s->slots);
     if (slot) {
         fill_slot(c, slot, &a);
         return;
     }
     admit_drop(&a);
-    refuse_request(c, s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY,
-                   admit_status_text(s->draining ? CLPD_SHUTTING_DOWN : CLPD_BUSY));
+    if (s->draining)
+        refuse_request(c, CLPD_SHUTTING_DOWN, admit_status_text(CLPD_SHUTTING_DOWN));
+    else
+        refuse_request(c, CLPD_BUSY, over ? OVER_SHARE : admit_status_text(CLPD_BUSY));
 }
 
 static void tensor_is_whole(struct connection *c) {
@@ -206,6 +219,8 @@ static void open_ring(struct connection *c) {
     else if (out && c->n_rings == CONNECTION_RINGS)
         v = (struct frame_verdict){.status = CLPD_BUSY,
                                    .text = "this connection has as many rings as it may"};
+    else if (out && is_over_share(c, ask.slots))
+        v = (struct frame_verdict){.status = CLPD_BUSY, .text = OVER_SHARE};
     else if (out)
         ring = ring_open(s, &ask, &info, out->fds, &v);
     if (!ring) {
@@ -214,6 +229,8 @@ static void open_ring(struct connection *c) {
         return;
     }
     c->rings[c->n_rings++] = ring;
+    c->ring_slots += info.slots;
+    if (c->user) c->user->requests += info.slots;
     const size_t n = frame_write_header(out->bytes, CLPD_RING_REPLY, c->header.id, sizeof info);
     memcpy(out->bytes + n, &info, sizeof info);
     put_out(c, &out->out, OUT_RING, out->bytes, n + sizeof info);
@@ -413,7 +430,7 @@ static void on_closed(void *owner) {
 
 static const struct loop_stream_calls stream_calls = {on_received, on_sent, on_closed};
 
-struct connection *connection_open(struct server *s, int fd) {
+struct connection *connection_open(struct server *s, int fd, struct user *user) {
     struct connection *c = calloc(1, sizeof *c);
     socklen_t n = sizeof c->peer;
     if (!c) {
@@ -421,6 +438,7 @@ struct connection *connection_open(struct server *s, int fd) {
         return NULL;
     }
     c->server = s;
+    c->user = user;
     c->out_end = &c->out;
     c->read_ns = c->write_ns = loop_now(s->loop);
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->peer, &n))
@@ -445,10 +463,15 @@ bool connection_is_quiet(const struct connection *c) {
 }
 
 void connection_proceed(struct connection *c) {
-    if (c->state == CONNECTION_OPEN) read_on(c);
     if (c->state != CONNECTION_CLOSING) send_out(c);
+    if (c->state == CONNECTION_OPEN) read_on(c);
+    if (c->state != CONNECTION_CLOSING) send_out(c); /* what that refused */
     if (c->state == CONNECTION_ENDING && connection_is_quiet(c)) connection_close(c);
     if (c->state == CONNECTION_CLOSING && !c->stream && c->n_inflight == 0) {
+        if (c->user) {
+            c->user->requests -= c->ring_slots;
+            users_put(&c->server->users, c->user);
+        }
         server_forget(c->server, c);
         free(c);
     }
@@ -456,6 +479,9 @@ void connection_proceed(struct connection *c) {
 
 bool connection_is_stalled(const struct connection *c, uint64_t now) {
     if (c->state == CONNECTION_CLOSING) return false;
+    const uint64_t idle = c->user ? c->server->limits.idle_ns : 0,
+                   last = c->read_ns > c->write_ns ? c->read_ns : c->write_ns;
+    if (idle && !c->n_rings && connection_is_quiet(c) && now > last && now - last > idle) return true;
     const bool in_frame = c->receiving && (c->head_have || c->filling || c->skip);
     return (in_frame && now - c->read_ns > SERVER_STALL) || (c->out && now - c->write_ns > SERVER_STALL);
 }

@@ -35,6 +35,7 @@ struct connection {
     struct loop_stream *stream; /* NULL: closed */
     enum connection_state state;
     struct ucred peer; /* who it was when it connected */
+    struct user *user; /* NULL: a line of the daemon's own */
     struct batcher_client client;
 
     /* reading */
@@ -52,7 +53,7 @@ struct connection {
 
     /* answering */
     uint32_t n_inflight; /* slots that are ours: filling, waiting, running, unsent */
-    uint32_t n_refusals, n_json, n_rings;
+    uint32_t n_refusals, n_json, n_rings, ring_slots;
     struct ring *rings[CONNECTION_RINGS];
     struct refusal refusals[CONNECTION_REFUSALS];
     struct frame_out *out, **out_end;
@@ -66,8 +67,9 @@ struct connection {
     struct connection *next, *previous;
 };
 
-/* Takes fd. NULL: no memory or no place; fd is closed. */
-struct connection *connection_open(struct server *s, int fd);
+/* Takes fd, and with it one connection of the user's (NULL: the daemon's own). NULL: no memory or no place;
+ * fd is closed, the user still the caller's. */
+struct connection *connection_open(struct server *s, int fd, struct user *user);
 /* Ends it now: what waits is cancelled. */
 void connection_close(struct connection *c);
 /* Does what can be done at the turn's end: sends, reads on, ends. */

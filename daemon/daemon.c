@@ -32,13 +32,14 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define READY_AFTER 5000000000u
-#define DOOR_AFTER  2000000000u
-#define DRAIN_LIMIT 5000000000u
-#define CLOSE_LIMIT 2000000000u
-#define DRAIN_LOOK  5000000u
-#define STATUS_TEXT 256
-#define SPARE_FILES 64 /* descriptors besides the connections' */
+#define READY_AFTER     5000000000u
+#define DOOR_AFTER      2000000000u
+#define DRAIN_LIMIT     5000000000u
+#define CLOSE_LIMIT     2000000000u
+#define DRAIN_LOOK      5000000u
+#define STATUS_TEXT     256
+#define MODELS_TEXT_AGE 100000000u /* 0.1 s: what it counts may be that old; what it lists may not */
+#define SPARE_FILES     64         /* descriptors besides the connections' */
 
 enum state { STARTING, SERVING, DRAINING, CLOSING };
 
@@ -55,6 +56,9 @@ struct daemon {
     struct file_table files;
     struct socket_file socket;
     struct catalogue *catalogue;
+    char *models_text; /* as of models_text_at; NULL: out of date */
+    size_t models_bytes;
+    uint64_t models_text_at;
     struct http_sockets http_sockets;
     struct http *http; /* NULL: no HTTP */
     int listen_fd, signals;
@@ -118,8 +122,27 @@ static void feed_watchdog(void *owner) {
     loop_timer_set(d->loop, &d->watchdog, now + d->watchdog_period, feed_watchdog, d);
 }
 
+/* A flood of questions must not cost a document each: one of thousands of files takes milliseconds. */
+static char *describe_models(struct daemon *d, const struct status_facts *f, size_t *bytes) {
+    const uint64_t now = loop_clock();
+    if (!d->models_text || d->models_text_at + MODELS_TEXT_AGE < now) {
+        free(d->models_text);
+        d->models_text = status_models_text(f, &d->models_bytes);
+        d->models_text_at = now;
+    }
+    char *copy = d->models_text ? malloc(d->models_bytes + 1) : NULL;
+    if (copy) memcpy(copy, d->models_text, d->models_bytes + 1);
+    *bytes = d->models_bytes;
+    return copy;
+}
+
+static void forget_models_text(struct daemon *d) {
+    free(d->models_text);
+    d->models_text = NULL;
+}
+
 static char *describe(void *owner, uint8_t type, size_t *bytes) {
-    const struct daemon *d = owner;
+    struct daemon *d = owner;
     const struct status_facts f = {.server = &d->server,
                                    .models = d->models,
                                    .workers = d->workers,
@@ -130,7 +153,7 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
                                    .guard_restarts = d->guard ? guard_child_restarts(d->guard) : 0,
                                    .started_ns = d->started_ns,
                                    .max_batch = d->config.engine_max_batch};
-    return type == CLPD_STATUS ? status_text(&f, bytes) : status_models_text(&f, bytes);
+    return type == CLPD_STATUS ? status_text(&f, bytes) : describe_models(d, &f, bytes);
 }
 
 /* --- the guard --------------------------------------------------------------------------------- */
@@ -160,6 +183,7 @@ static void on_greeted(void *owner) {
     struct daemon *d = owner;
     const struct model *model;
     file_table_clear(&d->files);
+    forget_models_text(d);
     for (uint32_t i = 0; (model = models_at(d->models, i)); i++)
         if (model->current) tell_served(d, model);
     tell_status(d);
@@ -198,6 +222,7 @@ static bool can_greet(void *owner) {
 /* What serves is another: other threads are shown it. */
 static void on_changed(void *owner) {
     struct daemon *d = owner;
+    forget_models_text(d);
     catalogue_publish(d->catalogue, d->models, d->state == SERVING);
 }
 
@@ -223,8 +248,14 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
     struct daemon *d = owner;
     switch (m->type) {
     case LINK_OFFER: take_offer(d, m, fd); return; /* fd is taken */
-    case LINK_FILE: file_table_put(&d->files, m); break;
-    case LINK_FILE_GONE: file_table_drop(&d->files, m->path); break;
+    case LINK_FILE:
+        file_table_put(&d->files, m);
+        forget_models_text(d);
+        break;
+    case LINK_FILE_GONE:
+        file_table_drop(&d->files, m->path);
+        forget_models_text(d);
+        break;
     case LINK_RETIRE:
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
@@ -270,8 +301,13 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"engine.max_batch", a->engine_max_batch != b->engine_max_batch},
         {"limits.queue", a->limit_queue != b->limit_queue},
         {"limits.request_bytes", a->limit_request_bytes != b->limit_request_bytes},
+        {"limits.user_connections", a->limit_user_connections != b->limit_user_connections},
+        {"limits.user_queue", a->limit_user_queue != b->limit_user_queue},
+        {"limits.idle_s", a->limit_idle_s != b->limit_idle_s},
         {"limits.rings", a->limit_rings != b->limit_rings},
         {"limits.ring_bytes", a->limit_ring_bytes != b->limit_ring_bytes},
+        {"io.backend", a->io_backend != b->io_backend},
+        {"io.sqpoll", a->io_sqpoll != b->io_sqpoll},
         {"io.spin_us", a->io_spin_us != b->io_spin_us},
         {"http", http_differs(a, b)},
     };
@@ -399,6 +435,11 @@ static int open_socket(struct daemon *d, struct err *e) {
     return d->listen_fd < 0 ? -1 : 0;
 }
 
+/* What one user may have of `all`. */
+static uint32_t share(uint32_t configured, uint32_t all) {
+    return configured ? configured : all - all / 4;
+}
+
 static int open_parts(struct daemon *d, struct err *e) {
     const struct config *c = &d->config;
     const struct workers_options o = {.threads = c->engine_threads,
@@ -412,13 +453,25 @@ static int open_parts(struct daemon *d, struct err *e) {
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
                                          .request_bytes = c->limit_request_bytes,
+                                         .user_connections =
+                                             share(c->limit_user_connections, c->limit_connections),
+                                         .user_queue = share(c->limit_user_queue, c->limit_queue),
+                                         .idle_ns = (uint64_t)c->limit_idle_s * 1000000000u,
                                          .rings = c->limit_rings,
                                          .ring_bytes = c->limit_ring_bytes};
     d->catalogue = catalogue_new();
     if (!d->catalogue) return err_set(e, ERR_SYSTEM, "out of memory for the list of models");
-    d->loop = loop_new(LOOP_ANY, c->limit_connections, e);
+    const enum loop_kind kinds[] = {[IO_BACKEND_AUTO] = LOOP_ANY,
+                                    [IO_BACKEND_IO_URING] = c->io_sqpoll ? LOOP_SQPOLL : LOOP_URING,
+                                    [IO_BACKEND_EPOLL] = LOOP_EPOLL};
+    const enum io_backend backend =
+        c->io_sqpoll && c->io_backend == IO_BACKEND_AUTO ? IO_BACKEND_IO_URING : c->io_backend;
+    d->loop = loop_new(kinds[backend], c->limit_connections, e);
     if (!d->loop) return -1;
-    if (loop_refusal(d->loop)[0]) log_warning("serving over epoll: %s", loop_refusal(d->loop));
+    if (c->io_backend == IO_BACKEND_EPOLL)
+        log_info("serving over epoll, as io.backend says");
+    else if (loop_refusal(d->loop)[0])
+        log_warning("serving over epoll: %s", loop_refusal(d->loop));
     d->workers = workers_start(&o, models_current, e);
     if (!d->workers) return -1;
     d->models = models_open(d->loop, d->workers, c->engine_max_batch, c->limit_request_bytes, &calls, e);
@@ -515,6 +568,7 @@ static void close_all(struct daemon *d) {
     http_sockets_close(&d->http_sockets);
     if (d->listen_fd >= 0) (void)close(d->listen_fd);
     if (d->signals >= 0) (void)close(d->signals);
+    free(d->models_text);
     file_table_clear(&d->files);
     free(d->guard_path);
 }

@@ -25,7 +25,7 @@ static void on_loop(struct loop_post *p) {
     if (n->server->draining)
         (void)close(n->fd);
     else
-        server_take(n->server, n->fd);
+        server_take_own(n->server, n->fd);
     free(n);
 }
 

@@ -26,7 +26,8 @@
 
 struct loop;
 
-enum loop_kind { LOOP_ANY, LOOP_URING, LOOP_EPOLL }; /* ANY: io_uring, or epoll where that is refused */
+/* ANY: io_uring, or epoll where that is refused. SQPOLL: io_uring, a thread of the kernel submits */
+enum loop_kind { LOOP_ANY, LOOP_URING, LOOP_EPOLL, LOOP_SQPOLL };
 
 /* Room for `streams` connections at once. NULL on failure, `e` set. */
 struct loop *loop_new(enum loop_kind kind, uint32_t streams, struct err *e);

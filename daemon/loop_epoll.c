@@ -70,7 +70,7 @@ static int opened(struct loop_stream *s) {
 
 /* Nothing is ever in the kernel's hands, so it ends at once. */
 static void closing(struct loop_stream *s) {
-    s->receiving = s->sending = false;
+    s->receiving = s->sending = false; /* one that is done already is still to be answered: sent_now */
 }
 
 static void try_receive(struct loop_stream *s) {
@@ -83,6 +83,7 @@ static void try_receive(struct loop_stream *s) {
         return;
     }
     if (n < 0 && errno == EINTR) return;
+    if (n > 0 && (size_t)n < room && !s->ended) s->readable = false; /* drained: what comes next is an edge */
     if (n < 0) {
         loop_answer_receive(s, NULL, -errno);
     } else if (!s->to) {
@@ -178,7 +179,8 @@ static void dispatch(struct loop *l, const struct epoll_event *ev) {
     struct loop_stream *s = &l->streams[index];
     if (s->state != STREAM_OPEN || s->generation != generation) return;
     const uint32_t broken = ev->events & (EPOLLHUP | EPOLLERR);
-    if (broken || (ev->events & (EPOLLIN | EPOLLRDHUP))) s->readable = true;
+    if (broken || (ev->events & EPOLLRDHUP)) s->ended = true;
+    if (s->ended || (ev->events & EPOLLIN)) s->readable = true;
     if (broken || (ev->events & EPOLLOUT)) s->writable = true;
     activate(s);
 }
@@ -210,6 +212,7 @@ static int wait_epoll(struct loop *l, uint64_t wait_ns) {
 }
 
 const struct loop_calls loop_epoll_calls = {.name = "epoll",
+                                            .sends_at_once = UINT_MAX,
                                             .open = open_epoll,
                                             .close = close_epoll,
                                             .opened = opened,

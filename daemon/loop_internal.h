@@ -23,8 +23,12 @@ struct loop_stream {
     size_t want, got;
     struct msghdr message; /* of the send */
     _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(LOOP_FDS * sizeof(int))];
+    bool sent_now; /* the send is done, and not answered yet */
+    ssize_t sent;
+    struct loop_stream *next_sent;
     /* of the back end */
     bool readable, writable;        /* epoll: may be tried */
+    bool ended;                     /* epoll: the peer sends no more */
     bool drained;                   /* io_uring: the last receive left nothing, so wait before trying */
     bool rearm_receive, rearm_send; /* io_uring: to be submitted in the next turn */
     bool send_polls;                /* io_uring: the send is ours to do when the socket has room */
@@ -48,6 +52,7 @@ struct loop_watch {
 /* Every back end is this table. */
 struct loop_calls {
     const char *name;
+    unsigned sends_at_once; /* in one turn, before it is cheaper to submit them together */
     int (*open)(struct loop *l, struct err *e);
     void (*close)(struct loop *l);
     int (*opened)(struct loop_stream *s); /* a new stream; 0 or -errno */
@@ -62,6 +67,8 @@ extern const struct loop_calls loop_uring_calls, loop_epoll_calls;
 
 struct loop {
     const struct loop_calls *calls;
+    struct loop_stream *sent; /* sends that are done, to be answered */
+    unsigned sends_left;      /* that may be done at once in this turn */
     void *backend;
     struct loop_stream *streams, *free_streams, *closing;
     uint32_t n_streams;
@@ -70,7 +77,7 @@ struct loop {
     uint64_t now;
     void (*turn_end)(void *owner);
     void *turn_end_owner;
-    bool stopped;
+    bool stopped, sqpoll;
     int wake_fd;
     _Atomic(struct loop_post *) posts; /* newest first */
     _Atomic bool sleeping;

@@ -19,13 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-#define SQ_ENTRIES  512
-#define CQ_MOST     65536
-#define CHUNKS      256 /* a power of two; a chunk is held only while its bytes are looked at */
-#define CHUNK_GROUP 0
-#define ENTER_TRIES 8
+#define SQ_ENTRIES     512
+#define CQ_MOST        65536
+#define CHUNKS         256 /* a power of two; a chunk is held only while its bytes are looked at */
+#define CHUNK_GROUP    0
+#define SQPOLL_IDLE_MS 2 /* without work, then the kernel's thread sleeps */
 
 enum operation { ON_RECEIVE = 1, ON_SEND, ON_WATCH, ON_CANCEL };
 
@@ -79,19 +80,42 @@ static int open_chunks(struct uring *u) {
 
 /* Completions are posted only when we wait (6.1), or at least without an
  * interrupt of what runs (5.19); older kernels know neither flag. */
-static int setup_ring(struct uring *u, uint32_t streams) {
-    static const unsigned tries[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-                                     IORING_SETUP_COOP_TASKRUN, 0};
+static int setup_ring(struct uring *u, uint32_t streams, bool sqpoll) {
+    static const unsigned own[] = {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+                                   IORING_SETUP_COOP_TASKRUN, 0},
+                          kernels[] = {IORING_SETUP_SQPOLL | IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL};
+    const unsigned *tries = sqpoll ? kernels : own;
+    const size_t n = sqpoll ? sizeof kernels / sizeof kernels[0] : sizeof own / sizeof own[0];
     unsigned completions = SQ_ENTRIES * 2;
     while (completions < CQ_MOST && completions < 2 * streams + 2 * LOOP_WATCHES) completions *= 2;
     int rc = -EINVAL;
-    for (size_t i = 0; i < sizeof tries / sizeof tries[0] && rc == -EINVAL; i++) {
+    for (size_t i = 0; i < n && rc == -EINVAL; i++) {
         struct io_uring_params p = {.flags = tries[i] | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP |
-                                             IORING_SETUP_SUBMIT_ALL,
-                                    .cq_entries = completions};
+                                             IORING_SETUP_SUBMIT_ALL | IORING_SETUP_R_DISABLED,
+                                    .cq_entries = completions,
+                                    .sq_thread_idle = SQPOLL_IDLE_MS};
         rc = io_uring_queue_init_params(SQ_ENTRIES, &u->ring, &p);
     }
     return rc;
+}
+
+/* What this ring will ever do: whoever takes the process over gets no other operation from it. */
+static int restrict_ring(struct uring *u) {
+    static const uint8_t operations[] = {IORING_OP_RECV,   IORING_OP_SEND,     IORING_OP_SENDMSG,
+                                         IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL};
+    enum { N = sizeof operations / sizeof operations[0] };
+    struct io_uring_restriction r[N + 1] = {{.opcode = 0}};
+    for (unsigned i = 0; i < N; i++) {
+        r[i].opcode = IORING_RESTRICTION_SQE_OP;
+        r[i].sqe_op = operations[i];
+    }
+    r[N].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+    r[N].sqe_flags = IOSQE_BUFFER_SELECT;
+    /* Debian's liburing declares calls for these two and does not have them. */
+    if (syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, r, N + 1) < 0 ||
+        syscall(SYS_io_uring_register, u->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0)
+        return -errno;
+    return 0;
 }
 
 static int refuse(struct err *e, const char *what, int rc) {
@@ -106,13 +130,14 @@ static int refuse(struct err *e, const char *what, int rc) {
 static int open_uring(struct loop *l, struct err *e) {
     struct uring *u = calloc(1, sizeof *u);
     if (!u) return err_set(e, ERR_SYSTEM, "out of memory for io_uring");
-    int rc = setup_ring(u, l->n_streams);
+    int rc = setup_ring(u, l->n_streams, l->sqpoll);
     if (rc) {
         free(u);
         return refuse(e, "io_uring_setup", rc);
     }
     if (!(u->ring.features & IORING_FEAT_EXT_ARG)) rc = -EINVAL;
     if (rc == 0) rc = open_chunks(u);
+    if (rc == 0) rc = restrict_ring(u);
     if (rc) {
         io_uring_queue_exit(&u->ring);
         free(u);
@@ -379,6 +404,7 @@ static int wait_uring(struct loop *l, uint64_t wait_ns) {
 }
 
 const struct loop_calls loop_uring_calls = {.name = "io_uring",
+                                            .sends_at_once = 2,
                                             .open = open_uring,
                                             .close = close_uring,
                                             .opened = opened,

@@ -31,7 +31,7 @@ struct models_calls { /* on the loop's thread */
      */
     void (*answered)(void *owner, const struct link_message *offer, uint64_t ticket, const struct version *v,
                      const char *why);
-    void (*done)(void *owner); /* after each offer and each retirement; NULL: not wanted */
+    void (*done)(void *owner);    /* after each offer and each retirement; NULL: not wanted */
     void (*changed)(void *owner); /* what serves is another than before; NULL is fine */
     void *owner;
 };

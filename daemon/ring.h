@@ -18,19 +18,10 @@
 
 struct ring;
 
-/* Where things lie in a ring that was asked for so. false: v says why that can't be. Pure. */
-bool ring_plan(const struct clpd_ring_open *ask, const struct server_limits *limits,
-               struct clpd_ring_info *out, struct frame_verdict *v);
-
 /* Makes one for a client of the server's and puts it under the workers' eyes. Its descriptors are the
  * caller's to send and to close. NULL: v says why not. */
 struct ring *ring_open(struct server *s, const struct clpd_ring_open *ask, struct clpd_ring_info *info,
                        int fds[RING_FDS], struct frame_verdict *v);
 void ring_detach(struct ring *r);
-
-/* The next request of a ring that its client has filled up to `submitted`: one copy, checked for what no
- * client of good will writes. `busy` says which slots are the daemon's. Pure but for reading shared memory.
- */
-bool ring_read(const uint8_t *requests, uint32_t slots, uint32_t at, struct clpd_ring_request *out);
 
 #endif

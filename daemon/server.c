@@ -71,6 +71,14 @@ static void submit_staged(struct server *s) {
         end = &r->next;
     }
     if (!whole) return;
+    if (workers_run_here(s->workers, whole)) {
+        while (whole) {
+            struct request *r = whole;
+            whole = r->next;
+            connection_answer(connection_of(r), (struct slot *)r);
+        }
+        return;
+    }
     struct request *refused = workers_submit(s->workers, whole);
     while (refused) {
         struct request *r = refused;
@@ -90,13 +98,13 @@ void server_mark_dirty(struct server *s, struct connection *c) {
 static void turn_end(void *owner) {
     struct server *s = owner;
     while (s->dirty || s->staged) {
+        submit_staged(s); /* first: what is answered at once goes out before anything else is begun */
         while (s->dirty) {
             struct connection *c = s->dirty;
             s->dirty = c->next_dirty;
             c->dirty = false;
             connection_proceed(c);
         }
-        submit_staged(s); /* may make some dirty again: answers that are refusals */
     }
 }
 
@@ -113,24 +121,19 @@ void server_count(struct server *s, uint32_t status) {
 /* --- connections ------------------------------------------------------------------------- */
 
 /* Tells one that we can't take why, if its socket has room, which a new one has. */
-static void turn_away(const struct server *s, int fd) {
+static void turn_away(int fd, uint32_t open, const char *whose, const char *limit) {
     uint8_t frame[FRAME_REFUSAL];
     char text[FRAME_TEXT];
-    (void)snprintf(text, sizeof text, "%u connections are open (limits.connections): try again later",
-                   s->n_connections);
+    (void)snprintf(text, sizeof text, "%u connections%s are open (%s): try again later", open, whose, limit);
     const size_t n = frame_write_refusal(frame, CLPD_ERROR, 0, CLPD_BUSY, text);
     (void)send(fd, frame, n, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)close(fd);
 }
 
-void server_take(struct server *s, int fd) {
-    if (s->n_connections >= s->limits.connections) {
-        log_debug("a connection is turned away: %u are open", s->n_connections);
-        turn_away(s, fd);
-        return;
-    }
-    struct connection *c = connection_open(s, fd);
+static void take_for(struct server *s, int fd, struct user *user) {
+    struct connection *c = connection_open(s, fd, user);
     if (!c) {
+        if (user) users_put(&s->users, user);
         log_warning("a connection is dropped: no memory for it");
         return;
     }
@@ -139,6 +142,36 @@ void server_take(struct server *s, int fd) {
     s->connections = c;
     s->n_connections++;
     server_mark_dirty(s, c); /* to read */
+}
+
+static bool has_room(const struct server *s, int fd) {
+    if (s->n_connections < s->limits.connections) return true;
+    log_debug("a connection is turned away: %u are open", s->n_connections);
+    turn_away(fd, s->n_connections, "", "limits.connections");
+    return false;
+}
+
+void server_take_own(struct server *s, int fd) {
+    if (has_room(s, fd)) take_for(s, fd, NULL);
+}
+
+void server_take(struct server *s, int fd) {
+    struct ucred peer = {.uid = (uid_t)-1};
+    socklen_t n = sizeof peer;
+    if (!has_room(s, fd)) return;
+    (void)getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n);
+    struct user *user = users_get(&s->users, peer.uid);
+    if (user && s->limits.user_connections && user->connections > s->limits.user_connections) {
+        log_debug("a connection of uid %u is turned away: it has %u", (unsigned)peer.uid,
+                  user->connections - 1);
+        turn_away(fd, user->connections - 1, " of this user's", "limits.user_connections");
+        users_put(&s->users, user);
+    } else if (user) {
+        take_for(s, fd, user);
+    } else {
+        log_warning("a connection is dropped: no memory for its user");
+        (void)close(fd);
+    }
 }
 
 static void on_accepted(void *owner, int fd) {
@@ -168,9 +201,10 @@ static void sweep(void *owner) {
     for (struct connection *c = s->connections, *next; c; c = next) {
         next = c->next;
         if (!connection_is_stalled(c, now)) continue;
-        log_warning(
-            "the connection of pid %d (uid %u) is closed: %u s without a byte in the middle of a frame",
-            (int)c->peer.pid, (unsigned)c->peer.uid, (unsigned)(SERVER_STALL / 1000000000u));
+        log_warning("the connection of pid %d (uid %u) is closed: it is silent (in the middle of a frame for "
+                    "%u s, or "
+                    "longer than limits.idle_s)",
+                    (int)c->peer.pid, (unsigned)c->peer.uid, (unsigned)(SERVER_STALL / 1000000000u));
         connection_close(c);
     }
     loop_timer_set(s->loop, &s->sweep, now + SWEEP_EVERY, sweep, s);

@@ -9,6 +9,7 @@
 
 #include "daemon/models.h"
 #include "daemon/slots.h"
+#include "daemon/users.h"
 
 #define SERVER_STALL                                                                                         \
     30000000000u /* 30 s without a byte in the middle of a frame, or of answers: it is closed */
@@ -17,6 +18,8 @@ struct connection;
 
 struct server_limits {
     uint32_t connections, inflight, rings;
+    uint32_t user_connections, user_queue; /* of one user, all connections together; 0: no limit */
+    uint64_t idle_ns;                      /* a connection that is silent for longer is closed; 0: never */
     uint64_t request_bytes, ring_bytes;
 };
 
@@ -37,6 +40,7 @@ struct server {
 
     struct connection *connections; /* all of them */
     uint32_t n_connections, n_rings;
+    struct users users;
     struct connection *dirty; /* something to send, or to read on */
     struct request *staged, **staged_end;
     uint64_t staged_deadline; /* the earliest; 0: none */
@@ -57,6 +61,8 @@ int server_listen(struct server *s, int fd, struct err *e);
 
 /* Takes a connected socket, or turns it away. What the listening socket's connections come through. */
 void server_take(struct server *s, int fd);
+/* The same for a line of the daemon's own (HTTP), which has limits of its own and is nobody's share. */
+void server_take_own(struct server *s, int fd);
 
 /* No connection and no request is taken any more; what runs is finished, what waits is told. */
 void server_drain(struct server *s);

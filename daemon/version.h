@@ -37,6 +37,7 @@ struct version {
     char path[LINK_PATH];
     uint64_t closed_ns, loaded_ns; /* CLOCK_REALTIME: the file's last change; ready to serve */
     _Atomic uint64_t requests;     /* answered */
+    bool here;                     /* the loop's own runner is warm for it */
     _Atomic uint64_t item_ns;      /* what one item takes, averaged; 0: never run */
     struct metrics_version metrics;
     struct version *next; /* of the loader's list */

@@ -21,7 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORTH_A_CALL 20000u /* ns of work that another worker is woken for */
+#define HERE_MOST    15000u  /* ns that the loop computes itself at most: two wake-ups cost more */
+#define HERE_WARM    300000u /* ns of a cold first run above which it never will */
+#define WORTH_A_CALL 20000u  /* ns of work that another worker is woken for */
 
 struct task { /* on the caller's stack in workers_warm */
     struct version *version;
@@ -59,6 +61,9 @@ struct workers {
     struct worker *watcher; /* an idle worker that looks at rings; NULL: none does, or there are no rings */
     void (*alarm)(void *owner, uint64_t at);
     void *alarm_owner;
+    pthread_mutex_t here_lock; /* of the next two: the loop's, but while a version is made warm on it */
+    struct runner here;
+    struct batch here_batch;
     uint64_t alarmed; /* the earliest deadline that the alarm was raised for; 0: none */
 };
 
@@ -367,10 +372,11 @@ struct workers *workers_start(const struct workers_options *o, workers_current c
     all->n = o->threads < WORKERS_MAX ? o->threads : WORKERS_MAX;
     all->current = current;
     (void)pthread_mutex_init(&all->lock, NULL);
+    (void)pthread_mutex_init(&all->here_lock, NULL);
     (void)pthread_cond_init(&all->task_done, NULL);
     all->lookout.epoll = all->lookout.wake = -1;
     if (batcher_open(&all->batcher, o->limit, e) == 0 && lookout_open(&all->lookout, o->spin_ns, e) == 0 &&
-        start_workers(all, o, e) == 0)
+        runner_open(&all->here, e) == 0 && start_workers(all, o, e) == 0)
         return all;
     workers_stop(all);
     return NULL;
@@ -393,6 +399,8 @@ void workers_stop(struct workers *all) {
     team_free(all->team);
     deliver_chain(batcher_drain(&all->batcher), CLPD_SHUTTING_DOWN);
     batcher_close(&all->batcher);
+    runner_close(&all->here);
+    (void)pthread_mutex_destroy(&all->here_lock);
     lookout_close(&all->lookout);
     (void)pthread_cond_destroy(&all->task_done);
     (void)pthread_mutex_destroy(&all->lock);
@@ -426,6 +434,40 @@ struct request *workers_submit(struct workers *all, struct request *chain) {
     pthread_mutex_unlock(&all->lock);
     wake(all, &calls);
     return refused;
+}
+
+/* Takes the chain as one batch, if it is one and small. Under here_lock. */
+static bool gather_here(struct workers *all, struct request *chain) {
+    struct batch *b = &all->here_batch;
+    const struct request *first = chain;
+    uint64_t items = 0;
+    b->n = 0;
+    for (struct request *r = chain; r; r = r->next) {
+        if (b->n == BATCHER_MAX_ITEMS || r->queue != first->queue || r->key != first->key || r->deadline_ns)
+            return false;
+        b->requests[b->n++] = r;
+        items += r->items;
+    }
+    pthread_mutex_lock(&all->lock);
+    const bool idle = all->batcher.n_waiting == 0 && !all->draining;
+    if (idle) choose_version(all, b);
+    pthread_mutex_unlock(&all->lock);
+    if (!idle) return false;
+    const uint64_t each = atomic_load_explicit(&b->version->item_ns, memory_order_relaxed);
+    if (b->version->here && each && each <= HERE_MOST && items * each <= HERE_MOST) return true;
+    version_put(b->version);
+    return false;
+}
+
+bool workers_run_here(struct workers *all, struct request *chain) {
+    if (pthread_mutex_trylock(&all->here_lock)) return false;
+    const bool can = gather_here(all, chain);
+    if (can) {
+        runner_run(&all->here, &all->here_batch);
+        version_put(all->here_batch.version);
+    }
+    pthread_mutex_unlock(&all->here_lock);
+    return can;
 }
 
 void workers_cancel(struct workers *all, struct batcher_client *c) {
@@ -496,6 +538,11 @@ int workers_warm(struct workers *all, struct version *v, struct err *e) {
             return -1;
         }
     }
+    if (atomic_load_explicit(&v->item_ns, memory_order_relaxed) < HERE_WARM) {
+        pthread_mutex_lock(&all->here_lock);
+        v->here = runner_warm(&all->here, v, NULL) == 0; /* nobody else knows v yet */
+        pthread_mutex_unlock(&all->here_lock);
+    }
     return 0;
 }
 
@@ -520,6 +567,8 @@ void workers_count_up(struct workers *all, struct workers_counters *out) {
         out->batches += atomic_load_explicit(&all->workers[i].runner.n_batches, memory_order_relaxed);
         out->items += atomic_load_explicit(&all->workers[i].runner.n_pictures, memory_order_relaxed);
     }
+    out->batches += atomic_load_explicit(&all->here.n_batches, memory_order_relaxed);
+    out->items += atomic_load_explicit(&all->here.n_pictures, memory_order_relaxed);
 }
 
 bool workers_make_progress(const struct workers *all, uint64_t now) {

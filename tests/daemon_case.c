@@ -119,7 +119,9 @@ bool rig_open(struct rig *r, const struct rig_options *o) {
                                          .inflight = o->inflight ? o->inflight : 16,
                                          .request_bytes = o->request_bytes ? o->request_bytes : 1 << 20,
                                          .rings = o->rings ? o->rings : 8,
-                                         .ring_bytes = 1 << 22};
+                                         .ring_bytes = 1 << 22,
+                                         .user_connections = o->user_connections,
+                                         .user_queue = o->user_queue};
     *r = (struct rig){0};
     log_set_level(LOG_LEVEL_ERROR); /* refusals are what many of these tests are about */
     r->loop = loop_new(o->loop, limits.connections, &e);

@@ -23,6 +23,7 @@ struct rig_options {
     enum loop_kind loop;
     uint32_t threads, max_batch, queue, inflight, connections; /* 0: 2, 8, 64, 16, 8 */
     uint64_t request_bytes;                                    /* 0: 1 MiB */
+    uint32_t user_connections, user_queue;                     /* 0: no limit */
     uint32_t rings;                                            /* 0: 8 */
     uint64_t spin_ns;                                          /* 0: workers sleep at once */
 };

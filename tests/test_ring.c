@@ -283,28 +283,28 @@ static void limits_of_rings(void) {
     rig_close(&r);
 }
 
-/* Offsets lie in the memory, do not overlap, and are aligned, for whatever is asked. */
-static void plans(void) {
-    const struct server_limits limits = {
-        .inflight = 1024, .request_bytes = 1 << 30, .ring_bytes = 1ull << 42};
-    const uint64_t tensors[] = {1, 63, 64, 65, 4095, 150528, 1 << 30}, replies[] = {0, 1, 96, 4097, 1 << 20};
-    for (uint32_t slots = 1; slots <= 1024; slots *= 2)
-        for (size_t t = 0; t < 7; t++)
-            for (size_t p = 0; p < 5; p++) {
-                const struct clpd_ring_open ask = {
-                    .slots = slots, .tensor_bytes = tensors[t], .reply_bytes = replies[p]};
-                struct clpd_ring_info i;
-                struct frame_verdict v;
-                CU_ASSERT_TRUE_FATAL(ring_plan(&ask, &limits, &i, &v));
-                CU_ASSERT_TRUE(i.requests_at >= sizeof(struct clpd_ring_head) &&
-                               i.answers_at >= i.requests_at + slots * sizeof(struct clpd_ring_request) &&
-                               i.slots_at >= i.answers_at + slots * sizeof(struct clpd_ring_answer));
-                CU_ASSERT_TRUE(i.tensor_at >= replies[p] &&
-                               i.tensor_at >= sizeof(struct clpd_reply) + FRAME_TEXT &&
-                               i.tensor_room >= tensors[t] && i.tensor_at + i.tensor_room <= i.slot_bytes);
-                CU_ASSERT_TRUE(i.slots_at + slots * i.slot_bytes <= i.bytes);
-                CU_ASSERT_EQUAL((i.slots_at | i.slot_bytes | i.tensor_at) % 64, 0);
-            }
+/* A ring counts with all its slots, and one user's connections together have a share. */
+static void shares_of_a_user(void) {
+    struct rig r;
+    struct ring_client first, second;
+    if (!rig_open(&r, &(struct rig_options){.loop = LOOP_EPOLL, .user_queue = 10, .user_connections = 2}))
+        return;
+    CU_ASSERT_TRUE_FATAL(rig_load(&r, "m", 1, &(struct case_network){.factor = 2, .width = WIDTH}));
+    CU_ASSERT_TRUE_FATAL(ring_client_open(&r, &first, rig_connect(&r), &eight));
+    const int fd = rig_connect(&r), third = rig_connect(&r);
+    CU_ASSERT_TRUE(rig_is_closed(&r, third));
+    CU_ASSERT_TRUE(!ring_client_open(&r, &second, fd, &eight) && second.refusal.status == CLPD_BUSY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(second.why, "limits.user_queue"));
+    CU_ASSERT_EQUAL(r.server.users.first->requests, 8);
+    ring_client_close(&first);
+    const uint64_t end = loop_clock() + 2000000000ull;
+    while (r.server.n_connections > 1 && loop_clock() < end) rig_turn(&r, 1);
+    CU_ASSERT_EQUAL(r.server.users.first->requests, 0);
+    CU_ASSERT_TRUE_FATAL(ring_client_open(&r, &second, fd, &eight));
+    ring_client_close(&second);
+    close(third);
+    rig_close(&r);
+    CU_ASSERT_PTR_NULL(r.server.users.first);
 }
 
 static void both_back_ends(void) {
@@ -330,5 +330,5 @@ SUITE(ring, {"a sleeping daemon is woken by every request", answers_to_a_sleeper
       {"holes in the memory are zeros", holes}, {"who reads no answers harms nobody", who_reads_nothing},
       {"a client's end frees its ring when what ran is through", who_leaves_with_work_under_way},
       {"deadlines hold in rings", late_requests}, {"a daemon that stops says so", stopping},
-      {"limits of rings", limits_of_rings}, {"whatever is asked for is laid out soundly", plans},
+      {"limits of rings", limits_of_rings}, {"one user has a share, over all connections", shares_of_a_user},
       {"io_uring and epoll hand over descriptors", both_back_ends});

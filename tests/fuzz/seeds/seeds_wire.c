@@ -1,5 +1,6 @@
-/* Seeds for the targets `frame`, `report`, `worker_wire`, `link`, `state` and `clpd`: good messages of every
- * kind. */
+/* Seeds for the targets `frame`, `ring`, `report`, `worker_wire`, `probe_wire`, `link`, `state` and `clpd`: good
+ * messages of every kind. */
+#include "client/ring.h"
 #include "client/wire.h"
 #include "guard/link.h"
 #include "guard/probe_wire.h"
@@ -33,6 +34,26 @@ static void frames(void) {
     f.tensor = 256;
     f.model = 1;
     seed_write("frame", "infer-f32", &f, offsetof(__typeof__(f), model) + 1);
+}
+
+static void rings(void) {
+    struct {
+        struct clpd_ring_open open;
+        uint32_t counter;
+        struct clpd_ring_request requests[2];
+    } __attribute__((packed)) f;
+    memset(&f, 0, sizeof f);
+    f.open = (struct clpd_ring_open){.slots = 8, .tensor_bytes = 6912};
+    f.counter = UINT32_MAX;
+    for (uint32_t i = 0; i < 2; i++) {
+        struct clpd_ring_request q = {.id = i, .slot = 1 - i, .tensor_bytes = 6912};
+        q.infer =
+            (struct clpd_infer){.model = "signs", .top_k = 5, .format = CLPD_U8_NHWC, .dims = {1, 48, 48, 3}};
+        memcpy(&f.requests[i], &q, sizeof q);
+    }
+    seed_write("ring", "two", &f, sizeof f);
+    f.open = (struct clpd_ring_open){.slots = 1024, .tensor_bytes = 1 << 30, .reply_bytes = 1 << 20};
+    seed_write("ring", "large", &f, sizeof f - sizeof f.requests[0]);
 }
 
 static struct report make_report(void) {
@@ -205,5 +226,5 @@ static void probes(void) {
     (void)close(ends[1]);
 }
 
-SUITE(corpus_wire, {"frames", frames}, {"reports", reports}, {"workers", workers}, {"states", states},
-      {"probes", probes}, {"links", links}, {"answers", answers});
+SUITE(corpus_wire, {"frames", frames}, {"rings", rings}, {"reports", reports}, {"workers", workers},
+      {"states", states}, {"probes", probes}, {"links", links}, {"answers", answers});

@@ -1,0 +1,252 @@
+/* What the way to a network costs: round trips through clpd beside the least that the same bytes can take.
+ *
+ * usage: bench-ipc ROUNDS SPINNING SLEEPING MODEL:FLOATS …      two sockets: clpd with io.spin_us, and with 0
+ *
+ *   floor     spin     two processes, a counter each in shared memory, both spinning
+ *             futex    the same, both asleep until the other wakes them
+ *             socket   a socketpair, blocking: the bytes of the request there, those of the answer back
+ *   clpd      ring     libclpd, spinning; and asleep (neither side spins)
+ *             stream   libclpd over the stream
+ *
+ * All take turns within a round, so that what else the machine does hits all alike. Prints one JSON line per
+ * measurement: the median of each round's median, and of its 99th percentile, in ns; for clpd less what it
+ * says that the computation took. */
+#include "client/clpd.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MOST_ROUNDS = 101, TRIPS = 2000, SLEEPY = 400, WARM = 200, HEAD = 128, ANSWER = 144, MODELS = 4 };
+
+struct series {
+    char name[64];
+    uint64_t p50[MOST_ROUNDS], p99[MOST_ROUNDS];
+    uint32_t rounds;
+};
+
+static uint64_t trips[TRIPS];
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void die(const char *what) {
+    (void)fprintf(stderr, "bench-ipc: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static int compare(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void note(struct series *s, uint32_t n) {
+    qsort(trips, n, sizeof *trips, compare);
+    s->p50[s->rounds] = trips[n / 2];
+    s->p99[s->rounds++] = trips[n * 99 / 100];
+}
+
+static void print(struct series *s) {
+    qsort(s->p50, s->rounds, sizeof *s->p50, compare);
+    qsort(s->p99, s->rounds, sizeof *s->p99, compare);
+    (void)printf("{\"what\": \"%s\", \"p50_ns\": %llu, \"least_p50_ns\": %llu, \"p99_ns\": %llu}\n", s->name,
+                 (unsigned long long)s->p50[s->rounds / 2], (unsigned long long)s->p50[0],
+                 (unsigned long long)s->p99[s->rounds / 2]);
+}
+
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* --- the floors: a child that gives back what it gets ------------------------------------------- */
+
+struct shared { /* counters on lines of their own */
+    uint32_t ping, pad1[31], pong, pad2[31], sleep, pad3[31];
+};
+
+static void await(uint32_t *word, uint32_t want, bool sleep) {
+    uint32_t got;
+    while ((got = __atomic_load_n(word, __ATOMIC_ACQUIRE)) != want)
+        if (sleep)
+            (void)syscall(SYS_futex, word, FUTEX_WAIT, got, NULL, NULL, 0);
+        else
+            relax();
+}
+
+static void tell(uint32_t *word, uint32_t n, bool sleep) {
+    __atomic_store_n(word, n, __ATOMIC_RELEASE);
+    if (sleep) (void)syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0);
+}
+
+static void echo_memory(struct shared *m, bool sleep, uint32_t n) {
+    for (uint32_t i = 1; i <= n; i++) {
+        await(&m->ping, i, sleep);
+        tell(&m->pong, i, sleep);
+    }
+}
+
+static void measure_memory(struct series *s, bool sleep) {
+    const uint32_t n = sleep ? SLEEPY : TRIPS;
+    struct shared *m = mmap(NULL, sizeof *m, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (m == MAP_FAILED) die("mmap");
+    const pid_t child = fork();
+    if (child < 0) die("fork");
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        echo_memory(m, sleep, WARM + n);
+        _exit(0);
+    }
+    for (uint32_t i = 1; i <= WARM + n; i++) {
+        const uint64_t start = now_ns();
+        tell(&m->ping, i, sleep);
+        await(&m->pong, i, sleep);
+        if (i > WARM) trips[i - WARM - 1] = now_ns() - start;
+    }
+    (void)waitpid(child, NULL, 0);
+    (void)munmap(m, sizeof *m);
+    note(s, n);
+}
+
+static void all_of(int fd, void *bytes, size_t n, bool out) {
+    for (size_t at = 0; at < n;) {
+        const ssize_t k = out ? send(fd, (char *)bytes + at, n - at, MSG_NOSIGNAL)
+                              : recv(fd, (char *)bytes + at, n - at, 0);
+        if (k <= 0) _exit(0);
+        at += (size_t)k;
+    }
+}
+
+static void measure_socket(struct series *s, size_t bytes) {
+    static uint8_t buffer[1 << 20];
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) die("socketpair");
+    const pid_t child = fork();
+    if (child < 0) die("fork");
+    if (child == 0) {
+        (void)close(pair[0]);
+        for (;;) {
+            all_of(pair[1], buffer, HEAD + bytes, false);
+            all_of(pair[1], buffer, ANSWER, true);
+        }
+    }
+    (void)close(pair[1]);
+    for (uint32_t i = 0; i < WARM + TRIPS; i++) {
+        const uint64_t start = now_ns();
+        all_of(pair[0], buffer, HEAD + bytes, true);
+        all_of(pair[0], buffer, ANSWER, false);
+        if (i >= WARM) trips[i - WARM] = now_ns() - start;
+    }
+    (void)close(pair[0]);
+    (void)waitpid(child, NULL, 0);
+    note(s, TRIPS);
+}
+
+/* --- clpd ------------------------------------------------------------------------------------------ */
+
+struct model {
+    char name[64];
+    uint32_t floats;
+    float *x;
+};
+
+static uint64_t less(uint64_t trip, uint64_t compute) {
+    return trip > compute ? trip - compute : 0;
+}
+
+static void check(int rc, const struct clpd_result *r, const char *why) {
+    if (rc == 0 && r->status == CLPD_OK) return;
+    (void)fprintf(stderr, "bench-ipc: %d: %s %s\n", rc, why, rc ? "" : r->text);
+    exit(1);
+}
+
+static void measure_ring(struct series *s, const char *socket, const struct model *m, bool sleep) {
+    const struct clpd_request q = {.model = m->name, .dims = {1, 1, 1, m->floats}, .want_scores = 1};
+    const struct clpd_ring_options o = {.tensor_bytes = m->floats * sizeof(float),
+                                        .spin_us = sleep ? -1 : 1000};
+    const uint32_t n = sleep ? SLEEPY : TRIPS;
+    struct clpd_result r = {.status = CLPD_OK};
+    struct clpd_ring *g;
+    char why[256];
+    uint32_t slot;
+    check(clpd_ring_open(socket, &o, &g, why, sizeof why), &r, why);
+    check(clpd_ring_take(g, &slot), &r, "no slot");
+    memcpy(clpd_ring_tensor(g, slot), m->x, m->floats * sizeof(float));
+    for (uint32_t i = 0; i < WARM + n; i++) {
+        const uint64_t start = now_ns();
+        check(clpd_ring_submit(g, slot, &q, NULL), &r, clpd_ring_error(g));
+        check(clpd_ring_poll(g, -1, &r, &slot) - 1, &r, clpd_ring_error(g));
+        if (i >= WARM) trips[i - WARM] = less(now_ns() - start, r.compute_ns);
+    }
+    clpd_ring_close(g);
+    note(s, n);
+}
+
+static void measure_stream(struct series *s, const char *socket, const struct model *m) {
+    const struct clpd_request q = {
+        .model = m->name, .dims = {1, 1, 1, m->floats}, .data = m->x, .want_scores = 1};
+    struct clpd_result r = {.status = CLPD_OK};
+    struct clpd *c;
+    check(clpd_connect(socket, &c), &r, "no connection");
+    for (uint32_t i = 0; i < WARM + TRIPS; i++) {
+        const uint64_t start = now_ns();
+        check(clpd_classify(c, &q, &r), &r, clpd_error(c));
+        if (i >= WARM) trips[i - WARM] = less(now_ns() - start, r.compute_ns);
+    }
+    clpd_close(c);
+    note(s, TRIPS);
+}
+
+static struct series *named(struct series *s, const char *what, uint32_t floats) {
+    if (floats)
+        (void)snprintf(s->name, sizeof s->name, "%s %u", what, floats * (uint32_t)sizeof(float));
+    else
+        (void)snprintf(s->name, sizeof s->name, "%s", what);
+    return s;
+}
+
+static void measure_model(struct series *s, const char *spinning, const char *sleeping,
+                          const struct model *m) {
+    measure_socket(named(s, "socket", m->floats), m->floats * sizeof(float));
+    measure_stream(named(s + 1, "stream", m->floats), spinning, m);
+    measure_ring(named(s + 2, "ring", m->floats), spinning, m, false);
+    measure_ring(named(s + 3, "ring asleep", m->floats), sleeping, m, true);
+}
+
+int main(int argc, char **argv) {
+    static struct series all[2 + 4 * MODELS];
+    struct model models[MODELS];
+    const int rounds = argc > 4 ? atoi(argv[1]) : 0, n = argc - 4;
+    if (rounds < 1 || rounds > MOST_ROUNDS || n > MODELS) {
+        (void)fprintf(stderr, "usage: bench-ipc ROUNDS SPINNING SLEEPING MODEL:FLOATS ...\n");
+        return 2;
+    }
+    for (int i = 0; i < n; i++) {
+        struct model *m = &models[i];
+        if (sscanf(argv[4 + i], "%63[^:]:%u", m->name, &m->floats) != 2 || m->floats > 200000) return 2;
+        m->x = calloc(m->floats, sizeof(float));
+        if (!m->x) die("memory");
+    }
+    for (int round = 0; round < rounds; round++) {
+        measure_memory(named(&all[0], "spin", 0), false);
+        measure_memory(named(&all[1], "futex", 0), true);
+        for (int i = 0; i < n; i++) measure_model(&all[2 + 4 * i], argv[2], argv[3], &models[i]);
+    }
+    for (int i = 0; i < 2 + 4 * n; i++) print(&all[i]);
+    return 0;
+}

@@ -1,0 +1,196 @@
+/* libclpd's rings against a served rig: the client in a thread of its own, the loop in ours. */
+#include "client/clpd.h"
+
+#include "tests/daemon_case.h"
+#include "tests/suite.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct stage {
+    struct rig r;
+    int fd;
+    char folder[32], path[64];
+    void (*client)(struct stage *s);
+    _Atomic bool done, leave;
+};
+
+static void *act(void *arg) {
+    struct stage *s = arg;
+    s->client(s);
+    s->done = true;
+    return NULL;
+}
+
+/* Serves "m" (times 2, 4 by 4) on a socket of its own while `client` runs; `leave` is its word to close
+ * everything. */
+static void play(void (*client)(struct stage *s), uint32_t rings) {
+    static struct stage s;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct err e;
+    pthread_t thread;
+    memset(&s, 0, sizeof s);
+    if (!rig_open(&s.r, &(struct rig_options){.loop = LOOP_EPOLL, .rings = rings, .spin_ns = 20000})) return;
+    CU_ASSERT_TRUE_FATAL(
+        rig_load(&s.r, "m", 1, &(struct case_network){.factor = 2, .width = 4, .labels = 16}));
+    (void)snprintf(s.folder, sizeof s.folder, "/tmp/clpd-ring-XXXXXX");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(s.folder));
+    (void)snprintf(s.path, sizeof s.path, "%s/s", s.folder);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s", s.path);
+    s.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CU_ASSERT_TRUE_FATAL(bind(s.fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+                         listen(s.fd, 8) == 0);
+    CU_ASSERT_EQUAL_FATAL(server_listen(&s.r.server, s.fd, &e), 0);
+    s.client = client;
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, act, &s), 0);
+    while (!s.done && !s.leave) rig_turn(&s.r, 1);
+    if (s.leave) (void)server_close_connections(&s.r.server);
+    while (!s.done) rig_turn(&s.r, 1);
+    pthread_join(thread, NULL);
+    rig_close(&s.r);
+    close(s.fd);
+    unlink(s.path);
+    rmdir(s.folder);
+}
+
+static const struct clpd_ring_options four = {.slots = 4, .tensor_bytes = 2 * 16 * sizeof(float)};
+static const struct clpd_request one = {.model = "m", .dims = {1, 1, 4, 4}, .top_k = 2, .want_scores = 1};
+
+static struct clpd_ring *open_ring(const struct stage *s, int32_t spin_us) {
+    struct clpd_ring_options o = four;
+    struct clpd_ring *g;
+    o.spin_us = spin_us;
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_open(s->path, &o, &g, NULL, 0), 0);
+    return g;
+}
+
+static void right_answers(struct stage *s) {
+    float x[16];
+    struct clpd_result r;
+    struct clpd_request q = one;
+    q.data = x;
+    for (int spin = -1; spin <= 1; spin++) { /* asleep at once, as it comes, a microsecond */
+        struct clpd_ring *g = open_ring(s, spin);
+        for (int i = 0; i < 100; i++) {
+            for (int k = 0; k < 16; k++) x[k] = (float)(i + k);
+            CU_ASSERT_EQUAL_FATAL(clpd_ring_classify(g, &q, 5000, &r), 0);
+            CU_ASSERT_TRUE_FATAL(r.status == CLPD_OK && r.items == 1 && r.classes == 16 && r.top_k == 2);
+            CU_ASSERT_TRUE(r.scores[3] == 2 * (float)(i + 3) && r.top[0].index == 15);
+            CU_ASSERT_STRING_EQUAL(clpd_result_label(&r, &r.top[0]), "class 15");
+        }
+        CU_ASSERT_EQUAL(clpd_ring_pending(g), 0);
+        clpd_ring_close(g);
+    }
+}
+
+static void pipelining(struct stage *s) {
+    struct clpd_ring *g = open_ring(s, 0);
+    struct clpd_result r;
+    uint64_t ids[4];
+    uint32_t slot, slots[4];
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < 4; i++) {
+            CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &slots[i]), 0);
+            float *x = clpd_ring_tensor(g, slots[i]);
+            CU_ASSERT_EQUAL((uintptr_t)x % 64, 0);
+            for (int k = 0; k < 16; k++) x[k] = (float)(100 * i + k);
+            CU_ASSERT_EQUAL_FATAL(clpd_ring_submit(g, slots[i], &one, &ids[i]), 0);
+        }
+        CU_ASSERT_EQUAL(clpd_ring_take(g, &slot), -EAGAIN);
+        CU_ASSERT_EQUAL(clpd_ring_pending(g), 4);
+        for (int n = 0; n < 4; n++) {
+            CU_ASSERT_EQUAL_FATAL(clpd_ring_poll(g, 5000, &r, &slot), 1);
+            int i = 0;
+            while (i < 4 && slots[i] != slot) i++;
+            CU_ASSERT_TRUE_FATAL(i < 4 && r.id == ids[i] && r.scores[1] == 2 * (float)(100 * i + 1));
+            clpd_ring_give(g, slot);
+        }
+        CU_ASSERT_EQUAL(clpd_ring_poll(g, 0, &r, &slot), 0);
+        CU_ASSERT_EQUAL(clpd_ring_poll(g, 1000, &r, &slot), 0); /* nothing awaited: at once */
+    }
+    clpd_ring_close(g);
+}
+
+static void mistakes(struct stage *s) {
+    struct clpd_ring *g = open_ring(s, 0);
+    struct clpd_request q = one;
+    struct clpd_result r;
+    uint32_t slot;
+    float x[64] = {0};
+    CU_ASSERT_EQUAL(clpd_ring_submit(g, 0, &one, NULL), -EINVAL); /* not taken */
+    CU_ASSERT_EQUAL(clpd_ring_submit(g, 9, &one, NULL), -EINVAL);
+    CU_ASSERT_PTR_NULL(clpd_ring_tensor(g, 4));
+    clpd_ring_give(g, 2);
+    clpd_ring_give(g, 99);
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &slot), 0);
+    q.dims[0] = 3; /* more than a slot holds */
+    CU_ASSERT_EQUAL(clpd_ring_submit(g, slot, &q, NULL), -EINVAL);
+    CU_ASSERT_TRUE(strlen(clpd_ring_error(g)) > 0);
+    clpd_ring_give(g, slot);
+    q = one;
+    CU_ASSERT_EQUAL(clpd_ring_classify(g, &q, 1000, &r), -EINVAL); /* no tensor */
+    q.data = x;
+    q.model = "nothing";
+    CU_ASSERT_EQUAL(clpd_ring_classify(g, &q, 5000, &r), 0);
+    CU_ASSERT_EQUAL(r.status, CLPD_NO_MODEL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.text, "nothing"));
+    q.model = "m";
+    CU_ASSERT_EQUAL(clpd_ring_classify(g, &q, 5000, &r), 0);
+    CU_ASSERT_EQUAL(r.status, CLPD_OK);
+    clpd_ring_close(g);
+    clpd_ring_close(NULL);
+}
+
+static void refused(struct stage *s) {
+    struct clpd_ring *first = open_ring(s, 0), *g;
+    char why[256];
+    CU_ASSERT_EQUAL(clpd_ring_open(s->path, &four, &g, why, sizeof why), CLPD_BUSY); /* one ring is allowed */
+    CU_ASSERT_PTR_NULL(g);
+    CU_ASSERT_PTR_NOT_NULL(strstr(why, "limits.rings"));
+    CU_ASSERT_EQUAL(clpd_ring_open("/nowhere/at/all", &four, &g, NULL, 0), -ENOENT);
+    clpd_ring_close(first);
+}
+
+/* The daemon goes while a client sleeps on an answer. */
+static void a_daemon_that_leaves(struct stage *s) {
+    struct clpd_ring *g = open_ring(s, -1);
+    struct clpd_result r;
+    uint32_t slot;
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &slot), 0);
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_submit(g, slot, &one, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_poll(g, 5000, &r, &slot), 1);
+    s->leave = true;
+    int rc = 0;
+    for (int i = 0; i < 200 && rc >= 0; i++) { /* what is asked before the end may still be answered */
+        rc = clpd_ring_submit(g, slot, &one, NULL);
+        if (rc == 0) rc = clpd_ring_poll(g, 5000, &r, &slot);
+    }
+    CU_ASSERT_EQUAL(rc, -ECONNRESET);
+    CU_ASSERT_EQUAL(clpd_ring_submit(g, slot, &one, NULL), -ECONNRESET);
+    clpd_ring_close(g);
+}
+
+static void test_answers(void) {
+    play(right_answers, 8);
+}
+static void test_pipelining(void) {
+    play(pipelining, 8);
+}
+static void test_mistakes(void) {
+    play(mistakes, 8);
+}
+static void test_refused(void) {
+    play(refused, 1);
+}
+static void test_leaving(void) {
+    play(a_daemon_that_leaves, 8);
+}
+
+SUITE(clpd_ring, {"one call: right answers, spinning and asleep", test_answers},
+      {"four under way, answered in any order", test_pipelining}, {"mistakes cost nothing", test_mistakes},
+      {"a refused ring says why", test_refused}, {"a daemon that leaves wakes who sleeps", test_leaving});
