@@ -58,12 +58,12 @@ tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guar
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lmicrohttpd -lm
 clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
 clp-probe_LIBS := $(BLAS_LIBS) -lnettle -lseccomp -lm
-clp-guard_LIBS := -lyaml -lnettle -lseccomp -lm
+clp-guard_LIBS := -lyaml -lhogweed -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
 hostile-worker_LIBS := $(clp-guard_LIBS)
-tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lseccomp -ljpeg -lpng -lm
+tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lhogweed -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-probe clp-picture clpctl
 OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))

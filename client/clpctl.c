@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-static const struct command *const commands[] = {&clpctl_scan,     &clpctl_prune,  &clpctl_run,
-                                                 &clpctl_bench,    &clpctl_status, &clpctl_models,
-                                                 &clpctl_classify, &clpctl_load};
+static const struct command *const commands[] = {
+    &clpctl_scan,   &clpctl_prune,    &clpctl_run,    &clpctl_bench,    &clpctl_status,
+    &clpctl_models, &clpctl_rollback, &clpctl_accept, &clpctl_classify, &clpctl_load};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void print_overview(FILE *to) {

@@ -26,7 +26,7 @@ struct command {
                char **argv); /* arguments after the command's name; the exit code */
 };
 extern const struct command clpctl_scan, clpctl_prune, clpctl_run, clpctl_bench, clpctl_status, clpctl_models,
-    clpctl_classify, clpctl_load;
+    clpctl_rollback, clpctl_accept, clpctl_classify, clpctl_load;
 
 /* For the tables of commands that ask a daemon. */
 #define CLPCTL_SOCKET(c)                                                                                     \

@@ -448,6 +448,22 @@ int clpd_query(struct clpd *c, enum clpd_frame_type what, struct clpd_result *r)
     return rc < 0 ? rc : take_only(c, r);
 }
 
+int clpd_control(struct clpd *c, enum clpd_action action, const char *model, struct clpd_result *r) {
+    struct clpd_control q = {.action = (uint32_t)action};
+    struct clpd_infer head; /* of the same size: what send_frame takes */
+    _Static_assert(sizeof head == sizeof q, "both are the head of a frame");
+    if (c->broken) return c->broken;
+    if (c->pending) return fail(c, -EBUSY, "submitted requests are still unanswered");
+    if (!model || !model[0] || strlen(model) >= sizeof q.model)
+        return fail(c, -EINVAL, "a model's name is needed");
+    memcpy(q.model, model, strlen(model));
+    memcpy(&head, &q, sizeof head);
+    const struct slot want = {.type = CLPD_CONTROL};
+    uint64_t id;
+    int rc = send_frame(c, &want, &head, NULL, 0, &id);
+    return rc < 0 ? rc : take_only(c, r);
+}
+
 /* --- words ----------------------------------------------------------------------- */
 
 const char *clpd_result_label(const struct clpd_result *r, const struct clpd_top *t) {
@@ -457,6 +473,6 @@ const char *clpd_result_label(const struct clpd_result *r, const struct clpd_top
 const char *clpd_status_name(uint32_t status) {
     static const char *const names[] = {"ok",        "busy",          "deadline",  "no-model",
                                         "bad-shape", "bad-request",   "too-large", "bad-frame",
-                                        "internal",  "shutting-down", "forbidden"};
+                                        "internal",  "shutting-down", "forbidden", "conflict"};
     return status < sizeof names / sizeof names[0] ? names[status] : "unknown";
 }

@@ -77,6 +77,9 @@ void clpd_set_timeout(struct clpd *c, int ms);
 int clpd_classify(struct clpd *c, const struct clpd_request *q, struct clpd_result *r);
 
 /* CLPD_STATUS or CLPD_MODELS: r->json. -EBUSY as above. */
+/* CLPD_ROLLBACK or CLPD_ACCEPT of a model; r->json when it is done ({"text": what was done}), else a status
+ * and its text. May take as long as an import does: see clpd_set_timeout. */
+int clpd_control(struct clpd *c, enum clpd_action action, const char *model, struct clpd_result *r);
 int clpd_query(struct clpd *c, enum clpd_frame_type what, struct clpd_result *r);
 
 /* Pipelining: submit as many as you like, take the answers in the order in

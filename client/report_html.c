@@ -91,7 +91,9 @@ static void put_fact(FILE *to, const char *name, const char *value) {
 static void put_facts(FILE *to, const struct report *r) {
     char value[96];
     (void)fputs("<dl class=facts>\n", to);
-    (void)snprintf(value, sizeof value, "mean + %g std", (double)r->threshold);
+    (void)snprintf(value, sizeof value,
+                   r->statistic == STATISTIC_MEAN_STD ? "mean + %g std" : "median + %g * 1.4826 MAD",
+                   (double)r->threshold);
     put_fact(to, "Cut-off", value);
     (void)snprintf(value, sizeof value, "%d scored of %d", (int)report_view_scored_layers(r),
                    (int)r->n_layers);

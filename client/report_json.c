@@ -68,12 +68,13 @@ json_t *report_json_make(const char *model, const struct report *r) {
     return json_pack("{s:i, s:o, s:s, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:o, s:o, s:o}, s:o}",
                      "schema", REPORT_SCHEMA, "model", report_json_string(model), "sha256",
                      digest_text(r->source_sha256, digest), "threshold", report_json_float(r->threshold),
-                     "statistic", "mean-std", "verdict", verdict_name(r->verdict), "pruned_channels",
-                     (json_int_t)r->pruned_channels, "total_channels", (json_int_t)r->total_channels,
-                     "parameters", (json_int_t)r->parameters, "multiply_adds", (json_int_t)r->multiply_adds,
-                     "parameters_before", (json_int_t)r->parameters_before, "multiply_adds_before",
-                     (json_int_t)r->multiply_adds_before, "elapsed_ms", "import", milliseconds(r->import_ns),
-                     "clp", milliseconds(r->clp_ns), "plan", milliseconds(r->plan_ns), "layers", layers);
+                     "statistic", report_statistic_name(r->statistic), "verdict", verdict_name(r->verdict),
+                     "pruned_channels", (json_int_t)r->pruned_channels, "total_channels",
+                     (json_int_t)r->total_channels, "parameters", (json_int_t)r->parameters, "multiply_adds",
+                     (json_int_t)r->multiply_adds, "parameters_before", (json_int_t)r->parameters_before,
+                     "multiply_adds_before", (json_int_t)r->multiply_adds_before, "elapsed_ms", "import",
+                     milliseconds(r->import_ns), "clp", milliseconds(r->clp_ns), "plan",
+                     milliseconds(r->plan_ns), "layers", layers);
 }
 
 json_t *report_json_make_error(const char *model, const struct err *e) {

@@ -168,9 +168,10 @@ void report_text_print(FILE *to, const char *model, const struct report *r, cons
         (void)fprintf(to, "\nparameters %s   multiply-adds %s",
                       report_view_size(name, sizeof name, r->parameters, r->parameters_before),
                       report_view_size(work, sizeof work, r->multiply_adds, r->multiply_adds_before));
-    (void)fprintf(to, "\ncut-off mean + %g std   import %.1f ms   CLP %.1f ms   plan %.1f ms%s\n\n",
-                  (double)r->threshold, (double)r->import_ns / 1e6, (double)r->clp_ns / 1e6,
-                  (double)r->plan_ns / 1e6, terminal_end(t, STYLE_DIM));
+    (void)fprintf(to, "\ncut-off %s + %g %s   import %.1f ms   CLP %.1f ms   plan %.1f ms%s\n\n",
+                  r->statistic == STATISTIC_MEAN_STD ? "mean" : "median", (double)r->threshold,
+                  r->statistic == STATISTIC_MEAN_STD ? "std" : "x 1.4826 MAD", (double)r->import_ns / 1e6,
+                  (double)r->clp_ns / 1e6, (double)r->plan_ns / 1e6, terminal_end(t, STYLE_DIM));
     if (report_view_scored_layers(r)) print_layers(to, r, t, false);
     print_reasons(to, r, t);
 }

@@ -25,6 +25,7 @@ enum clpd_frame_type {
     CLPD_JSON_REPLY = 5,  /* the answer to STATUS and MODELS: JSON text */
     CLPD_ERROR = 6,       /* clpd_reply with a text: a frame that could not be understood, or done */
     CLPD_RING_OPEN = 16,  /* clpd_ring_open (ring.h): a ring in shared memory, please */
+    CLPD_CONTROL = 32,    /* clpd_control: a change of what is served; JSON_REPLY when it is done, else ERROR */
     CLPD_RING_REPLY = 17  /* clpd_ring_info, and two descriptors (SCM_RIGHTS); refused: CLPD_ERROR */
 };
 
@@ -39,7 +40,8 @@ enum clpd_status {
     CLPD_BAD_FRAME = 7,     /* not this protocol; the connection is closed after this reply */
     CLPD_INTERNAL = 8,
     CLPD_SHUTTING_DOWN = 9, /* the daemon is stopping: connect again */
-    CLPD_FORBIDDEN = 10     /* the peer's user may not do this */
+    CLPD_FORBIDDEN = 10,    /* the peer's user may not do this */
+    CLPD_CONFLICT = 11      /* CONTROL: it can't be done as things are; the text says why */
 };
 
 enum clpd_format {
@@ -69,6 +71,17 @@ struct clpd_infer { /* 96 bytes */
                                      F32: as the model's input; U8: N, H, W, C */
 };
 
+enum clpd_action {
+    CLPD_ROLLBACK = 1, /* back to the version before */
+    CLPD_ACCEPT = 2    /* the file that is held is served all the same */
+};
+
+struct clpd_control { /* 96 bytes */
+    char model[CLPD_MODEL_NAME]; /* NUL-terminated, never empty */
+    uint32_t action;             /* enum clpd_action */
+    uint32_t reserved[7];        /* 0 */
+};
+
 struct clpd_reply { /* 96 bytes */
     uint32_t status;     /* enum clpd_status; not 0: a text of text_bytes follows, and nothing else */
     uint32_t items;      /* pictures answered */
@@ -95,6 +108,7 @@ struct clpd_top { /* 16 bytes; items x top_k of them follow the scores, best fir
 
 _Static_assert(sizeof(struct clpd_header) == 32 && offsetof(struct clpd_header, id) == 8, "wire");
 _Static_assert(sizeof(struct clpd_infer) == 96 && offsetof(struct clpd_infer, dims) == 72, "wire");
+_Static_assert(sizeof(struct clpd_control) == 96 && offsetof(struct clpd_control, action) == 64, "wire");
 _Static_assert(sizeof(struct clpd_reply) == 96 && offsetof(struct clpd_reply, sha256) == 56, "wire");
 _Static_assert(sizeof(struct clpd_top) == 16, "wire");
 

@@ -15,6 +15,83 @@
 #define M         (1024.0 * K)
 #define G         (1024.0 * M)
 
+static int take_overrides(void *into, const struct key_place *p, struct err *e);
+
+/* The same rows under guard: and for one model under guard.overrides: */
+#define ACTIONS "serve hold reject"
+#define POLICY_KEYS(GROUP, STRUCT, IN)                                                                       \
+    {GROUP "threshold",                                                                                      \
+     KEY_NUMBER,                                                                                             \
+     false,                                                                                                  \
+     KEY_AT(STRUCT, IN threshold),                                                                           \
+     0.5,                                                                                                    \
+     1000,                                                                                                   \
+     "3.0",                                                                                                  \
+     "u of CLP: a channel above mean + u * std of its layer is pruned",                                      \
+     NULL,                                                                                                   \
+     NULL,                                                                                                   \
+     NULL},                                                                                                  \
+        {GROUP "statistic",                                                                                  \
+         KEY_CHOICE,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN statistic),                                                                       \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "mean-std",                                                                                         \
+         "how a layer's ordinary channels are told from the others",                                         \
+         NULL,                                                                                               \
+         "mean-std median-mad",                                                                              \
+         NULL},                                                                                              \
+        {GROUP "max_pruned",                                                                                 \
+         KEY_NUMBER,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN max_pruned),                                                                      \
+         0,                                                                                                  \
+         1,                                                                                                  \
+         "0.25",                                                                                             \
+         "the share of a layer's channels that may be pruned without asking",                                \
+         NULL,                                                                                               \
+         NULL,                                                                                               \
+         NULL},                                                                                              \
+        {GROUP "on_excess",                                                                                  \
+         KEY_CHOICE,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN on_excess),                                                                       \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "hold",                                                                                             \
+         "what is done with a model that loses more than max_pruned of a layer",                             \
+         NULL,                                                                                               \
+         ACTIONS,                                                                                            \
+         NULL},                                                                                              \
+        {GROUP "on_inapplicable",                                                                            \
+         KEY_CHOICE,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN on_inapplicable),                                                                 \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "serve",                                                                                            \
+         "what is done with a model that CLP has nothing to say about",                                      \
+         NULL,                                                                                               \
+         ACTIONS,                                                                                            \
+         NULL},                                                                                              \
+        {GROUP "allowed_digests",                                                                            \
+         KEY_TEXT,                                                                                           \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN allowed_digests),                                                                 \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "",                                                                                                 \
+         "the file that lists the SHA-256 of every model that may be served",                                \
+         "a path, or \"\" where any may",                                                                    \
+         NULL,                                                                                               \
+         NULL},                                                                                              \
+    {                                                                                                        \
+        GROUP "signature_key", KEY_TEXT, false, KEY_AT(STRUCT, IN signature_key), 0, 0, "",                  \
+            "the Ed25519 public keys, one of which has to have signed a model",                              \
+            "a path, the name of a systemd credential, or \"\" where none has to", NULL, NULL                \
+    }
+
 /* path, type, automatic, field, min, max, default, meaning, accepted where the range does not say it all,
  * choices */
 static const struct key keys[] = {
@@ -30,6 +107,10 @@ static const struct key keys[] = {
      NULL},
     {"socket.group", KEY_TEXT, false, AT(socket_group), 0, 0, "", "the group that the socket belongs to",
      "a group's name, or \"\" for the daemon's own", NULL, NULL},
+
+    {"socket.control_group", KEY_TEXT, false, AT(socket_control_group), 0, 0, "",
+     "the group whose members may roll back and accept, besides root and the daemon's user",
+     "a group's name, or \"\" for none", NULL, NULL},
 
     {"engine.threads", KEY_COUNT, true, AT(engine_threads), 1, 256, "auto", "how many inference threads",
      "auto, which is one per CPU that clpd may use, or 1..256", NULL, NULL},
@@ -109,8 +190,16 @@ static const struct key keys[] = {
     {"http.picture_memory", KEY_SIZE, false, AT(http_picture_memory), 16 * M, 64 * G, "1G",
      "address space for decoding one picture, in bytes", NULL, NULL, NULL},
 
-    {"guard.threshold", KEY_NUMBER, false, AT(guard_threshold), 0.5, 1000, "3.0",
-     "u of CLP: a channel above mean + u * std of its layer is pruned", NULL, NULL, NULL},
+    POLICY_KEYS("guard.", struct config, policy.),
+    {"guard.sidecar", KEY_CHOICE, false, AT(sidecar), 0, 0, "stricter",
+     "what the threshold in a model's own NAME.yaml may be",
+     "stricter, which is at most guard.threshold, or anything, or nothing", "stricter anything nothing",
+     NULL},
+    {"guard.overrides", KEY_OWN, false, AT(overrides), 0, 0, NULL,
+     "policies of single models, by their names",
+     "for each name the keys that differ: threshold, statistic, max_pruned, on_excess, on_inapplicable, "
+     "allowed_digests, signature_key",
+     NULL, take_overrides},
     {"guard.settle_ms", KEY_COUNT, false, AT(guard_settle_ms), 10, 600000, "2000",
      "how long a file that nobody closed has to be unchanged, in milliseconds", NULL, NULL, NULL},
     {"guard.rescan_s", KEY_COUNT, false, AT(guard_rescan_s), 1, 86400, "30",
@@ -137,9 +226,49 @@ static const struct key keys[] = {
 };
 static const struct key_table table = {keys, sizeof keys / sizeof keys[0]};
 
+static const struct key override_keys[] = {POLICY_KEYS("", struct policy, )};
+static const struct key_table override_table = {override_keys,
+                                                sizeof override_keys / sizeof override_keys[0]};
+
 void config_defaults(struct config *c) {
     memset(c, 0, sizeof *c);
     keys_set_defaults(&table, c);
+}
+
+/* --- policies of single models --------------------------------------------------------- */
+
+static int take_override(struct config *c, const struct key_place *p, const struct yaml_tree_node *n,
+                         struct err *e) {
+    char word[YAML_TREE_QUOTE];
+    struct policy_override *o = &c->overrides[c->n_overrides];
+    const size_t length = strspn(n->key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+    if (!length || n->key[length] || length >= sizeof o->model || n->key[0] == '.')
+        return keys_refuse(p, n->key_line, e, "'%s' can't be the name of a model",
+                           yaml_tree_quote(word, n->key));
+    if (c->n_overrides == CONFIG_OVERRIDES)
+        return keys_refuse(p, n->key_line, e, "more than %d models", CONFIG_OVERRIDES);
+    *o = (struct policy_override){.policy = c->policy};
+    memcpy(o->model, n->key, length);
+    c->n_overrides++;
+    return keys_apply_below(&override_table, p, n, &o->policy, e);
+}
+
+/* Read in the second of config_parse's two rounds, when the general policy is known. */
+static int take_overrides(void *into, const struct key_place *p, struct err *e) {
+    struct config *c = into;
+    c->n_overrides = 0;
+    if (yaml_tree_is_empty(p->node)) return 0;
+    if (p->node->kind != YAML_TREE_MAP)
+        return keys_refuse(p, p->node->line, e, "names of models belong below it");
+    for (const struct yaml_tree_node *n = p->node->first; n; n = n->next)
+        if (take_override(c, p, n, e)) return -1;
+    return 0;
+}
+
+const struct policy *config_policy(const struct config *c, const char *model) {
+    for (uint32_t i = 0; i < c->n_overrides; i++)
+        if (strcmp(c->overrides[i].model, model) == 0) return &c->overrides[i].policy;
+    return &c->policy;
 }
 
 /* --- what one key alone can't tell -------------------------------------------------- */
@@ -161,6 +290,19 @@ static bool lies_in(const char *path, const char *folder) {
         path += n;
         folder += n;
     }
+}
+
+static int check_policy(const struct policy *p, const char *name, struct err *e) {
+    if (p->allowed_digests[0] && p->allowed_digests[0] != '/')
+        return err_set(e, ERR_VALUE, "%s: allowed_digests: '%.100s' does not begin with '/'", name,
+                       p->allowed_digests);
+    if (p->signature_key[0] && p->signature_key[0] != '/' &&
+        (strchr(p->signature_key, '/') || p->signature_key[0] == '.'))
+        return err_set(e, ERR_VALUE,
+                       "%s: signature_key: '%.100s' is neither a path that begins with '/' nor the name of a "
+                       "credential",
+                       name, p->signature_key);
+    return 0;
 }
 
 const char *config_http_path(const struct config *c, char room[CONFIG_SOCKET_PATH]) {
@@ -212,9 +354,15 @@ static int check_whole(const struct config *c, const char *name, struct err *e) 
                        "%s: state (%.100s) lies in models (%.100s): the guard would watch what it "
                        "writes itself; put state beside models",
                        name, c->state, c->models);
+    if (c->socket_control_group[strcspn(c->socket_control_group, ":/ ")])
+        return err_set(e, ERR_VALUE, "%s: socket.control_group: '%s' can't be the name of a group", name,
+                       c->socket_control_group);
     if (c->socket_group[strcspn(c->socket_group, ":/ ")])
         return err_set(e, ERR_VALUE, "%s: socket.group: '%s' can't be the name of a group", name,
                        c->socket_group);
+    for (uint32_t i = 0; i < c->n_overrides; i++)
+        if (check_policy(&c->overrides[i].policy, name, e)) return -1;
+    if (check_policy(&c->policy, name, e)) return -1;
     return check_http(c, name, e);
 }
 
@@ -224,6 +372,7 @@ int config_parse(struct config *c, const char *name, const uint8_t *bytes, size_
     if (size > MAX_BYTES) return err_set(e, ERR_LIMIT, "%s: larger than %zu bytes", name, MAX_BYTES);
     if (yaml_tree_read(&tree, name, bytes, size, e)) return -1;
     int rc = keys_apply(&table, name, tree, c, e);
+    if (rc == 0 && c->n_overrides) rc = keys_apply(&table, name, tree, c, e); /* see take_overrides */
     yaml_tree_free(tree);
     return rc ? rc : check_whole(c, name, e);
 }
@@ -264,6 +413,21 @@ int config_load(struct config *c, const char *path, struct err *e) {
     return rc;
 }
 
+/* As comments: the keys stand in the middle of what keys_print has written. */
+static void print_override(const struct policy_override *o, FILE *to) {
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *f = open_memstream(&text, &bytes);
+    if (!f) return;
+    keys_print(&override_table, &o->policy, f);
+    (void)fclose(f);
+    (void)fprintf(to, "# guard.overrides: %s:\n", o->model);
+    for (char *line = text, *end; (end = strchr(line, '\n')); line = end + 1)
+        if (*line != '#') (void)fprintf(to, "#   %.*s\n", (int)(end - line), line);
+    free(text);
+}
+
 void config_print(const struct config *c, FILE *to) {
     keys_print(&table, c, to);
+    for (uint32_t i = 0; i < c->n_overrides; i++) print_override(&c->overrides[i], to);
 }

@@ -22,12 +22,36 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_E
 
 enum io_backend { IO_BACKEND_AUTO, IO_BACKEND_IO_URING, IO_BACKEND_EPOLL };
 
+/* What the guard lets through. The values are the numbers of their words in the table. */
+enum policy_statistic { STATISTIC_MEAN_STD, STATISTIC_MEDIAN_MAD, STATISTIC_COUNT };
+enum policy_action { POLICY_SERVE, POLICY_HOLD, POLICY_REJECT };
+enum policy_sidecar { SIDECAR_STRICTER, SIDECAR_ANYTHING, SIDECAR_NOTHING };
+
+struct policy {
+    float threshold;          /* u */
+    uint32_t statistic;       /* enum policy_statistic */
+    float max_pruned;         /* share of one layer's channels, 0..1 */
+    uint32_t on_excess;       /* enum policy_action: more than max_pruned would go */
+    uint32_t on_inapplicable; /* enum policy_action: CLP has nothing to say */
+    char
+        allowed_digests[CONFIG_PATH]; /* a file with the SHA-256 of every model that may be served; "": any */
+    char signature_key[CONFIG_PATH];  /* Ed25519 public keys: a path, or the name of a credential; "": none
+                                         needed */
+};
+
+#define CONFIG_OVERRIDES 64
+struct policy_override {
+    char model[64];
+    struct policy policy; /* all of it: the general one, with what differs */
+};
+
 struct config {
     char models[CONFIG_PATH];             /* models: the folder that is watched */
     char state[CONFIG_PATH];              /* state: what the guard keeps */
     char socket_path[CONFIG_SOCKET_PATH]; /* socket.path */
     uint32_t socket_mode;                 /* socket.mode, octal */
     char socket_group[64];                /* socket.group; empty: the daemon's own */
+    char socket_control_group[64];        /* socket.control_group; empty: none */
     uint32_t engine_threads;              /* engine.threads; 0 (auto): one per CPU that we may use */
     uint32_t engine_together;             /* engine.together: threads that work on one run */
     bool engine_pin;                      /* engine.pin: each worker to its own CPU */
@@ -61,7 +85,10 @@ struct config {
     uint64_t http_picture_bytes;        /* http.picture_bytes: of one file */
     uint32_t http_picture_s;            /* http.picture_s: time for one */
     uint64_t http_picture_memory;       /* http.picture_memory: address space for one */
-    float guard_threshold;              /* guard.threshold: u */
+    struct policy policy;               /* guard.threshold .. guard.signature_key */
+    uint32_t sidecar; /* guard.sidecar: enum policy_sidecar, what a model's own .yaml may say */
+    struct policy_override overrides[CONFIG_OVERRIDES]; /* guard.overrides */
+    uint32_t n_overrides;
     uint32_t guard_settle_ms; /* guard.settle_ms: how long a file must be quiet without having been closed */
     uint32_t guard_rescan_s;  /* guard.rescan_s */
     uint32_t
@@ -79,6 +106,8 @@ void config_defaults(struct config *c);
 /* Parses `bytes` (`name` is for messages). Keys that are absent have their default. */
 int config_parse(struct config *c, const char *name, const uint8_t *bytes, size_t size, struct err *e);
 int config_load(struct config *c, const char *path, struct err *e);
+/* The policy for this model: its own, or the general one. */
+const struct policy *config_policy(const struct config *c, const char *model);
 /* Where the HTTP socket is; "" where there is none. "auto": http.sock beside socket.path. */
 const char *config_http_path(const struct config *c, char room[CONFIG_SOCKET_PATH]);
 /* Every key with its value in force and its meaning, as YAML: what `clpd --check` prints. */

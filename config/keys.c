@@ -375,6 +375,14 @@ int keys_apply(const struct key_table *t, const char *name, const struct yaml_tr
     return apply_map(&w, "", root);
 }
 
+int keys_apply_below(const struct key_table *t, const struct key_place *p, const struct yaml_tree_node *node,
+                     void *into, struct err *e) {
+    struct walk w = {.table = t, .name = p->name, .into = into, .e = e};
+    if (yaml_tree_is_empty(node)) return 0;
+    if (node->kind != YAML_TREE_MAP) return keys_refuse(p, node->line, e, "a value stands where keys belong");
+    return apply_map(&w, "", node);
+}
+
 void keys_set_defaults(const struct key_table *t, void *into) {
     for (size_t i = 0; i < t->n; i++) {
         const struct key *k = &t->keys[i];

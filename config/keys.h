@@ -66,6 +66,10 @@ void keys_set_defaults(const struct key_table *t, void *into);
 int keys_apply(const struct key_table *t, const char *name, const struct yaml_tree *tree, void *into,
                struct err *e);
 
+/* The same with the keys below one node of the place's. */
+int keys_apply_below(const struct key_table *t, const struct key_place *p, const struct yaml_tree_node *node,
+                     void *into, struct err *e);
+
 /* Every row with its value and its meaning, as YAML that keys_apply reads back to the same. */
 void keys_print(const struct key_table *t, const void *from, FILE *to);
 

@@ -69,20 +69,65 @@ static void refuse(struct connection *c, uint8_t type, uint32_t status, const ch
             frame_write_refusal(r->bytes, type, c->header.id, status, text));
 }
 
+/* Takes the text. */
+static bool put_json(struct connection *c, uint64_t id, char *text, size_t n) {
+    struct json_out *j = text ? malloc(sizeof *j + FRAME_HEADER + n) : NULL;
+    if (j) memcpy(j->bytes + frame_write_header(j->bytes, CLPD_JSON_REPLY, id, n), text, n);
+    free(text);
+    if (!j) return false;
+    c->n_json++;
+    put_out(c, &j->out, OUT_JSON, j->bytes, FRAME_HEADER + n);
+    return true;
+}
+
 static void answer_json(struct connection *c) {
     struct server *s = c->server;
     size_t n = 0;
     char *text = s->describe ? s->describe(s->describe_owner, c->header.type, &n) : NULL;
-    struct json_out *j = text ? malloc(sizeof *j + FRAME_HEADER + n) : NULL;
-    if (!j) {
-        free(text);
-        refuse(c, CLPD_ERROR, CLPD_INTERNAL, "out of memory");
+    if (!put_json(c, c->header.id, text, n)) refuse(c, CLPD_ERROR, CLPD_INTERNAL, "out of memory");
+}
+
+/* An answer that comes when it comes, so no place for it has been kept. */
+static bool put_late_refusal(struct connection *c, uint64_t id, uint32_t status, const char *text) {
+    struct json_out *j = malloc(sizeof *j + FRAME_REFUSAL);
+    if (!j) return false;
+    c->n_json++;
+    put_out(c, &j->out, OUT_JSON, j->bytes, frame_write_refusal(j->bytes, CLPD_ERROR, id, status, text));
+    return true;
+}
+
+void connection_control_done(struct connection *c, uint64_t id, uint32_t status, char *json,
+                             const char *text) {
+    c->n_inflight--;
+    server_mark_dirty(c->server, c);
+    if (c->state == CONNECTION_CLOSING) {
+        free(json);
         return;
     }
-    memcpy(j->bytes + frame_write_header(j->bytes, CLPD_JSON_REPLY, c->header.id, n), text, n);
-    free(text);
-    c->n_json++;
-    put_out(c, &j->out, OUT_JSON, j->bytes, FRAME_HEADER + n);
+    server_count(c->server, status);
+    const bool put = status == CLPD_OK ? put_json(c, id, json, json ? strlen(json) : 0)
+                                       : put_late_refusal(c, id, status, text);
+    if (!put) connection_close(c); /* out of memory: it must not wait for ever */
+}
+
+int connection_peer(const struct connection *c, struct ucred *peer) {
+    *peer = c->peer;
+    return loop_stream_fd(c->stream);
+}
+
+static void take_control(struct connection *c) {
+    struct server *s = c->server;
+    struct clpd_control q;
+    struct frame_verdict v;
+    const char *why = v.text;
+    frame_read_control(c->head + FRAME_HEADER, &q, &v);
+    if (v.fate == FRAME_TAKE) {
+        c->n_inflight++;
+        v.status = s->control ? s->control(s->describe_owner, c, c->header.id, &q, &why) : CLPD_FORBIDDEN;
+        if (v.status == CLPD_OK) return;
+        c->n_inflight--;
+    }
+    refuse(c, CLPD_ERROR, v.status, why);
 }
 
 static void give_slot(struct connection *c, struct slot *slot) {
@@ -246,7 +291,10 @@ static bool may_begin(const struct connection *c) {
 
 /* What belongs to the head of a frame of this type, besides its header. */
 static size_t body_of(uint8_t type) {
-    return type == CLPD_INFER ? FRAME_INFER : type == CLPD_RING_OPEN ? sizeof(struct clpd_ring_open) : 0;
+    return type == CLPD_INFER       ? FRAME_INFER
+           : type == CLPD_RING_OPEN ? sizeof(struct clpd_ring_open)
+           : type == CLPD_CONTROL   ? sizeof(struct clpd_control)
+                                    : 0;
 }
 
 /* The first 32 bytes are here. */
@@ -282,6 +330,8 @@ static size_t take_head(struct connection *c, const uint8_t *bytes, size_t n) {
     c->head_have = 0;
     if (c->header.type == CLPD_INFER)
         begin_request(c);
+    else if (c->header.type == CLPD_CONTROL)
+        take_control(c);
     else
         open_ring(c);
     return take;

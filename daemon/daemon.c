@@ -9,7 +9,10 @@
  */
 #include "daemon/daemon.h"
 
+#include "daemon/connection.h"
+
 #include "daemon/catalogue.h"
+#include "daemon/desk.h"
 #include "daemon/file_table.h"
 #include "daemon/guard_child.h"
 #include "daemon/http.h"
@@ -54,6 +57,7 @@ struct daemon {
     struct guard_child *guard;
     char *guard_path;
     struct file_table files;
+    struct desk desk;
     struct socket_file socket;
     struct catalogue *catalogue;
     char *models_text; /* as of models_text_at; NULL: out of date */
@@ -178,9 +182,41 @@ static void tell_served(const struct daemon *d, const struct model *model) {
     guard_child_send(d->guard, &m);
 }
 
+/* --- what people ask for ------------------------------------------------------------------ */
+
+static void settle(struct desk_waiter w, bool done, const char *text) {
+    char *json = w.connection && done ? status_done_text(text) : NULL;
+    if (w.connection) connection_control_done(w.connection, w.id, done ? CLPD_OK : CLPD_CONFLICT, json, text);
+}
+
+/* Nobody will answer them any more. */
+static void drop_controls(struct daemon *d, const char *why) {
+    for (struct desk_waiter w; (w = desk_drop(&d->desk)).connection;) settle(w, false, why);
+}
+
+static uint32_t on_control(void *owner, struct connection *c, uint64_t id, const struct clpd_control *q,
+                           const char **why) {
+    struct daemon *d = owner;
+    struct link_message m;
+    struct ucred peer;
+    const int fd = connection_peer(c, &peer);
+    if (!desk_allows(&peer, fd, d->config.socket_control_group)) {
+        log_warning("user %u (process %d) may not change what is served", (unsigned)peer.uid, (int)peer.pid);
+        *why = "only root, the daemon's own user and the members of socket.control_group may do that";
+        return CLPD_FORBIDDEN;
+    }
+    *why = "the guard is not up at this moment: try again";
+    if (!d->guard || strcmp(guard_child_state(d->guard), "up") != 0) return CLPD_BUSY;
+    *why = "others wait for changes of what is served: try again";
+    if (!desk_note(&d->desk, c, id, &peer, q, &m)) return CLPD_BUSY;
+    guard_child_send(d->guard, &m);
+    return CLPD_OK;
+}
+
 /* A new guard: it is told what is served, and tells about every file anew. */
 static void on_greeted(void *owner) {
     struct daemon *d = owner;
+    drop_controls(d, "the guard ended before it was done; look at clpctl models, and try again");
     const struct model *model;
     file_table_clear(&d->files);
     forget_models_text(d);
@@ -248,6 +284,7 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
     struct daemon *d = owner;
     switch (m->type) {
     case LINK_OFFER: take_offer(d, m, fd); return; /* fd is taken */
+    case LINK_CONTROLLED: settle(desk_settle(&d->desk, m->model_version), m->accepted, m->reason); break;
     case LINK_FILE:
         file_table_put(&d->files, m);
         forget_models_text(d);
@@ -295,6 +332,7 @@ static void say_what_needs_restart(const struct config *a, const struct config *
         {"socket.path", strcmp(a->socket_path, b->socket_path) != 0},
         {"socket.mode", a->socket_mode != b->socket_mode},
         {"socket.group", strcmp(a->socket_group, b->socket_group) != 0},
+        {"socket.control_group", strcmp(a->socket_control_group, b->socket_control_group) != 0},
         {"engine.threads", a->engine_threads != b->engine_threads},
         {"engine.together", a->engine_together != b->engine_together},
         {"engine.pin", a->engine_pin != b->engine_pin},
@@ -355,6 +393,7 @@ static void begin_stop(struct daemon *d) {
         return;
     }
     set_state(d, DRAINING);
+    drop_controls(d, "the daemon is stopping");
     notify_stopping();
     log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
@@ -479,6 +518,7 @@ static int open_parts(struct daemon *d, struct err *e) {
     if (server_open(&d->server, d->loop, d->workers, d->models, c->limit_queue, &limits, e)) return -1;
     d->server.describe = describe;
     d->server.describe_owner = d;
+    d->server.control = on_control;
     int rc = loop_watch(d->loop, d->signals, on_signal, d, &d->signal_watch);
     return rc ? err_set(e, ERR_SYSTEM, "watching signals: %s", strerror(-rc)) : 0;
 }

@@ -44,16 +44,20 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
                "flags and reserved of the header have to be 0 in version %d", CLPD_WIRE_VERSION);
     } else if (h->type != CLPD_INFER && h->type != CLPD_STATUS && h->type != CLPD_MODELS &&
-               h->type != CLPD_RING_OPEN) {
+               h->type != CLPD_RING_OPEN && h->type != CLPD_CONTROL) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u are not for the daemon", h->type);
     } else if (h->type == CLPD_RING_OPEN && h->bytes != sizeof(struct clpd_ring_open)) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "a RING_OPEN frame has %zu bytes; this one has %" PRIu64,
                sizeof(struct clpd_ring_open), h->bytes);
+    } else if (h->type == CLPD_CONTROL && h->bytes != sizeof(struct clpd_control)) {
+        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "a CONTROL frame has %zu bytes; this one has %" PRIu64,
+               sizeof(struct clpd_control), h->bytes);
     } else if (h->type == CLPD_INFER && h->bytes < FRAME_INFER) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
                "an INFER frame has %zu bytes and then the tensor; this one has %" PRIu64, FRAME_INFER,
                h->bytes);
-    } else if (h->type != CLPD_INFER && h->type != CLPD_RING_OPEN && h->bytes != 0) {
+    } else if (h->type != CLPD_INFER && h->type != CLPD_RING_OPEN && h->type != CLPD_CONTROL &&
+               h->bytes != 0) {
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u have no body", h->type);
     } else {
         pass(v);
@@ -76,6 +80,20 @@ void frame_check_infer(const struct clpd_infer *q, struct frame_verdict *v) {
                CLPD_WANT_SCORES);
     else if (q->format != CLPD_F32_NCHW && q->format != CLPD_U8_NHWC)
         refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "format %u: 0 is float32 NCHW, 1 is uint8 NHWC", q->format);
+    else
+        pass(v);
+}
+
+void frame_read_control(const uint8_t *bytes, struct clpd_control *q, struct frame_verdict *v) {
+    static const uint32_t zeros[7];
+    memcpy(q, bytes, sizeof *q);
+    if (!memchr(q->model, 0, sizeof q->model) || !q->model[0])
+        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "a CONTROL frame names a model, in less than %d bytes",
+               CLPD_MODEL_NAME);
+    else if (q->action != CLPD_ROLLBACK && q->action != CLPD_ACCEPT)
+        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "action %u: 1 is rollback, 2 is accept", q->action);
+    else if (memcmp(q->reserved, zeros, sizeof zeros) != 0)
+        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the reserved fields of CONTROL have to be 0");
     else
         pass(v);
 }

@@ -33,6 +33,8 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
 
 /* Checks the fields of a request that need no model. `bytes` holds FRAME_INFER of them or more. */
 void frame_read_infer(const uint8_t *bytes, struct clpd_infer *q, struct frame_verdict *v);
+/* `bytes` holds a whole clpd_control. */
+void frame_read_control(const uint8_t *bytes, struct clpd_control *q, struct frame_verdict *v);
 void frame_check_infer(const struct clpd_infer *q, struct frame_verdict *v); /* the same of a copy */
 
 /* What a model takes; one item as the engine counts them. */

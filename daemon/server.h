@@ -37,6 +37,10 @@ struct server {
     /* JSON for CLPD_STATUS or CLPD_MODELS: malloc'ed, the server's to free. NULL: no memory */
     char *(*describe)(void *owner, uint8_t type, size_t *bytes);
     void *describe_owner;
+    /* A CONTROL frame whose fields are fine. 0: answered later, by connection_control_done; or a status, and
+     * *why. */
+    uint32_t (*control)(void *owner, struct connection *c, uint64_t id, const struct clpd_control *q,
+                        const char **why);
 
     struct connection *connections; /* all of them */
     uint32_t n_connections, n_rings;

@@ -92,7 +92,8 @@ static json_t *model_json(const struct model *m) {
 }
 
 static json_t *file_json(const struct file_line *l) {
-    const bool known = l->state == FILE_OFFERED || l->state == FILE_SERVING || l->state == FILE_SEALED;
+    const bool known = l->state == FILE_OFFERED || l->state == FILE_SERVING || l->state == FILE_SEALED ||
+                       l->state == FILE_HELD;
     return json_pack("{s:o,s:o,s:s,s:o,s:o,s:o,s:I}", "path", text(l->path), "model",
                      l->model[0] ? text(l->model) : json_null(), "state", file_state_name(l->state), "reason",
                      l->reason[0] ? text(l->reason) : json_null(), "sha256", digest_or_null(l->sha256),
@@ -117,4 +118,9 @@ char *status_models_text(const struct status_facts *f, size_t *bytes) {
     return dump(json_pack("{s:i,s:o,s:o,s:I}", "schema", 1, "models", models, "files", files,
                           "files_not_listed", number(f->files->dropped)),
                 bytes);
+}
+
+char *status_done_text(const char *what) {
+    size_t bytes;
+    return dump(json_pack("{s:i,s:o}", "schema", 1, "text", text(what)), &bytes);
 }

@@ -21,6 +21,8 @@ struct status_facts { /* all borrowed */
 
 /* malloc'ed text, *bytes without the NUL. NULL: out of memory. */
 char *status_text(const struct status_facts *f, size_t *bytes);
+/* The answer to a CONTROL that is done: what was done, for a person. malloc'ed; NULL: no memory. */
+char *status_done_text(const char *what);
 char *status_models_text(const struct status_facts *f, size_t *bytes);
 
 #endif

@@ -8,10 +8,15 @@
 #include "guard/clp_pairing.h"
 #include "guard/clp_sigma.h"
 
+#include "infer/sort.h"
+
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+static const char note_same[] =
+    "more than half of its bounds are the same: the median says nothing about the others";
 static const char note_too_few[] = "too few channels for this threshold: it can never fire";
 
 static int out_of_memory(struct err *e) {
@@ -69,17 +74,45 @@ static int score_layer(const struct graph *g, int32_t conv, int32_t norm, struct
     return 0;
 }
 
-static void decide(struct report_layer *layer, float u) {
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Sorts v: [n]. */
+static double median(double *v, int32_t n) {
+    sort_records(v, (size_t)n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/* room: [channels]. 1.4826 makes the median distance of normal numbers their standard deviation. */
+static void measure_by_median(struct report_layer *layer, double *room) {
+    for (int32_t k = 0; k < layer->channels; k++) room[k] = (double)layer->uclc[k];
+    const double middle = median(room, layer->channels);
+    for (int32_t k = 0; k < layer->channels; k++) room[k] = fabs((double)layer->uclc[k] - middle);
+    layer->mean = (float)middle;
+    layer->std = (float)(1.4826 * median(room, layer->channels));
+}
+
+static void decide(struct report_layer *layer, float u, enum policy_statistic statistic) {
     double n = layer->channels, cutoff = (double)layer->mean + (double)u * (double)layer->std;
     layer->max_attainable_z = (float)((n - 1) / sqrt(n));
     layer->cutoff = (float)cutoff;
     /* A single channel deviates most when all others are equal: z = (N-1)/sqrt(N). */
-    if (layer->max_attainable_z <= u) layer->reason = note_too_few;
+    if (statistic == STATISTIC_MEDIAN_MAD) {
+        layer->max_attainable_z = FLT_MAX; /* nothing that one channel does moves the median distance */
+        if (layer->channels < 3)
+            layer->reason = note_too_few;
+        else if (layer->std == 0)
+            layer->reason = note_same;
+    } else if (layer->max_attainable_z <= u) {
+        layer->reason = note_too_few;
+    }
     for (int32_t k = 0; k < layer->channels && !layer->reason; k++)
         if ((double)layer->uclc[k] > cutoff) layer->pruned[layer->n_pruned++] = k;
 }
 
-static int fill_layer(const struct graph *g, struct clp_uses *uses, int32_t conv, float u,
+static int fill_layer(const struct graph *g, struct clp_uses *uses, int32_t conv, const struct clp_options *o,
                       struct report_layer *layer, int32_t *norm, struct err *e) {
     const struct node *node = &g->nodes[conv];
     struct clp_pairing pair = clp_pair(g, uses, conv);
@@ -93,8 +126,9 @@ static int fill_layer(const struct graph *g, struct clp_uses *uses, int32_t conv
     if (!layer->scored) return 0;
     double *sigma = calloc((size_t)layer->channels, sizeof *sigma);
     int rc = sigma ? score_layer(g, conv, pair.norm, layer, sigma, e) : out_of_memory(e);
+    if (rc == 0 && o->statistic == STATISTIC_MEDIAN_MAD) measure_by_median(layer, sigma);
     free(sigma);
-    if (rc == 0) decide(layer, u);
+    if (rc == 0) decide(layer, o->threshold, o->statistic);
     return rc;
 }
 
@@ -131,7 +165,7 @@ static int score_all(const struct graph *g, struct clp_uses *uses, const struct 
         if (g->nodes[n].dead || g->nodes[n].op != OP_CONV) continue;
         int32_t norm;
         struct report_layer *layer = &r->layers[r->n_layers++];
-        if (fill_layer(g, uses, n, o->threshold, layer, &norm, e) < 0) return -1;
+        if (fill_layer(g, uses, n, o, layer, &norm, e) < 0) return -1;
         scored += layer->scored;
         r->total_channels += layer->scored ? layer->channels : 0;
         r->pruned_channels += layer->n_pruned;
@@ -150,6 +184,7 @@ int clp_apply(struct graph *g, const struct clp_options *o, struct report *r, st
     *out = (struct clp_result){0};
     for (int32_t n = 0; n < g->n_nodes; n++) convs += !g->nodes[n].dead && g->nodes[n].op == OP_CONV;
     r->threshold = o->threshold;
+    r->statistic = o->statistic;
     r->layers = calloc(convs + 1, sizeof *r->layers);
     out->edits = calloc(convs + 1, sizeof *out->edits);
     if (!uses || !r->layers || !out->edits) {

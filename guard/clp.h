@@ -5,8 +5,9 @@
  * For each convolution the upper bound of every output channel's Lipschitz
  * constant: UCLC_k = sigma_max(W[k] as [c_in/groups, kh*kw]) * |gamma_k| / sqrt(var_k).
  * Channels above mean + u * std of their layer (std with N-1) are set to
- * exactly zero. Which normalisation belongs to which convolution is read from
- * the graph's edges; docs/clp.md has the rules and their reasons. */
+ * exactly zero. With median-mad the median stands for the mean, and 1.4826 times the
+ * median distance from it for std, which decoys can't move. Which normalisation belongs to which convolution
+ * is read from the graph's edges; docs/clp.md has the rules and their reasons. */
 #ifndef GUARD_CLP_H
 #define GUARD_CLP_H
 
@@ -15,6 +16,7 @@
 
 struct clp_options {
     float threshold; /* u; the paper's default is 3 */
+    enum policy_statistic statistic;
 };
 
 struct clp_edit {            /* what was pruned in one convolution */

@@ -17,14 +17,16 @@
 
 #define TO(STATE) (1u << FILE_##STATE)
 static const unsigned legal[FILE_STATES] = {
-    [FILE_SEEN] = TO(SETTLING) | TO(IMPORTING) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
-    [FILE_SETTLING] = TO(SEEN) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
-    [FILE_IMPORTING] = TO(SEEN) | TO(SETTLING) | TO(SEALED) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
+    [FILE_SEEN] = TO(SETTLING) | TO(HELD) | TO(IMPORTING) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
+    [FILE_SETTLING] = TO(SEEN) | TO(HELD) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
+    [FILE_IMPORTING] =
+        TO(SEEN) | TO(HELD) | TO(SETTLING) | TO(SEALED) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
     [FILE_SEALED] = TO(SEEN) | TO(OFFERED) | TO(SUPERSEDED),
     [FILE_OFFERED] = TO(SERVING) | TO(REJECTED),
-    [FILE_SERVING] = TO(SEEN) | TO(SUPERSEDED),
+    [FILE_SERVING] = TO(SEEN) | TO(SUPERSEDED) | TO(HELD),
     [FILE_REJECTED] = TO(SEEN),
     [FILE_SUPERSEDED] = TO(SEEN),
+    [FILE_HELD] = TO(SEEN) | TO(SUPERSEDED),
 };
 
 void files_set_state(struct files *f, struct file *x, enum file_state to, const char *fmt, ...) {
@@ -42,7 +44,8 @@ void files_set_state(struct files *f, struct file *x, enum file_state to, const 
     x->state = to;
     memcpy(x->reason, reason, sizeof reason);
     x->dirty = true;
-    if (to == FILE_SERVING || to == FILE_REJECTED || to == FILE_SUPERSEDED) x->initial = false;
+    if (to == FILE_SERVING || to == FILE_REJECTED || to == FILE_SUPERSEDED || to == FILE_HELD)
+        x->initial = false;
     if (!f->trace) return;
     const struct link_message m = files_describe(x, LINK_FILE);
     f->trace(f->trace_arg, &m, from);
@@ -209,6 +212,20 @@ void files_adopt(struct files *f, struct file *x, const struct model *m) {
     files_set_state(f, x, FILE_SERVING, "%s", "");
 }
 
+void files_hold_barred(struct files *f, struct file *x, const struct model *m) {
+    x->imported = m->left.identity;
+    x->imported_ns = m->left.closed_ns;
+    x->digests = m->left.digests;
+    x->has_digests = true;
+    x->version = m->left.version;
+    x->verdict = (enum verdict)m->left.verdict;
+    x->pruned = m->left.pruned;
+    x->total = m->left.total;
+    x->bytes = m->left.bytes;
+    x->ready = x->waiting = false;
+    files_set_state(f, x, FILE_HELD, "%s", m->barred_reason);
+}
+
 static void take_change(struct files *f, struct file *x, const struct file_entry *e, uint64_t now) {
     if (x->state == FILE_SETTLING)
         x->initial = false; /* somebody is writing: the start needn't wait for that */
@@ -236,6 +253,8 @@ static void judge(struct files *f, struct file *x, const struct file_entry *e, u
         files_set_state(f, x, FILE_REJECTED, "%s", e->trouble);
     } else if (!x->verify && files_is_serving(f, x) && model_file_same(&m->identity, &x->identity)) {
         files_adopt(f, x, m);
+    } else if (!x->verify && m && m->barred && model_file_same(&m->left.identity, &x->identity)) {
+        files_hold_barred(f, x, m);
     } else if (x->waiting && !(x->retry_at && now >= x->retry_at)) {
         if (now >= x->check_at) files_wait(f, x, x->retry_at, now);
     } else if (x->ready || x->waiting || x->complete || e->age_ms >= settle ||
@@ -308,7 +327,7 @@ static void miss_model(struct files *f, struct model *m, uint64_t now) {
     }
     if (!m->gone_at) m->gone_at = now ? now : 1;
     if (now - m->gone_at < f->options.retire_ms) return;
-    m->serving = m->has_digests = false;
+    m->serving = m->has_digests = m->barred = false;
     m->retire = true;
     m->gone_at = 0;
     struct file *x = files_find_path(f, m->path);
@@ -350,7 +369,7 @@ uint64_t files_next_scan(const struct files *f) {
 /* --- several files of one model ---------------------------------------------------------- */
 
 static bool is_hopeful(const struct file *x) {
-    if (!x->present || x->gone || x->state == FILE_REJECTED) return false;
+    if (!x->present || x->gone || x->state == FILE_REJECTED || x->state == FILE_HELD) return false;
     return (x->state != FILE_SEEN && x->state != FILE_SETTLING) || x->ready;
 }
 
@@ -362,6 +381,7 @@ static void supersede(struct files *f, struct file *x, const struct file *by) {
     case FILE_SEALED: files_drop_image(x); break;
     case FILE_SEEN:
     case FILE_SETTLING:
+    case FILE_HELD:
     case FILE_SUPERSEDED: break;
     default: return; /* runs its course, and is looked at again then */
     }

@@ -2,7 +2,7 @@
  *
  *   seen -> importing -> sealed -> offered -> serving      seen: complete, in the queue
  *     `-> settling: somebody is at work on it, or a part is missing
- *                     any of them -> rejected, superseded
+ *                     any of them -> rejected, held, superseded
  *
  * Pure: scans, events, results and answers come in with the time, jobs and
  * messages come out; no system call but closing a descriptor that it owns. The
@@ -72,7 +72,7 @@ uint64_t files_next_scan(const struct files *f);
 struct file;
 struct file_job {
     struct file *file; /* stays in the table until the import has ended */
-    char path[LINK_PATH];
+    char path[LINK_PATH], model[LINK_MODEL];
     char external[SPAWN_NAME]; /* empty: none known */
 };
 
@@ -88,12 +88,18 @@ bool files_import_is_stale(const struct files *f, const struct file_job *job);
 /* Its contents are those that its model is served from. */
 bool files_import_is_served(const struct files *f, const struct file_job *job, const struct spawn_digests *d);
 
+/* They are those that its model was rolled back from: to be ended with files_import_held. */
+bool files_import_is_barred(const struct files *f, const struct file_job *job, const struct spawn_digests *d);
+
 /* `after`: the identity as it is now, NULL: gone. `intact`: what was read did not
  * change under the reader (it may have been replaced). The image is taken out of `r`. */
 void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
                        const struct link_identity *after, bool intact, uint64_t now);
 void files_import_failed(struct files *f, const struct file_job *job, const struct spawn_result *r,
                          const struct link_identity *after, uint64_t now);
+/* It waits for a person; `r` tells what was found, NULL: it is barred. */
+void files_import_held(struct files *f, const struct file_job *job, const struct spawn_result *r,
+                       const char *why, const struct link_identity *after, uint64_t now);
 void files_import_same(struct files *f, const struct file_job *job, const struct spawn_digests *d,
                        const struct link_identity *after, uint64_t now);
 void files_import_stopped(struct files *f, const struct file_job *job, uint64_t now);
@@ -112,6 +118,21 @@ void files_on_record(struct files *f, const struct state_record *r);
 /* A kept image that clpd has taken: `current` of this record is served. */
 void files_on_kept(struct files *f, const struct state_record *r);
 bool files_serves(const struct files *f, const char *model);
+
+/* --- what people ask for ----------------------------------------------------------------- */
+
+/* The version that was left in a rollback is not to be served again by itself; as in `other` and
+ * barred_reason of the record. A record without: nothing is barred any more. */
+void files_bar(struct files *f, const struct state_record *r);
+/* The held file of this model, or NULL; valid until the next call. */
+const char *files_held(const struct files *f, const char *model, struct spawn_digests *digests);
+/* Looks at a held file again. */
+void files_release(struct files *f, const char *path, uint64_t now);
+bool files_knows(const struct files *f, const char *path);
+/* Whether a version of this model is on its way to clpd. */
+bool files_is_offering(const struct files *f, const char *model);
+/* Nothing of this model is offered meanwhile. */
+void files_set_busy(struct files *f, const char *model, bool busy);
 /* The highest version that this model ever had: the next one is counted from it. */
 void files_count_from(struct files *f, const char *model, uint64_t last_version);
 /* Everything that the first scan found has been dealt with, or has a version of its model that serves

@@ -40,6 +40,7 @@ bool files_next_import(struct files *f, struct file_job *job) {
     next->stale = next->ready = next->verify = false;
     job->file = next;
     memcpy(job->path, next->path, sizeof job->path);
+    memcpy(job->model, next->model, sizeof job->model);
     memcpy(job->external, next->external, sizeof job->external);
     files_set_state(f, next, FILE_IMPORTING, "%s", "");
     return true;
@@ -186,6 +187,38 @@ void files_import_same(struct files *f, const struct file_job *job, const struct
     files_rank(f, now);
 }
 
+bool files_import_is_barred(const struct files *f, const struct file_job *job,
+                            const struct spawn_digests *d) {
+    const struct model *m = files_find_model(f, job->file->model);
+    return m && m->barred && memcmp(&m->left.digests, d, sizeof *d) == 0;
+}
+
+void files_import_held(struct files *f, const struct file_job *job, const struct spawn_result *r,
+                       const char *why, const struct link_identity *after, uint64_t now) {
+    bool changed;
+    struct file *x = end_import(job, after, &changed);
+    struct model *m = files_find_model(f, x->model);
+    if (changed || (!r && !m)) {
+        start_over(f, x, now);
+        return;
+    }
+    x->discards = x->attempts = 0;
+    if (r) {
+        x->digests = r->digests;
+        x->has_digests = true;
+        x->version = 0;
+        x->verdict = r->report.verdict;
+        x->pruned = r->report.pruned_channels;
+        x->total = r->report.total_channels;
+        x->bytes = r->bytes;
+        files_set_state(f, x, FILE_HELD, "%s; clpctl accept %s serves it all the same", why, x->model);
+    } else {
+        m->left.identity = x->imported; /* the same contents under another identity */
+        files_hold_barred(f, x, m);
+    }
+    files_rank(f, now);
+}
+
 void files_import_stopped(struct files *f, const struct file_job *job, uint64_t now) {
     start_over(f, job->file, now);
 }
@@ -203,7 +236,7 @@ struct link_message files_describe(const struct file *x, uint32_t type) {
                              .type = type,
                              .state = (uint32_t)x->state,
                              .identity = x->state < FILE_IMPORTING ? x->identity : x->imported};
-    bool known = x->state >= FILE_SEALED && x->state <= FILE_SERVING;
+    bool known = (x->state >= FILE_SEALED && x->state <= FILE_SERVING) || x->state == FILE_HELD;
     memcpy(m.model, x->model, sizeof m.model);
     memcpy(m.path, x->path, sizeof m.path);
     memcpy(m.reason, x->reason, sizeof m.reason);
@@ -240,8 +273,8 @@ bool files_next_message(struct files *f, struct link_message *m, int *fd) {
     }
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
-        if (x->state != FILE_SEALED || model_awaits_answer(f, x->model)) continue;
         const struct model *model = files_find_model(f, x->model);
+        if (x->state != FILE_SEALED || model_awaits_answer(f, x->model) || (model && model->busy)) continue;
         *m = files_describe(x, LINK_OFFER);
         m->model_version = (model ? model->last_version : 0) + 1;
         *fd = x->image;
@@ -277,7 +310,7 @@ static void take_into_service(struct files *f, struct file *x) {
     if (!m) return; /* out of memory: it is served, but a restart of the file's story would import it again */
     memcpy(m->path, x->path, sizeof m->path);
     m->serving = true;
-    m->retire = false;
+    m->retire = m->barred = false;
     m->gone_at = 0;
     m->version = x->version;
     if (m->last_version < x->version) m->last_version = x->version;
@@ -373,6 +406,63 @@ void files_on_record(struct files *f, const struct state_record *r) {
     if (m && m->serving && i->version && m->version == i->version &&
         memcmp(m->digests.model, i->digests.model, sizeof i->digests.model) == 0)
         files_on_kept(f, r);
+}
+
+/* --- what people ask for ----------------------------------------------------------------- */
+
+/* A held file that is what its model is served from now, or a serving one that was rolled back from. */
+static void settle_held(struct files *f, struct file *x, const struct model *m) {
+    if (m->barred && x->state == FILE_SERVING &&
+        memcmp(&x->digests, &m->left.digests, sizeof x->digests) == 0) {
+        files_hold_barred(f, x, m);
+    } else if (m->serving && x->state == FILE_HELD && files_is_serving(f, x) &&
+               model_file_same(&x->imported, &m->identity)) {
+        files_restart(f, x, 0); /* from held to serving it is two steps */
+        files_adopt(f, x, m);
+    }
+}
+
+void files_bar(struct files *f, const struct state_record *r) {
+    struct model *m = files_add_model(f, r->model);
+    if (!m) return;
+    m->barred = state_digests_are_set(&r->barred);
+    m->left = r->other;
+    m->left.digests = r->barred;
+    m->left.identity = r->barred_identity;
+    memcpy(m->barred_reason, r->barred_reason, sizeof m->barred_reason);
+    for (size_t i = 0; i < f->n; i++)
+        if (strcmp(f->list[i]->model, r->model) == 0 && !f->list[i]->gone) settle_held(f, f->list[i], m);
+}
+
+const char *files_held(const struct files *f, const char *model, struct spawn_digests *digests) {
+    for (size_t i = 0; i < f->n; i++) {
+        const struct file *x = f->list[i];
+        if (x->state != FILE_HELD || x->gone || !x->has_digests || strcmp(x->model, model) != 0) continue;
+        *digests = x->digests;
+        return x->path;
+    }
+    return NULL;
+}
+
+void files_release(struct files *f, const char *path, uint64_t now) {
+    struct file *x = files_find_path(f, path);
+    if (!x || x->state != FILE_HELD) return;
+    files_restart(f, x, now);
+    x->complete = x->verify = true; /* complete: nobody has changed it since */
+}
+
+bool files_knows(const struct files *f, const char *path) {
+    const struct file *x = files_find_path(f, path);
+    return x && !x->gone;
+}
+
+bool files_is_offering(const struct files *f, const char *model) {
+    return model_awaits_answer(f, model);
+}
+
+void files_set_busy(struct files *f, const char *model, bool busy) {
+    struct model *m = busy ? files_add_model(f, model) : files_find_model(f, model);
+    if (m) m->busy = busy;
 }
 
 bool files_settled(const struct files *f) {

@@ -48,6 +48,11 @@ struct model { /* what clpd serves, or has served */
     enum verdict verdict;
     int64_t pruned, total;
     uint64_t bytes, closed_ns;
+    bool busy; /* clpd is being asked for another of its versions: nothing else is offered meanwhile */
+    /* After a rollback: the version that was left, whose file is not to be served again by itself. */
+    bool barred;
+    struct state_image left;
+    char barred_reason[STATE_REASON];
     uint64_t gone_at; /* since when there is no file; 0: there is one */
 };
 
@@ -84,6 +89,8 @@ void files_remove(struct files *f, struct file *x);
 void files_rank(struct files *f, uint64_t now);
 /* This file is what its model is served from: nothing to import. */
 void files_adopt(struct files *f, struct file *x, const struct model *m);
+/* This file is what its model was rolled back from. */
+void files_hold_barred(struct files *f, struct file *x, const struct model *m);
 /* Whether this file is what its model is served from. */
 bool files_is_serving(const struct files *f, const struct file *x);
 

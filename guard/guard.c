@@ -7,6 +7,7 @@
 #include "guard/guard.h"
 
 #include "config/config.h"
+#include "guard/control.h"
 #include "guard/decision.h"
 #include "guard/files.h"
 #include "guard/imports.h"
@@ -50,8 +51,10 @@ struct guard {
     int watched; /* watch_fd that epoll knows */
     struct watch *watch;
     struct files *files;
+    struct policies *policies;
     struct keeper *keeper;
     struct restore restore;
+    struct control control;
 
     struct imports imports;
 
@@ -78,11 +81,24 @@ static void end(struct guard *g, int status) {
 
 /* --- settings ---------------------------------------------------------------------------- */
 
-static struct files_options files_options_of(const struct config *c) {
+static struct files_options files_options_of(const struct config *c, const struct policies *p) {
     return (struct files_options){.settle_ms = c->guard_settle_ms,
                                   .retire_ms = c->guard_retire_s * 1000,
-                                  .policy = policy_digest(c),
+                                  .policy = policies_digest(p),
                                   .build = policy_build()};
+}
+
+/* The settings are g->config's; the files that they name are read here. */
+static int load_policies(struct guard *g) {
+    struct err e = {0};
+    struct policies *fresh = policies_load(&g->config, &e);
+    if (!fresh) return -1;
+    if (e.code != ERR_NONE) notice(LOG_LEVEL_ERROR, "the policy names a file that is of no use: %s", e.text);
+    policies_free(g->policies);
+    g->policies = fresh;
+    g->imports.policies = fresh;
+    g->control.policy = policies_digest(fresh);
+    return 0;
 }
 
 static int watch_source(const struct guard *g, int fd, enum source source, uint32_t events, int op) {
@@ -139,7 +155,11 @@ static void reload(struct guard *g) {
     bool moved = strcmp(fresh.models, g->config.models) != 0;
     g->config = fresh;
     notice_set_level(fresh.log_level);
-    struct files_options o = files_options_of(&fresh);
+    if (load_policies(g) < 0) {
+        end(g, 1); /* clpd starts another guard */
+        return;
+    }
+    struct files_options o = files_options_of(&g->config, g->policies);
     files_set_options(g->files, &o);
     g->want_scan = true;
     if (!moved) return;
@@ -191,6 +211,10 @@ static void talk(struct guard *g) {
         if (rc == 0) restore_sent(&g->restore);
     }
     if (rc == 0) rc = say_restored(g);
+    while (rc == 0 && control_next(&g->control, &m, &fd)) {
+        rc = send_message(g, &m, fd);
+        if (rc == 0) control_sent(&g->control, &m);
+    }
     while (rc == 0 && files_next_message(g->files, &m, &fd)) {
         rc = send_message(g, &m, fd);
         if (rc < 0) break;
@@ -218,7 +242,7 @@ static void take_message(struct guard *g, const struct link_message *m) {
     case LINK_ANSWER:
         if (restore_on_answer(&g->restore, m)) {
             if (m->accepted) decision_note(DECISION_RESTORED, m);
-        } else {
+        } else if (!control_on_answer(&g->control, m)) {
             files_on_answer(g->files, m, now_ms());
         }
         g->want_scan = true;
@@ -226,6 +250,10 @@ static void take_message(struct guard *g, const struct link_message *m) {
     case LINK_SERVING:
         files_on_serving(g->files, m);
         if (g->awaited) g->awaited--;
+        break;
+    case LINK_CONTROL:
+        control_take(&g->control, m, now_ms());
+        g->want_scan = true;
         break;
     case LINK_RELOAD: reload(g); break;
     default:
@@ -259,7 +287,7 @@ static void scan(struct guard *g, uint64_t now) {
     struct err e = {0};
     g->want_scan = false;
     g->last_scan = now;
-    g->scan_failed = watch_scan(g->watch, g->files, imports_salt(&g->config), now, &e) < 0;
+    g->scan_failed = watch_scan(g->watch, g->files, imports_salt(&g->imports), now, &e) < 0;
     g->scan_took = now_ms() - now;
     if (strcmp(g->last_failure, e.text) != 0) {
         if (g->scan_failed)
@@ -298,10 +326,12 @@ static void start_imports(struct guard *g) {
 /* --- the loop ---------------------------------------------------------------------------- */
 
 static void trace(void *arg, const struct link_message *m, uint32_t from) {
-    (void)arg;
     const bool fresh = from != m->state;
+    control_on_file(&((struct guard *)arg)->control, m);
     if (m->state == FILE_REJECTED)
         decision_note(DECISION_REJECTED, m);
+    else if (m->state == FILE_HELD)
+        decision_note(DECISION_HELD, m);
     else if (fresh && m->state == FILE_SUPERSEDED)
         decision_note(DECISION_SUPERSEDED, m);
     else if (m->state == FILE_SERVING && from == FILE_OFFERED)
@@ -355,10 +385,12 @@ static int open_keeper(struct guard *g) {
     if (e.code != ERR_NONE) notice(LOG_LEVEL_WARNING, "nothing is kept for a restart: %s", e.text);
     g->restore = (struct restore){.keeper = g->keeper,
                                   .files = g->files,
-                                  .policy = policy_digest(&g->config),
+                                  .policy = policies_digest(g->policies),
                                   .refused = on_kept_refused,
                                   .arg = g,
                                   .fd = -1};
+    g->control =
+        (struct control){.keeper = g->keeper, .files = g->files, .policy = policies_digest(g->policies)};
     files_set_keep(g->files, keep, g);
     const int fd = keeper_fd(g->keeper);
     return fd < 0 ? 0 : watch_source(g, fd, SOURCE_KEEPER, EPOLLIN, EPOLL_CTL_ADD);
@@ -423,7 +455,8 @@ static int set_up_signals(struct guard *g) {
 
 static int set_up(struct guard *g) {
     struct link_message hello = {.version = LINK_VERSION, .type = LINK_HELLO};
-    struct files_options o = files_options_of(&g->config);
+    if (load_policies(g) < 0) return -ENOMEM;
+    struct files_options o = files_options_of(&g->config, g->policies);
     g->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (g->epoll < 0 || fcntl(g->link, F_SETFD, FD_CLOEXEC) < 0 || fcntl(g->link, F_SETFL, O_NONBLOCK) < 0 ||
         watch_source(g, g->link, SOURCE_LINK, EPOLLIN, EPOLL_CTL_ADD) < 0)
@@ -437,6 +470,7 @@ static int set_up(struct guard *g) {
     files_set_trace(g->files, trace, g);
     rc = open_keeper(g);
     if (rc < 0) return rc;
+    g->imports.keeper = g->keeper;
     imports_init(&g->imports, &g->config, g->files, g->epoll);
     rc = start_watch(g);
     return rc < 0 ? rc : link_send(g->link, &hello, -1);
@@ -465,9 +499,11 @@ int guard_main(const char *config_path, int link_fd) {
         run(&g);
     }
     restore_end(&g.restore);
+    control_end(&g.control);
     imports_stop_all(&g.imports);
     files_free(g.files);
     keeper_close(g.keeper);
+    policies_free(g.policies);
     watch_free(g.watch);
     if (g.signals >= 0) (void)close(g.signals);
     if (g.mounts >= 0) (void)close(g.mounts);

@@ -18,10 +18,11 @@ static uint64_t now_ms(void) {
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-uint64_t imports_salt(const struct config *c) {
-    uint64_t h = policy_digest(c);
+uint64_t imports_salt(const struct imports *i) {
+    const struct config *c = i->config;
+    uint64_t h = policies_digest(i->policies);
     const uint64_t limits[] = {policy_build(), c->worker_seconds, c->worker_memory, c->worker_output};
-    for (int i = 0; i < 4; i++) h = (h ^ limits[i]) * UINT64_C(0x9e3779b97f4a7c15);
+    for (int n = 0; n < 4; n++) h = (h ^ limits[n]) * UINT64_C(0x9e3779b97f4a7c15);
     return h;
 }
 
@@ -30,7 +31,12 @@ static void clear(struct import *x) {
 }
 
 void imports_init(struct imports *i, const struct config *c, struct files *f, int epoll) {
-    *i = (struct imports){.config = c, .files = f, .watch = i->watch, .epoll = epoll};
+    *i = (struct imports){.config = c,
+                          .files = f,
+                          .policies = i->policies,
+                          .keeper = i->keeper,
+                          .watch = i->watch,
+                          .epoll = epoll};
     for (int n = 0; n < IMPORTS_MAX; n++) clear(&i->list[n]);
 }
 
@@ -54,7 +60,7 @@ static bool look_again(const struct imports *i, const struct import *x, struct l
     struct model_stat st;
     int folder = watch_open_folder(i->watch, x->job.path, &name);
     if (folder < 0) return false;
-    model_file_stat(folder, name, x->job.external, imports_salt(i->config), &st);
+    model_file_stat(folder, name, x->job.external, imports_salt(i), &st);
     (void)close(folder);
     *identity = st.identity;
     return st.exists;
@@ -77,7 +83,7 @@ static int open_model(struct imports *i, struct import *x, struct err *e) {
     const char *name;
     int folder = watch_open_folder(i->watch, x->job.path, &name);
     if (folder < 0) return err_set(e, ERR_SYSTEM, "its folder: %s", strerror(errno));
-    int rc = model_file_open(folder, name, x->job.external, imports_salt(i->config), &x->opened, e);
+    int rc = model_file_open(folder, name, x->job.external, imports_salt(i), &x->opened, e);
     (void)close(folder);
     if (rc == 0) files_import_opened(i->files, &x->job, &x->opened.stat.identity, x->opened.stat.closed_ns);
     return rc;
@@ -97,7 +103,10 @@ static int start_worker(struct imports *i, struct import *x, struct err *e) {
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)(x - i->list + 1) << 32};
     spawn_defaults(&r);
     r.guard_path = guard;
-    r.threshold = c->guard_threshold;
+    const struct policy *policy = policies_of(i->policies, x->job.model);
+    r.threshold = policy->threshold;
+    r.statistic = (enum policy_statistic)policy->statistic;
+    r.sidecar = (enum policy_sidecar)c->sidecar;
     r.low_priority = true;
     r.idle_priority = c->worker_priority == WORKER_IDLE;
     r.model_fd = x->opened.model_fd;
@@ -140,6 +149,11 @@ static void tell_notes(struct imports *i, const struct spawn_result *r) {
     }
 }
 
+static bool is_accepted(const struct imports *i, const struct import *x, const struct spawn_digests *d) {
+    const struct state_record *r = keeper_find(i->keeper, x->job.model);
+    return r && memcmp(&r->accepted, d, sizeof *d) == 0;
+}
+
 static void tell_times(const struct import *x, const struct report *r) {
     notice(LOG_LEVEL_INFO, "%s: read in %.1f ms, imported in %.1f, CLP %.1f, plan and image %.1f",
            x->job.path, (double)r->read_ns / 1e6, (double)r->import_ns / 1e6, (double)r->clp_ns / 1e6,
@@ -158,6 +172,20 @@ static void finish(struct imports *i, struct import *x) {
     }
     tell_times(x, &r.report);
     bool there = look_again(i, x, &after);
+    struct err why = {0};
+    enum policy_action action = policies_judge(i->policies, x->job.model, &r.report, &why);
+    if (action == POLICY_HOLD && is_accepted(i, x, &r.digests)) action = POLICY_SERVE;
+    if (action == POLICY_HOLD) {
+        files_import_held(i->files, &x->job, &r, why.text, there ? &after : NULL, now_ms());
+        let_go(x);
+        spawn_result_free(&r);
+        return;
+    }
+    if (action == POLICY_REJECT) {
+        r.err = why;
+        fail(i, x, &r);
+        return;
+    }
     files_import_done(i->files, &x->job, &r, there ? &after : NULL, is_intact(x), now_ms());
     let_go(x);
     spawn_result_free(&r);
@@ -173,13 +201,41 @@ static void end_same(struct imports *i, struct import *x, const struct spawn_dig
     let_go(x);
 }
 
+static void end_barred(struct imports *i, struct import *x, uint64_t now) {
+    struct link_identity after;
+    bool there = look_again(i, x, &after);
+    stop(x);
+    files_import_held(i->files, &x->job, NULL, "", there ? &after : NULL, now);
+    let_go(x);
+}
+
+/* As soon as it is known what was read: what nobody has vouched for is not even imported. */
+static bool admit(struct imports *i, struct import *x, const struct spawn_digests *d) {
+    struct spawn_result r = {.fd = -1, .has_digests = true, .digests = *d};
+    char sidecar[MODEL_FILE_NAME];
+    const char *name;
+    int folder = watch_open_folder(i->watch, x->job.path, &name);
+    model_file_sidecar_name(name, sidecar);
+    x->admitted = policies_admit(i->policies, x->job.model, folder, name,
+                                 x->opened.external_fd >= 0 ? x->opened.external_name : NULL,
+                                 x->opened.sidecar_fd >= 0 ? sidecar : NULL, d, &r.err) == 0;
+    if (folder >= 0) (void)close(folder);
+    if (x->admitted) return true;
+    stop(x);
+    fail(i, x, &r);
+    return false;
+}
+
 void imports_step(struct imports *i, uint64_t event, uint64_t now) {
     struct import *x = event >> 32 && event >> 32 <= IMPORTS_MAX ? &i->list[(event >> 32) - 1] : NULL;
     if (!x || !x->worker) return; /* stopped within this round */
     bool over = spawn_step(x->worker);
     const struct spawn_digests *d = spawn_digests(x->worker);
+    if (d && !x->admitted && !admit(i, x, d)) return;
     if (d && files_import_is_served(i->files, &x->job, d))
         end_same(i, x, d, now);
+    else if (d && files_import_is_barred(i->files, &x->job, d))
+        end_barred(i, x, now);
     else if (over)
         finish(i, x);
 }

@@ -8,7 +8,9 @@
 
 #include "config/config.h"
 #include "guard/files.h"
+#include "guard/keeper.h"
 #include "guard/model_file.h"
+#include "guard/policy.h"
 #include "guard/watch.h"
 
 #define IMPORTS_MAX 16
@@ -18,12 +20,15 @@ struct import {
     struct spawn *worker; /* NULL: not started yet */
     struct file_job job;
     struct model_files opened;
+    bool admitted; /* policies_admit has had nothing against it */
 };
 
-struct imports { /* config, files and watch are borrowed */
+struct imports { /* all pointers are borrowed */
     const struct config *config;
     struct files *files;
-    const struct watch *watch; /* set by the owner, and again when another folder is watched */
+    const struct policies *policies; /* set by the owner, and again when the settings have changed */
+    struct keeper *keeper;           /* set by the owner: knows what people have accepted */
+    const struct watch *watch;       /* set by the owner, and again when another folder is watched */
     int epoll;
     struct import list[IMPORTS_MAX];
     char last_note[ERR_TEXT];
@@ -44,6 +49,6 @@ void imports_stop_all(struct imports *i);
 
 /* Stands for the settings that an import's outcome depends on: with others a file
  * that was rejected is worth another try. For model_file_stat. */
-uint64_t imports_salt(const struct config *c);
+uint64_t imports_salt(const struct imports *i);
 
 #endif

@@ -213,7 +213,7 @@ void keeper_write(struct keeper *k, const struct state_record *r) {
 
 void keeper_serves(struct keeper *k, const char *model, const struct state_image *image, int fd) {
     struct state_record *r = keeper_add(k, model);
-    if (!r) return;
+    if (!r || (fd < 0 && r->current.version != image->version)) return; /* nothing of it is kept */
     if (r->current.version != image->version) {
         /* After a rollback: the one that was left is not what to go back to. */
         if (r->current.version) r->other = r->current;
@@ -223,11 +223,11 @@ void keeper_serves(struct keeper *k, const char *model, const struct state_image
     }
     struct image_header header;
     if (fd < 0)
-        memcpy(header.self_checksum, r->current.image_sha256, sizeof header.self_checksum);
+        memcpy(header.self_checksum, r->current.image_checksum, sizeof header.self_checksum);
     else if (pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header)
         return;
     r->current = *image;
-    memcpy(r->current.image_sha256, header.self_checksum, sizeof r->current.image_sha256);
+    memcpy(r->current.image_checksum, header.self_checksum, sizeof r->current.image_checksum);
     if (r->last_version < image->version) r->last_version = image->version;
     queue(k, r, fd);
 }

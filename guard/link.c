@@ -98,7 +98,7 @@ int link_receive(int sock, struct link_message *m, int *fd) {
 }
 
 const char *file_state_name(uint32_t state) {
-    static const char *const names[FILE_STATES] = {"seen",    "settling", "importing", "sealed",
-                                                   "offered", "serving",  "rejected",  "superseded"};
+    static const char *const names[FILE_STATES] = {"seen",    "settling", "importing",  "sealed", "offered",
+                                                   "serving", "rejected", "superseded", "held"};
     return state < FILE_STATES ? names[state] : "unknown";
 }

@@ -29,8 +29,13 @@ enum link_type {
     LINK_RESTORED,  /* guard -> clpd: every kept image was offered and answered; what is new comes after */
     LINK_RELOAD,    /* clpd -> guard: read the configuration again */
     LINK_ALIVE, /* guard -> clpd: now and then, and when it changes how it watches; detail: watch back end */
+    LINK_CONTROL, /* clpd -> guard: a person asks; count: enum link_action, model, reason: who, model_version:
+                   * a number that the answer carries */
+    LINK_CONTROLLED, /* guard -> clpd: done (accepted), or not; reason tells which, in words */
     LINK_TYPES
 };
+
+enum link_action { LINK_ROLLBACK = 1, LINK_ACCEPT = 2 };
 
 enum file_state { /* DESIGN section 6 */
                   FILE_SEEN,
@@ -41,6 +46,7 @@ enum file_state { /* DESIGN section 6 */
                   FILE_SERVING,
                   FILE_REJECTED,
                   FILE_SUPERSEDED,
+                  FILE_HELD, /* waits for a person: clpctl accept */
                   FILE_STATES
 };
 

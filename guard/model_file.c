@@ -67,10 +67,10 @@ static void note_times(struct model_stat *out, const struct stat *st) {
 
 /* NULL members: that companion isn't there. */
 static void identify(const struct stat *model, const struct stat *sidecar, const struct stat *external,
-                     uint64_t salt, struct model_stat *out) {
+                     const struct stat *signature, uint64_t salt, struct model_stat *out) {
     uint64_t h = mix(UINT64_C(0xcbf29ce484222325), salt);
-    const struct stat *const all[] = {model, sidecar, external};
-    for (int i = 0; i < 3; i++) {
+    const struct stat *const all[] = {model, sidecar, external, signature};
+    for (int i = 0; i < 4; i++) {
         h = mix(h, all[i] != NULL);
         if (i > 0 && all[i]) h = mix_companion(h, all[i]);
         if (all[i]) note_times(out, all[i]);
@@ -80,6 +80,13 @@ static void identify(const struct stat *model, const struct stat *sidecar, const
                                            .size = (uint64_t)model->st_size,
                                            .mtime_ns = nanoseconds(model->st_mtim),
                                            .ctime_ns = (int64_t)((uint64_t)nanoseconds(model->st_ctim) ^ h)};
+}
+
+/* Whether it is any good is policy's to say; that it came or changed is a reason to look again. */
+static const struct stat *stat_signature(int dirfd, const char *name, struct stat *st) {
+    char signature[MODEL_FILE_NAME];
+    if (snprintf(signature, sizeof signature, "%s.sig", name) >= MODEL_FILE_NAME) return NULL;
+    return fstatat(dirfd, signature, st, AT_SYMLINK_NOFOLLOW) == 0 ? st : NULL;
 }
 
 static void set_trouble(struct model_stat *out, bool passing, const char *fmt, ...)
@@ -137,7 +144,7 @@ static const char *external_or_guess(const char *name, const char *external, cha
 
 void model_file_stat(int dirfd, const char *name, const char *external, uint64_t salt,
                      struct model_stat *out) {
-    struct stat model, link, sidecar, data;
+    struct stat model, link, sidecar, data, signature;
     char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
     *out = (struct model_stat){0};
     if (fstatat(dirfd, name, &link, AT_SYMLINK_NOFOLLOW) < 0) return;
@@ -148,7 +155,7 @@ void model_file_stat(int dirfd, const char *name, const char *external, uint64_t
                     dangling ? "%s is a symbolic link to something that is not there: waiting for it"
                              : "%s: %s",
                     name, strerror(errno));
-        identify(&link, NULL, NULL, salt, out);
+        identify(&link, NULL, NULL, NULL, salt, out);
         return;
     }
     judge_model(name, &model, out);
@@ -159,7 +166,8 @@ void model_file_stat(int dirfd, const char *name, const char *external, uint64_t
     bool has_data = fstatat(dirfd, data_name, &data, AT_SYMLINK_NOFOLLOW) == 0;
     /* Even one that may not be used counts as a change when it goes or comes. */
     if (has_data) (void)judge_external(data_name, &data, external && external[0], out);
-    identify(&model, has_sidecar ? &sidecar : NULL, has_data ? &data : NULL, salt, out);
+    identify(&model, has_sidecar ? &sidecar : NULL, has_data ? &data : NULL,
+             stat_signature(dirfd, name, &signature), salt, out);
 }
 
 /* --- opening --------------------------------------------------------------------------- */
@@ -226,7 +234,7 @@ static bool leads_elsewhere(int dirfd, const char *name, const struct stat *open
 
 int model_file_open(int dirfd, const char *name, const char *external, uint64_t salt, struct model_files *out,
                     struct err *e) {
-    struct stat model, sidecar, data, *has_data = NULL;
+    struct stat model, sidecar, data, signature, *has_data = NULL;
     char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
     *out = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1};
     out->model_fd = open_regular(dirfd, name, 0, &model, e);
@@ -242,6 +250,7 @@ int model_file_open(int dirfd, const char *name, const char *external, uint64_t 
     /* As model_file_stat does it: a data file that was left aside is part of the identity, too. */
     if (out->external_fd >= 0 || fstatat(dirfd, data_name, &data, AT_SYMLINK_NOFOLLOW) == 0) has_data = &data;
     out->stat.exists = true;
-    identify(&model, out->sidecar_fd >= 0 ? &sidecar : NULL, has_data, salt, &out->stat);
+    identify(&model, out->sidecar_fd >= 0 ? &sidecar : NULL, has_data,
+             stat_signature(dirfd, name, &signature), salt, &out->stat);
     return 0;
 }

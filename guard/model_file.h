@@ -17,7 +17,7 @@ struct model_stat {
     /* Not a model as it stands: why, for a person; empty: fine. `passing`: may come right by itself. */
     char trouble[ERR_TEXT];
     bool passing;
-    /* Of the ONNX file, its ctime mixed with what stands for the other two and
+    /* Of the ONNX file, its ctime mixed with what stands for the other two, for its signature and
      * for `salt`: a change of any of them is a change of the identity. */
     struct link_identity identity;
     int64_t newest_mtime_ns; /* of the three: when was the last write? */

@@ -24,7 +24,7 @@ struct head {
     int64_t pruned_channels, total_channels;
     uint64_t read_ns, import_ns, clp_ns, plan_ns, parameters, multiply_adds;
     uint64_t parameters_before, multiply_adds_before;
-    uint32_t n_layers, reserved;
+    uint32_t n_layers, statistic;
 };
 struct layer_head {
     uint32_t name_bytes, reason_bytes, channels, scored, norm, n_pruned;
@@ -35,6 +35,11 @@ _Static_assert(sizeof(struct head) == 136 && sizeof(struct layer_head) == 40, "r
 const char *verdict_name(enum verdict v) {
     static const char *const names[VERDICT_COUNT] = {"pruned", "unchanged", "not-applicable", "off"};
     return (unsigned)v < VERDICT_COUNT ? names[v] : "unknown";
+}
+
+const char *report_statistic_name(enum policy_statistic s) {
+    static const char *const names[STATISTIC_COUNT] = {"mean-std", "median-mad"};
+    return (unsigned)s < STATISTIC_COUNT ? names[s] : "unknown";
 }
 
 const char *report_norm_name(enum report_norm n) {
@@ -94,7 +99,8 @@ uint8_t *report_encode(const struct report *r, size_t *bytes) {
                         .multiply_adds = r->multiply_adds,
                         .parameters_before = r->parameters_before,
                         .multiply_adds_before = r->multiply_adds_before,
-                        .n_layers = (uint32_t)r->n_layers};
+                        .n_layers = (uint32_t)r->n_layers,
+                        .statistic = (uint32_t)r->statistic};
     memcpy(head.source_sha256, r->source_sha256, sizeof head.source_sha256);
     at = put(at, &head, sizeof head);
     for (int32_t i = 0; i < r->n_layers; i++) {
@@ -189,14 +195,15 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     memcpy(&h, p, sizeof h);
     if (memcmp(h.magic, "CLPR", 4) != 0 || h.schema != REPORT_FORMAT)
         return refuse(out, e, "not a report of this version");
-    if (h.verdict >= VERDICT_COUNT || h.n_layers > REPORT_MAX_LAYERS || !isfinite(h.threshold) ||
-        h.n_layers > r.left / sizeof(struct layer_head))
+    if (h.verdict >= VERDICT_COUNT || h.statistic >= STATISTIC_COUNT || h.n_layers > REPORT_MAX_LAYERS ||
+        !isfinite(h.threshold) || h.n_layers > r.left / sizeof(struct layer_head))
         return refuse(out, e, "a field is out of range");
     out->layers = calloc((size_t)h.n_layers + 1, sizeof *out->layers);
     if (!out->layers) return refuse(out, e, "out of memory");
     memcpy(out->source_sha256, h.source_sha256, sizeof out->source_sha256);
     out->threshold = h.threshold;
     out->verdict = (enum verdict)h.verdict;
+    out->statistic = (enum policy_statistic)h.statistic;
     out->pruned_channels = h.pruned_channels, out->total_channels = h.total_channels;
     out->read_ns = h.read_ns, out->import_ns = h.import_ns, out->clp_ns = h.clp_ns, out->plan_ns = h.plan_ns;
     out->parameters = h.parameters, out->multiply_adds = h.multiply_adds;

@@ -7,6 +7,7 @@
 #ifndef GUARD_REPORT_H
 #define GUARD_REPORT_H
 
+#include "config/config.h"
 #include "infer/err.h"
 
 #include <stdbool.h>
@@ -36,6 +37,7 @@ struct report_layer {
 struct report {
     uint8_t source_sha256[32];
     float threshold;
+    enum policy_statistic statistic; /* median-mad: mean, std and cutoff of a layer are by median and MAD */
     enum verdict verdict;
     int64_t pruned_channels, total_channels; /* total: over scored layers */
     uint64_t read_ns, import_ns, clp_ns, plan_ns; /* read: the file's copy and digest; plan: with the image */
@@ -53,7 +55,8 @@ uint8_t *report_encode(const struct report *r, size_t *bytes);
 /* 0, or -1 with `e` set; leftover bytes are an error. */
 int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct err *e);
 
-const char *verdict_name(enum verdict v);         /* "pruned", "unchanged", "not-applicable", "off" */
+const char *verdict_name(enum verdict v); /* "pruned", "unchanged", "not-applicable", "off" */
+const char *report_statistic_name(enum policy_statistic s);
 const char *report_norm_name(enum report_norm n); /* "bn", "folded-or-none" */
 
 #endif

@@ -17,6 +17,7 @@ void restore_begin(struct restore *r) {
         const struct state_record *record = keeper_at(r->keeper, i);
         files_count_from(r->files, record->model, record->last_version);
         files_on_record(r->files, record);
+        if (state_digests_are_set(&record->barred)) files_bar(r->files, record);
     }
 }
 

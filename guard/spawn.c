@@ -56,6 +56,7 @@ struct spawn {
 void spawn_defaults(struct spawn_request *r) {
     *r = (struct spawn_request){.mode = SPAWN_IMAGE,
                                 .threshold = 3,
+                                .sidecar = SIDECAR_ANYTHING,
                                 .model_fd = -1,
                                 .sidecar_fd = -1,
                                 .external_fd = -1,
@@ -124,6 +125,8 @@ static void make_arguments(struct arguments *a, const struct spawn_request *r) {
                                         [SPAWN_PRUNE] = "prune"};
     add(a, "--mode", "%s", modes[r->mode]);
     add(a, "--threshold", "%.9g", (double)r->threshold);
+    add(a, "--statistic", "%d", (int)r->statistic);
+    add(a, "--sidecar", "%d", (int)r->sidecar);
     add(a, "--guard", "%s", r->guard_off ? "off" : "on");
     add(a, "--model-fd", "%d", AT_MODEL);
     add(a, "--output-fd", "%d", AT_OUTPUT);

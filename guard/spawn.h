@@ -26,7 +26,9 @@ enum spawn_mode {
 struct spawn_request {      /* start from spawn_defaults; all borrowed during spawn_start only */
     const char *guard_path; /* what to execute: from spawn_find_guard */
     enum spawn_mode mode;
-    float threshold;           /* u; NAME.yaml may have another */
+    float threshold; /* u; NAME.yaml may have another, as `sidecar` allows */
+    enum policy_statistic statistic;
+    enum policy_sidecar sidecar;
     bool guard_off;            /* compile as it is, for comparisons */
     bool idle_priority;        /* the same, and never while anything else wants the CPU */
     bool low_priority;         /* nice 10, in the background, I/O last: the guard beside a serving daemon */

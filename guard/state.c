@@ -263,7 +263,7 @@ static int copy_sealed(int from, uint64_t bytes, struct err *e) {
 }
 
 /* What clpd can't know: whether this is the image that the record means. All else it checks itself, the
- * digest over all bytes with it. */
+ * checksum over all bytes with it. */
 static int check_header(int fd, const struct state_image *image, struct err *e) {
     struct image_header h;
     if (pread(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || memcmp(h.magic, IMAGE_MAGIC, sizeof h.magic) != 0)
@@ -273,7 +273,8 @@ static int check_header(int fd, const struct state_image *image, struct err *e) 
                        IMAGE_VERSION);
     if (!image_isa_runs_here(h.isa) || h.isa != (uint32_t)image_host_isa())
         return err_set(e, ERR_UNSUPPORTED, "it was compiled for another CPU");
-    if (h.bytes != image->bytes || memcmp(h.self_checksum, image->image_sha256, sizeof h.self_checksum) != 0 ||
+    if (h.bytes != image->bytes ||
+        memcmp(h.self_checksum, image->image_checksum, sizeof h.self_checksum) != 0 ||
         memcmp(h.source_sha256, image->digests.model, sizeof h.source_sha256) != 0)
         return err_set(e, ERR_VALUE, "it is not the image that was kept");
     return 0;

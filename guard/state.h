@@ -28,7 +28,7 @@ struct state_image { /* version 0: none */
     uint64_t policy, build; /* stand for the policy that it was decided under, and for what compiled it */
     struct link_identity identity;
     struct spawn_digests digests;
-    uint8_t image_sha256[32]; /* as the image itself says */
+    uint8_t image_checksum[32]; /* as the image itself says */
     int64_t pruned, total;
     uint32_t verdict, reserved;
     char path[LINK_PATH]; /* of its model file */

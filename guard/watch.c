@@ -255,6 +255,7 @@ static void apply_hints(const struct watch *w, const char *folder, const char *n
     model_file_sidecar_name(name, sidecar);
     (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, name), apply_hint(w, path, true, e);
     (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, sidecar), apply_hint(w, path, true, e);
+    (void)snprintf(path, sizeof path, "%s%s%s.sig", folder, slash, name), apply_hint(w, path, true, e);
     if (external)
         (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, external);
     else

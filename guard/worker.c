@@ -41,6 +41,8 @@ struct work {
     const char *external_name, *label;
     bool prune, plain, gradient, guard_off, sidecar_secret;
     float threshold;
+    enum policy_statistic statistic;
+    enum policy_sidecar sidecar_may;
     uint32_t seconds;
     uint64_t memory, max_output;
 
@@ -81,6 +83,8 @@ static bool parse_fd(const char *text, int *fd) {
 enum {
     OPT_MODE = 1,
     OPT_THRESHOLD,
+    OPT_STATISTIC,
+    OPT_SIDECAR_MAY,
     OPT_GUARD,
     OPT_MODEL,
     OPT_OUTPUT,
@@ -106,6 +110,14 @@ static bool take_option(struct work *w, int option, const char *value) {
         w->gradient = strcmp(value, "gradient") == 0;
         return w->prune || w->plain || w->gradient || strcmp(value, "image") == 0;
     case OPT_THRESHOLD: w->threshold = strtof(value, &end); return end != value && !*end && w->threshold > 0;
+    case OPT_STATISTIC:
+        if (!parse_number(value, STATISTIC_COUNT - 1, &n)) return false;
+        w->statistic = (enum policy_statistic)n;
+        return true;
+    case OPT_SIDECAR_MAY:
+        if (!parse_number(value, SIDECAR_NOTHING, &n)) return false;
+        w->sidecar_may = (enum policy_sidecar)n;
+        return true;
     case OPT_GUARD: w->guard_off = strcmp(value, "off") == 0; return w->guard_off || strcmp(value, "on") == 0;
     case OPT_MODEL: return parse_fd(value, &w->model.fd);
     case OPT_OUTPUT: return parse_fd(value, &w->output);
@@ -131,6 +143,8 @@ static bool take_option(struct work *w, int option, const char *value) {
 static bool parse_arguments(struct work *w, int argc, char **argv) {
     static const struct option options[] = {{"mode", 1, NULL, OPT_MODE},
                                             {"threshold", 1, NULL, OPT_THRESHOLD},
+                                            {"statistic", 1, NULL, OPT_STATISTIC},
+                                            {"sidecar", 1, NULL, OPT_SIDECAR_MAY},
                                             {"guard", 1, NULL, OPT_GUARD},
                                             {"model-fd", 1, NULL, OPT_MODEL},
                                             {"output-fd", 1, NULL, OPT_OUTPUT},
@@ -244,6 +258,21 @@ static int read_sidecar(struct work *w, struct err *e) {
     return rc;
 }
 
+/* It comes from where the model comes from: what it asks for is not what the operator wants. */
+static int check_sidecar_may(const struct work *w, struct err *e) {
+    const struct sidecar *s = &w->sidecar;
+    if (!s->has_threshold || w->sidecar_may == SIDECAR_ANYTHING) return 0;
+    if (w->sidecar_may == SIDECAR_NOTHING)
+        return err_set(e, ERR_VALUE,
+                       "the .yaml file sets guard.threshold, which guard.sidecar doesn't allow; put it under "
+                       "guard.overrides in clpd's configuration");
+    if (s->threshold <= w->threshold) return 0;
+    return err_set(e, ERR_VALUE,
+                   "the .yaml file sets guard.threshold to %g, above clpd's own %g: it may only be stricter "
+                   "(guard.sidecar); put it under guard.overrides in clpd's configuration",
+                   (double)s->threshold, (double)w->threshold);
+}
+
 /* --- the work -------------------------------------------------------------------------- */
 
 /* Classes: the last dimension of the first output that is not 1 ([1,1000,1,1] of SqueezeNet). */
@@ -314,10 +343,11 @@ static int import(struct work *w, struct err *e) {
 
 static int repair(struct work *w, struct err *e) {
     uint64_t start = now_ns();
-    const struct clp_options o = {.threshold =
-                                      w->sidecar.has_threshold ? w->sidecar.threshold : w->threshold};
+    const struct clp_options o = {.threshold = w->sidecar.has_threshold ? w->sidecar.threshold : w->threshold,
+                                  .statistic = w->statistic};
     if (w->guard_off) {
         w->report.threshold = o.threshold;
+        w->report.statistic = o.statistic;
         w->report.verdict = VERDICT_GUARD_OFF;
     } else if (clp_apply(w->graph, &o, &w->report, &w->clp, e) < 0) {
         return -1;
@@ -423,7 +453,8 @@ static int write_repaired(struct work *w, struct err *e) {
 }
 
 static int do_work(struct work *w, struct err *e) {
-    if (read_sidecar(w, e) < 0 || import(w, e) < 0 || repair(w, e) < 0) return -1;
+    if (read_sidecar(w, e) < 0 || check_sidecar_may(w, e) < 0 || import(w, e) < 0 || repair(w, e) < 0)
+        return -1;
     return w->prune ? write_repaired(w, e) : compile(w, e);
 }
 

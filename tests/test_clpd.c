@@ -491,7 +491,8 @@ static void test_no_deadlock(void) {
 static void test_names(void) {
     CU_ASSERT_STRING_EQUAL(clpd_status_name(CLPD_OK), "ok");
     CU_ASSERT_STRING_EQUAL(clpd_status_name(CLPD_FORBIDDEN), "forbidden");
-    CU_ASSERT_STRING_EQUAL(clpd_status_name(11), "unknown");
+    CU_ASSERT_STRING_EQUAL(clpd_status_name(CLPD_CONFLICT), "conflict");
+    CU_ASSERT_STRING_EQUAL(clpd_status_name(12), "unknown");
 }
 
 SUITE(clpd, {"a request is the wire's bytes", test_request_bytes},

@@ -22,15 +22,24 @@ static void refused(const char *text, const char *want) {
     if (!strstr(e.text, want)) fprintf(stderr, "\n  wanted \"%s\"\n  got    \"%s\"\n", want, e.text);
 }
 
+static bool same_policy(const struct policy *a, const struct policy *b) {
+    return a->threshold == b->threshold && a->statistic == b->statistic && a->max_pruned == b->max_pruned &&
+           a->on_excess == b->on_excess && a->on_inapplicable == b->on_inapplicable &&
+           strcmp(a->allowed_digests, b->allowed_digests) == 0 &&
+           strcmp(a->signature_key, b->signature_key) == 0;
+}
+
 /* Field by field: the padding is nobody's. */
 static bool same(const struct config *a, const struct config *b) {
     return strcmp(a->models, b->models) == 0 && strcmp(a->state, b->state) == 0 &&
            strcmp(a->socket_path, b->socket_path) == 0 && a->socket_mode == b->socket_mode &&
-           strcmp(a->socket_group, b->socket_group) == 0 && a->engine_threads == b->engine_threads &&
-           a->engine_together == b->engine_together && a->engine_pin == b->engine_pin &&
-           a->engine_max_batch == b->engine_max_batch && a->limit_connections == b->limit_connections &&
-           a->limit_queue == b->limit_queue && a->limit_inflight == b->limit_inflight &&
-           a->limit_request_bytes == b->limit_request_bytes && a->guard_threshold == b->guard_threshold &&
+           strcmp(a->socket_group, b->socket_group) == 0 &&
+           strcmp(a->socket_control_group, b->socket_control_group) == 0 &&
+           a->engine_threads == b->engine_threads && a->engine_together == b->engine_together &&
+           a->engine_pin == b->engine_pin && a->engine_max_batch == b->engine_max_batch &&
+           a->limit_connections == b->limit_connections && a->limit_queue == b->limit_queue &&
+           a->limit_inflight == b->limit_inflight && a->limit_request_bytes == b->limit_request_bytes &&
+           same_policy(&a->policy, &b->policy) && a->sidecar == b->sidecar &&
            a->guard_settle_ms == b->guard_settle_ms && a->guard_rescan_s == b->guard_rescan_s &&
            a->guard_retire_s == b->guard_retire_s && a->worker_seconds == b->worker_seconds &&
            a->worker_memory == b->worker_memory && a->worker_output == b->worker_output &&
@@ -63,7 +72,14 @@ static void defaults_are_those_promised(void) {
     CU_ASSERT_EQUAL(c.limit_queue, 1024);
     CU_ASSERT_EQUAL(c.limit_inflight, 64);
     CU_ASSERT_EQUAL(c.limit_request_bytes, 16u << 20);
-    CU_ASSERT_EQUAL(c.guard_threshold, 3.0f);
+    CU_ASSERT_EQUAL(c.policy.threshold, 3.0f);
+    CU_ASSERT_EQUAL(c.policy.statistic, STATISTIC_MEAN_STD);
+    CU_ASSERT_EQUAL(c.policy.max_pruned, 0.25f);
+    CU_ASSERT_EQUAL(c.policy.on_excess, POLICY_HOLD);
+    CU_ASSERT_EQUAL(c.policy.on_inapplicable, POLICY_SERVE);
+    CU_ASSERT_STRING_EQUAL(c.policy.allowed_digests, "");
+    CU_ASSERT_STRING_EQUAL(c.policy.signature_key, "");
+    CU_ASSERT_EQUAL(c.sidecar, SIDECAR_STRICTER);
     CU_ASSERT_EQUAL(c.guard_settle_ms, 2000);
     CU_ASSERT_EQUAL(c.guard_rescan_s, 30);
     CU_ASSERT_EQUAL(c.guard_retire_s, 10);
@@ -121,7 +137,10 @@ static const char odd[] =
     "models: \"/srv/my \\\"models\\\"\"\nstate: /s\nsocket: {path: /x.sock, mode: 0600, group: vision}\n"
     "engine: {threads: 3, together: 2, pin: false, max_batch: 1}\n"
     "limits: {connections: 1, queue: 2, inflight: 65536, request_bytes: 1G}\n"
-    "guard:\n  threshold: 2.1\n  settle_ms: 10\n  rescan_s: 1\n  retire_s: 0\n"
+    "guard:\n  threshold: 2.1\n  statistic: median-mad\n  max_pruned: 0.125\n  on_excess: reject\n"
+    "  on_inapplicable: hold\n  allowed_digests: /etc/clpd/digests\n  signature_key: k.pem\n  sidecar: "
+    "nothing\n"
+    "  settle_ms: 10\n  rescan_s: 1\n  retire_s: 0\n"
     "  worker: {seconds: 3600, memory: 64M, output: 1537K}\nlog: {level: warning}\n";
 
 static void every_key_is_read_and_printed(void) {
@@ -136,7 +155,7 @@ static void every_key_is_read_and_printed(void) {
     CU_ASSERT_EQUAL(c.engine_together, 2);
     CU_ASSERT_FALSE(c.engine_pin);
     CU_ASSERT_EQUAL(c.limit_request_bytes, 1u << 30);
-    CU_ASSERT_EQUAL(c.guard_threshold, 2.1f);
+    CU_ASSERT_EQUAL(c.policy.threshold, 2.1f);
     CU_ASSERT_EQUAL(c.worker_output, 1537u << 10);
     CU_ASSERT_EQUAL(c.log_level, LOG_LEVEL_WARNING);
     char *text = print(&c);
@@ -165,6 +184,36 @@ static void mistakes_have_words(void) {
     memset(text + strlen(text), 'x', 107);
     strcat(text, "}");
     refused(text, "is longer than 107 bytes");
+}
+
+static void policies_of_single_models(void) {
+    struct config c;
+    struct err e = {0};
+    /* The general policy is inherited wherever it stands. */
+    static const char text[] =
+        "guard:\n  overrides:\n    signs: {threshold: 2.5, on_excess: reject}\n    b.2:\n"
+        "  max_pruned: 0.5\n  statistic: median-mad\n  signature_key: models.pem\n";
+    CU_ASSERT_EQUAL(parse(&c, text, &e), 0);
+    if (e.code) fprintf(stderr, "\n  %s\n", e.text);
+    CU_ASSERT_EQUAL(c.n_overrides, 2);
+    const struct policy *p = config_policy(&c, "signs");
+    CU_ASSERT_EQUAL(p->threshold, 2.5f);
+    CU_ASSERT_EQUAL(p->on_excess, POLICY_REJECT);
+    CU_ASSERT_EQUAL(p->max_pruned, 0.5f);
+    CU_ASSERT_STRING_EQUAL(p->signature_key, "models.pem");
+    CU_ASSERT_TRUE(same_policy(config_policy(&c, "b.2"), &c.policy));
+    CU_ASSERT_PTR_EQUAL(config_policy(&c, "other"), &c.policy);
+    char *printed = print(&c);
+    CU_ASSERT_PTR_NOT_NULL(strstr(printed, "# guard.overrides: signs:\n#   threshold: 2.5\n"));
+    free(printed);
+    refused("guard: {overrides: {signs: {treshold: 3}}}", "treshold: unknown key; did you mean threshold");
+    refused("guard: {overrides: {signs: {settle_ms: 30}}}", "settle_ms: unknown key");
+    refused("guard: {overrides: {../x: {threshold: 3}}}", "can't be the name of a model");
+    refused("guard: {overrides: {signs: 3}}", "a value stands where keys belong");
+    refused("guard: {overrides: 3}", "names of models belong below it");
+    refused("guard: {overrides: {a: {allowed_digests: list}}}", "does not begin with '/'");
+    refused("guard: {signature_key: keys/a.pem}", "neither a path");
+    refused("guard: {max_pruned: 1.5}", "1.5 is out of range");
 }
 
 static void state_stays_out_of_models(void) {
@@ -257,6 +306,7 @@ SUITE(config, {"the defaults are those promised", defaults_are_those_promised},
       {"clpd.yaml has every key of the table", example_has_every_key},
       {"every key is read, printed and read back", every_key_is_read_and_printed},
       {"mistakes have line, key, meaning and range", mistakes_have_words},
+      {"policies of single models", policies_of_single_models},
       {"state may not lie in models", state_stays_out_of_models}, {"where HTTP is", where_http_is},
       {"absent, folder, FIFO, too large", files_that_are_none},
       {"6000 mutants do no harm and print back", mutants_do_no_harm});

@@ -190,5 +190,28 @@ static void rubbish(void) {
     mutate_room_close(&body);
 }
 
-SUITE(frame, {"header: every field", header_fields}, {"request: every field", infer_fields},
-      {"tensors against a model", shapes}, {"error replies", refusal}, {"200,000 mutated frames", rubbish});
+static void control_fields(void) {
+    struct clpd_control q = {.model = "signs", .action = CLPD_ROLLBACK}, out;
+    struct frame_verdict v;
+    frame_read_control((const uint8_t *)&q, &out, &v);
+    CU_ASSERT_EQUAL(v.fate, FRAME_TAKE);
+    CU_ASSERT_STRING_EQUAL(out.model, "signs");
+    q.action = 3;
+    frame_read_control((const uint8_t *)&q, &out, &v);
+    CU_ASSERT_EQUAL(v.status, CLPD_BAD_REQUEST);
+    q.action = CLPD_ACCEPT;
+    q.reserved[6] = 1;
+    frame_read_control((const uint8_t *)&q, &out, &v);
+    CU_ASSERT_EQUAL(v.status, CLPD_BAD_REQUEST);
+    q.reserved[6] = 0;
+    q.model[0] = 0;
+    frame_read_control((const uint8_t *)&q, &out, &v);
+    CU_ASSERT_EQUAL(v.status, CLPD_BAD_REQUEST);
+    memset(q.model, 'x', sizeof q.model);
+    frame_read_control((const uint8_t *)&q, &out, &v);
+    CU_ASSERT_EQUAL(v.status, CLPD_BAD_REQUEST);
+}
+
+SUITE(frame, {"control: every field", control_fields}, {"header: every field", header_fields},
+      {"request: every field", infer_fields}, {"tensors against a model", shapes}, {"error replies", refusal},
+      {"200,000 mutated frames", rubbish});

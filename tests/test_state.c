@@ -49,7 +49,7 @@ static int an_image(struct state_image *image, uint64_t version) {
     int fd = memfd_create("t", MFD_CLOEXEC);
     CU_ASSERT_EQUAL(write(fd, c.bytes, c.size), (ssize_t)c.size);
     *image = (struct state_image){.version = version, .bytes = c.size, .path = "a.onnx", .policy = 5};
-    memcpy(image->image_sha256, h->self_checksum, 32);
+    memcpy(image->image_checksum, h->self_checksum, 32);
     memcpy(image->digests.model, h->source_sha256, 32);
     fixture_discard(&c);
     graph_free(g);
@@ -153,7 +153,7 @@ static void what_is_not_it_is_refused(void) {
     CU_ASSERT_EQUAL(state_keep(folder, &r, fd, &e), 0);
     (void)close(fd);
     other = r.current;
-    other.image_sha256[5] ^= 1;
+    other.image_checksum[5] ^= 1;
     CU_ASSERT_EQUAL(state_load(folder, &r, &other, &e), -1);
     CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "not the image that was kept"));
     other = r.current;

@@ -1,14 +1,16 @@
 """What is kept survives: restarts, kills, damage, a full disk; rollback and accept."""
 import array
+import grp
 import os
 import pathlib
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import unittest
 
-from harness import F32, OK, SIGNS, Daemon, wait_for
+from harness import BAD_REQUEST, F32, JSON_REPLY, OK, SIGNS, STATUS, Daemon, clpctl, wait_for
 from test_swap import file_with_note
 
 CLEAN = SIGNS / "models/signs-clean.onnx"
@@ -240,6 +242,132 @@ class State(unittest.TestCase):
                 d.process.kill()
                 d.process.wait()
                 wait_for("the state folder to be free", lambda: subprocess.run(["umount", d.state]).returncode == 0)
+
+
+class Control(unittest.TestCase):
+    def say(self, d, *args, check=0):
+        done = clpctl("--socket", d.socket, *args, check=check)
+        return done.stdout if check == 0 else done.stderr
+
+    def two_versions(self, d):
+        d.drop(CLEAN, "signs")
+        d.wait_serving("signs")
+        self.first = d.scores().scores
+        d.drop(BACKDOOR, "signs")
+        d.wait_serving("signs", 1)
+        self.second = d.scores().scores
+        self.assertNotEqual(self.first, self.second)
+        d.wait_kept("signs@1.image", "signs@2.image", "signs@index")
+        wait_for("the record to name both", lambda: struct.unpack_from("<Q", (d.state / "signs@index").read_bytes(), 72)[0] == 2)
+
+    def test_rollback_and_back(self):
+        with Kept(log__level="debug") as d:
+            self.two_versions(d)
+            said = self.say(d, "rollback", "signs")
+            self.assertIn("version 1 serves again", said)
+            self.assertEqual(d.scores().scores, self.first)
+            self.assertEqual(d.scores().version, 1)
+            f = d.wait_file("signs.onnx", "held")
+            self.assertIn("rolled back to version 1", f["reason"])
+            self.assertEqual(f["verdict"], "pruned")
+            self.assertIn("no version of signs before 1", self.say(d, "rollback", "signs", check=2))
+            # It stays so: the file is touched, written anew, the daemon started anew.
+            os.utime(d.models / "signs.onnx")
+            d.drop(BACKDOOR, "signs")
+            wait_for("it to be looked at", lambda: d.log.read_text().count(": importing") > 2)
+            d.wait_file("signs.onnx", "held")
+            d.wait_kept("signs@1.image", "signs@2.image", "signs@index")
+            for how in (signal.SIGTERM, signal.SIGKILL):
+                d.restart(how)
+                self.assertEqual(d.wait_serving("signs")["version"], 1)
+                d.wait_file("signs.onnx", "held")
+                self.assertEqual(d.scores().scores, self.first)
+            said = self.say(d, "accept", "signs")
+            self.assertIn("version 3", said)
+            self.assertEqual(d.scores().scores, self.second)
+            d.wait_file("signs.onnx", "serving")
+            self.assertIn("no file of signs is held", self.say(d, "accept", "signs", check=2))
+            self.assertIn("version 1 serves again", self.say(d, "rollback", "signs"))
+
+    def test_a_new_file_ends_a_rollback(self):
+        with Kept() as d:
+            self.two_versions(d)
+            self.say(d, "rollback", "signs")
+            d.drop(file_with_note(BACKDOOR, 7), "signs")
+            self.assertEqual(d.wait_serving("signs", 1)["version"], 3)
+            d.wait_file("signs.onnx", "serving")
+            d.wait_kept("signs@1.image", "signs@3.image", "signs@index")
+
+    def test_accept_what_policy_holds(self):
+        with Kept(guard__max_pruned=0) as d:
+            d.drop(BACKDOOR, "signs")
+            f = d.wait_file("signs.onnx", "held")
+            self.assertIn("clpctl accept signs", f["reason"])
+            self.assertIsNone(d.model("signs"))
+            self.assertIn("version 1", self.say(d, "accept", "signs"))
+            self.assertEqual(d.model("signs")["verdict"], "pruned")
+            d.wait_kept("signs@1.image", "signs@index")
+            d.restart()  # it is remembered
+            self.assertEqual(d.wait_serving("signs")["version"], 1)
+            d.drop(file_with_note(BACKDOOR, 1), "signs")  # and holds for these contents alone
+            d.wait_file("signs.onnx", "held")
+            self.assertEqual(d.model("signs")["version"], 1)
+
+    def test_what_can_not_be_done(self):
+        with Kept() as d:
+            d.drop(CLEAN, "signs")
+            d.wait_serving("signs")
+            self.assertIn("no version of signs before", self.say(d, "rollback", "signs", check=2))
+            self.assertIn("no model other", self.say(d, "rollback", "other", check=2))
+            self.assertIn("no file of other is held", self.say(d, "accept", "other", check=2))
+            with d.client() as c:  # frames that are none, and the stream goes on
+                for body in (struct.pack("<64sI28s", b"signs", 3, b""), struct.pack("<64sI28s", b"", 1, b""),
+                             struct.pack("<64sI28s", b"x" * 64, 1, b""), struct.pack("<64sI28s", b"signs", 1, b"\1"),
+                             b"short"):
+                    c.send(32, body)
+                    self.assertEqual(c.receive().status, BAD_REQUEST)
+                self.assertEqual(c.ask(STATUS)["models"], 1)
+            self.assertEqual(d.model("signs")["version"], 1)
+
+    @unittest.skipUnless(os.geteuid() == 0, "becoming somebody else needs root")
+    def test_others_may_not(self):
+        with Kept(socket__mode='"0666"', socket__control_group="daemon") as d:
+            self.two_versions(d)
+            d.folder.chmod(0o755)
+            group = grp.getgrnam("daemon").gr_gid
+            for uid, groups, may in ((12345, [], False), (12345, [group], True), (65534, [], False)):
+                read, write = os.pipe()
+                child = os.fork()
+                if child == 0:
+                    try:
+                        os.setgroups(groups)
+                        os.setgid(12345)
+                        os.setuid(uid)
+                        with d.client() as c:
+                            c.send(32, struct.pack("<64sI28s", b"signs", 1, b""))
+                            r = c.receive()
+                            os.write(write, bytes([0 if r.kind == JSON_REPLY else r.status]))
+                    finally:
+                        os._exit(0)
+                os.close(write)
+                got = os.read(read, 1)
+                os.close(read)
+                os.waitpid(child, 0)
+                self.assertEqual(got, b"\0" if may else b"\x0a", (uid, groups))
+
+    def test_a_guard_that_dies_meanwhile_is_told(self):
+        with Kept() as d:
+            self.two_versions(d)
+            guards = subprocess.run(["pgrep", "-P", str(d.process.pid), "clp-guard"], capture_output=True, text=True)
+            for pid in guards.stdout.split():
+                os.kill(int(pid), signal.SIGSTOP)
+            with d.client() as c:
+                c.send(32, struct.pack("<64sI28s", b"signs", 1, b""))
+                for pid in guards.stdout.split():
+                    os.kill(int(pid), signal.SIGKILL)
+                self.assertEqual(c.receive().status, 11)
+            wait_for("the next guard", lambda: d.status()["guard"]["state"] == "up")
+            self.assertIn("version 1 serves again", self.say(d, "rollback", "signs"))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,14 @@ FUZZ(frame, 512) {
     if (size < FRAME_HEADER) return 0;
     frame_read_header(bytes, &h, &v);
     check(&v);
+    if (size >= FRAME_HEADER + sizeof(struct clpd_control)) {
+        struct clpd_control control;
+        frame_read_control(bytes + FRAME_HEADER, &control, &v);
+        check(&v);
+        FUZZ_MUST(v.fate != FRAME_TAKE ||
+                      (control.model[0] && memchr(control.model, 0, sizeof control.model)),
+                  "model");
+    }
     if (size < FRAME_HEADER + FRAME_INFER + sizeof tensor + 1) return 0;
     frame_read_infer(bytes + FRAME_HEADER, &q, &v);
     check(&v);

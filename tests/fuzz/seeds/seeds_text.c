@@ -119,5 +119,16 @@ static void pictures(void) {
     make_png("png-gray-16", PNG_FORMAT_LINEAR_Y);
 }
 
-SUITE(corpus_text, {"configurations", configurations}, {"sidecars", sidecars}, {"tables", tables},
-      {"requests", requests}, {"arrays", arrays}, {"pictures", pictures});
+static void trusts(void) {
+    static const char key[] =
+        "# ours\n-----BEGIN PUBLIC KEY-----\n"
+        "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n-----END PUBLIC KEY-----\n";
+    static const char list[] =
+        "# allowed\nd75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a  a.onnx\n"
+        "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60\r\n";
+    seed_write("trust", "key", key, sizeof key - 1);
+    seed_write("trust", "list", list, sizeof list - 1);
+}
+
+SUITE(corpus_text, {"trusts", trusts}, {"configurations", configurations}, {"sidecars", sidecars},
+      {"tables", tables}, {"requests", requests}, {"arrays", arrays}, {"pictures", pictures});
