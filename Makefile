@@ -27,10 +27,13 @@ BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 # The planner's half of infer/ knows no BLAS; the engine's half does.
 ENGINE_SRC := $(wildcard infer/blas.c infer/team.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
+PROBE_SRC  := guard/probe_main.c guard/probe.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c
+# What a probe says, for those who listen to it.
+LISTEN_SRC := guard/spawn_probe.c guard/probe_wire.c guard/probe_report.c
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
 IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLAN_SRC))
 CONFIG_SRC := $(wildcard config/*.c)
-GUARD_SRC  := $(wildcard guard/*.c)
+GUARD_SRC  := $(filter-out $(PROBE_SRC),$(wildcard guard/*.c))
 SPAWN_SRC  := guard/spawn.c guard/worker_wire.c guard/model_file.c guard/report.c
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_LIB := client/clpd.c client/clpd_reply.c client/clpd_ring.c
@@ -41,18 +44,20 @@ SHOWN_SRC  := $(CLIENT_LIB) client/report_html.c client/report_view.c client/ter
 TEST_SRC   := $(wildcard tests/*.c tests/fuzz/*.c tests/fuzz/support/*.c)
 
 clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(SHOWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC)
+clp-probe_SRC := $(PROBE_SRC) guard/probe_report.c guard/probe_wire.c guard/sandbox.c $(IMAGE_SRC) $(GRADIENT_SRC) $(ENGINE_SRC)
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
-clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
+clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(LISTEN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
 clp-picture_SRC := $(PICTURE_SRC) client/decode.c client/decode_jpeg.c client/decode_png.c client/picture.c guard/sandbox.c infer/npy.c infer/err.c infer/shape.c
-MAINS         := $(PICTURE_SRC) daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
+MAINS         := $(PICTURE_SRC) guard/probe_main.c daemon/main.c guard/main.c $(filter-out client/clpctl_words.c,$(wildcard client/clpctl*.c))
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
 bench-ipc_SRC := tests/bench/ipc.c $(CLIENT_LIB)
 bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
 hostile-worker_SRC := tests/hostile/worker.c $(filter-out guard/main.c,$(clp-guard_SRC))
-tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(GRADIENT_SRC)))
+tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(clp-probe_SRC)))
 
 clpd_LIBS      := -luring $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lnettle -lmicrohttpd -lm
 clp-picture_LIBS := -lseccomp -ljpeg -lpng -lm
+clp-probe_LIBS := $(BLAS_LIBS) -lnettle -lseccomp -lm
 clp-guard_LIBS := -lyaml -lhogweed -lnettle -lseccomp -lm
 clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
@@ -60,7 +65,7 @@ bench-clp_LIBS := $(clp-guard_LIBS)
 hostile-worker_LIBS := $(clp-guard_LIBS)
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lhogweed -lnettle -lseccomp -ljpeg -lpng -lm
 
-PROGRAMS := clpd clp-guard clp-picture clpctl
+PROGRAMS := clpd clp-guard clp-probe clp-picture clpctl
 TOOLS    := tests conformance
 TOOLS    += bench-clp
 TOOLS    += bench-ipc
@@ -177,7 +182,7 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp bench-ipc soak bench-swap
+.PHONY: bench-peers bench-clp bench-ipc soak bench-swap eval
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
 bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
@@ -190,6 +195,10 @@ soak: all                          ## 64 stream clients and 16 rings for SECONDS
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
+
+eval: all                          ## backdoored networks before and after repair, 5 seeds (hours); writes docs/repair.md
+	scripts/deps zoo
+	scripts/eval --build $(BUILD)
 
 # --- install -----------------------------------------------------------------------
 # The GNU variables, each of which may be set; DESTDIR stands before all of them.

@@ -1,5 +1,6 @@
 /* clpctl prune: ONNX in, repaired ONNX out. The new file appears whole or not at all. */
 #include "client/model.h"
+#include "client/probe.h"
 #include "client/report_view.h"
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -68,7 +70,41 @@ static void tell_external(const struct clpctl *c, const char *in, const char *ou
                     external, beside);
 }
 
+/* The probe's channels as a file for the import worker. -1 with `e` set. */
+static int list_channels(const struct probe_report *p, struct err *e) {
+    size_t n = 0;
+    char *text = probe_report_channels(p, &n);
+    const int fd = text ? memfd_create("clpd-repair", MFD_CLOEXEC) : -1;
+    const bool ok = fd >= 0 && write(fd, text, n) == (ssize_t)n;
+    free(text);
+    if (ok) return fd;
+    if (fd >= 0) (void)close(fd);
+    return err_set(e, ERR_SYSTEM, "the probe's list of channels: %s", strerror(errno));
+}
+
+/* What is pruned follows from the verdict. Repaired: what the attacks showed, instead of what CLP guesses
+ * from the weights. Suspect: both. Else CLP's alone, as without the probe. */
+static int probe_first(const struct clpctl *c, const char *in, const struct probe_request *r,
+                       struct model_import *m, bool *suspect, struct err *e) {
+    struct probed p;
+    int rc = probe_model(c, in, r, &p, e);
+    if (rc == 0) {
+        probe_print(stderr, &p, &c->err);
+        const enum probe_verdict v = p.report.verdict;
+        *suspect = v == PROBE_SUSPECT;
+        m->guard_off = v == PROBE_REPAIRED;
+        if ((v == PROBE_REPAIRED || v == PROBE_SUSPECT) && p.report.n_pruned) {
+            m->repair_fd = list_channels(&p.report, e);
+            rc = m->repair_fd < 0 ? -1 : 0;
+        }
+    }
+    probed_free(&p);
+    return rc;
+}
+
 static int run(struct clpctl *c, int argc, char **argv) {
+    struct probe_request probe = {.budget = -1, .seed = -1};
+    bool suspect = false;
     double threshold = -1;
     const struct option_spec options[] = {
         {.name = "threshold",
@@ -79,6 +115,7 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .max = 1000,
          .value = "U",
          .meaning = "cut-off at mean + U std of a layer; default: IN.yaml's, else 3"},
+        PROBE_OPTIONS(&probe),
         {0},
     };
     int n = clpctl_parse(c, &clpctl_prune, options, argc, argv, 2, 2);
@@ -91,7 +128,10 @@ static int run(struct clpctl *c, int argc, char **argv) {
         return clpctl_fail(c, "%s is there and is not a regular file", out);
     struct model_import m = {
         .path = in, .mode = SPAWN_PRUNE, .has_threshold = threshold > 0, .threshold = threshold};
-    struct spawn_result result;
+    struct spawn_result result = {.fd = -1};
+    struct err e = {0};
+    if (probe.on && probe_first(c, in, &probe, &m, &suspect, &e))
+        return clpctl_fail(c, "%s: the probe: %s", in, e.text);
     terminal_progress(stderr, &c->err, "repairing %s ...", in);
     int rc = model_import(c, &m, &result);
     terminal_progress(stderr, &c->err, NULL);
@@ -106,16 +146,19 @@ static int run(struct clpctl *c, int argc, char **argv) {
         if (rc == 0) tell_external(c, in, out, m.external);
     }
     spawn_result_free(&result);
-    return rc;
+    if (m.repair_fd > 0) (void)close(m.repair_fd);
+    return rc == 0 && suspect ? CLPCTL_FINDINGS : rc;
 }
 
 const struct command clpctl_prune = {
     .name = "prune",
-    .arguments = "IN.onnx OUT.onnx [--threshold U]",
+    .arguments = "IN.onnx OUT.onnx [--threshold U] [--probe [--budget S] [--seed N]]",
     .summary = "Write a model again without the channels that CLP finds",
     .help =
         "The numbers of the pruned channels become zero, and the file's metadata tells which they are;\n"
-        "all else stays as it was. OUT.onnx appears whole or not at all. Exit status: 0 written, 2 error.\n\n"
+        "all else stays as it was. OUT.onnx appears whole or not at all. Exit status: 0 written, 2 error.\n"
+        "With --probe the network is attacked first. Where that repairs it, the channels that the attacks\n"
+        "showed are pruned instead of CLP's; where a class still stands out, both, and the status is 1.\n\n"
         "Example:\n"
         "  clpctl prune delivered.onnx repaired.onnx\n",
     .run = run,

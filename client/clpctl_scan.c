@@ -1,6 +1,7 @@
 /* clpctl scan: what CLP finds in model files, as a table, JSON or a page.
  * Folders stand for the models in them, NAME/VERSION/model.onnx included. */
 #include "client/model.h"
+#include "client/probe.h"
 #include "client/report_html.h"
 #include "client/report_json.h"
 #include "client/report_text.h"
@@ -21,10 +22,11 @@ struct scan {
     bool has_threshold;
     double threshold;
     const char *html;
+    struct probe_request probe;
     char **paths;
     size_t n_paths, room;
     int widest;
-    size_t verdicts[VERDICT_COUNT], refused;
+    size_t verdicts[VERDICT_COUNT], found, refused;
 };
 
 /* --- which files ----------------------------------------------------------------------- */
@@ -86,26 +88,58 @@ static int collect_all(struct scan *s, int n, char **operands) {
 
 /* --- one model -------------------------------------------------------------------------- */
 
-static void write_page(struct scan *s, const char *path, const struct report *r) {
+static void put_probe(FILE *to, void *ctx) {
+    probe_html(to, ctx);
+}
+
+/* `p`: NULL where it was not probed. */
+static void write_page(struct scan *s, const char *path, const struct report *r, struct probed *p) {
     FILE *f = fopen(s->html, "we");
-    int rc = f ? report_html_write(f, path, r, time(NULL)) : -1;
+    int rc = f ? report_html_write_with(f, path, r, time(NULL), p ? put_probe : NULL, p) : -1;
     if (f && fclose(f) != 0) rc = -1;
     if (rc == 0) return;
     s->refused++;
     (void)clpctl_fail(s->c, "%s: %s", s->html, strerror(errno));
 }
 
-static void show(struct scan *s, const char *path, const struct report *r) {
+static json_t *document(const char *path, const struct report *r, const struct probed *p) {
+    json_t *o = report_json_make(path, r);
+    if (!o || !p || json_object_set_new(o, "probe", probe_json(p)) == 0) return o;
+    json_decref(o);
+    return NULL;
+}
+
+static void show(struct scan *s, const char *path, const struct report *r, struct probed *p) {
     s->verdicts[r->verdict]++;
-    if (s->html) write_page(s, path, r);
+    if (p) s->found += p->report.verdict == PROBE_REPAIRED || p->report.verdict == PROBE_SUSPECT;
+    if (s->html) write_page(s, path, r, p);
     if (s->json) {
-        if (report_json_put(stdout, report_json_make(path, r)) < 0) s->refused++;
-    } else if (s->n_paths == 1) {
-        report_text_print(stdout, path, r, &s->c->out);
-    } else {
-        report_text_print_line(stdout, path, s->widest, r, &s->c->out);
-        (void)fflush(stdout);
+        if (report_json_put(stdout, document(path, r, p)) < 0) s->refused++;
+        return;
     }
+    if (s->n_paths == 1)
+        report_text_print(stdout, path, r, &s->c->out);
+    else
+        report_text_print_line(stdout, path, s->widest, r, &s->c->out);
+    if (p) probe_print(stdout, p, &s->c->out);
+    (void)fflush(stdout);
+}
+
+/* A network that can't be probed is reported without, and that is said. */
+static void show_probed(struct scan *s, const char *path, const struct report *r) {
+    struct probed p;
+    struct err e = {0};
+    if (!s->probe.on) {
+        show(s, path, r, NULL);
+        return;
+    }
+    const int rc = probe_model(s->c, path, &s->probe, &p, &e);
+    if (rc) {
+        s->refused++;
+        (void)clpctl_fail(s->c, "%s: the probe: %s", path, e.text);
+    }
+    show(s, path, r, rc ? NULL : &p);
+    probed_free(&p);
 }
 
 static void scan_one(struct scan *s, size_t nth) {
@@ -120,7 +154,7 @@ static void scan_one(struct scan *s, size_t nth) {
     int rc = model_import(s->c, &m, &result);
     terminal_progress(stderr, &s->c->err, NULL);
     if (rc == 0) {
-        show(s, path, &result.report);
+        show_probed(s, path, &result.report);
     } else {
         s->refused++;
         if (s->json) (void)report_json_put(stdout, report_json_make_error(path, &result.err));
@@ -144,11 +178,11 @@ static int scan_all(struct scan *s) {
     if (s->n_paths > 1)
         print_sum(s, (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9);
     if (s->refused) return CLPCTL_ERROR;
-    return s->verdicts[VERDICT_PRUNED] ? CLPCTL_FINDINGS : CLPCTL_FINE;
+    return s->verdicts[VERDICT_PRUNED] || s->found ? CLPCTL_FINDINGS : CLPCTL_FINE;
 }
 
 static int run(struct clpctl *c, int argc, char **argv) {
-    struct scan s = {.c = c, .threshold = -1};
+    struct scan s = {.c = c, .threshold = -1, .probe = {.budget = -1, .seed = -1}};
     const struct option_spec options[] = {
         {.name = "threshold",
          .letter = 'u',
@@ -167,6 +201,7 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .to = &s.html,
          .value = "FILE",
          .meaning = "write the report as a page, for one model"},
+        PROBE_OPTIONS(&s.probe),
         {0},
     };
     int n = clpctl_parse(c, &clpctl_scan, options, argc, argv, 1, argc), rc;
@@ -183,10 +218,10 @@ static int run(struct clpctl *c, int argc, char **argv) {
 
 const struct command clpctl_scan = {
     .name = "scan",
-    .arguments = "MODEL.onnx... [--threshold U] [--json] [--html FILE]",
+    .arguments = "MODEL.onnx... [--threshold U] [--json] [--html FILE] [--probe [--budget S] [--seed N]]",
     .summary = "Measure the channels of a model and say which ones CLP would prune",
     .help = "A folder stands for all models in it. Exit status: 0 nothing found, 1 something would\n"
-            "be pruned, 2 a file was refused or could not be read.\n\n"
+            "be pruned or a class stands out, 2 a file was refused or could not be read.\n\n"
             "Example:\n"
             "  clpctl scan --html report.html models/signs.onnx\n"
             "  clpctl scan --json models/ | jq 'select(.verdict == \"pruned\").model'\n",

@@ -35,6 +35,7 @@ static int run_worker(const struct model_import *m, const char *guard, const cha
     r.sidecar_fd = m->has_threshold ? -1 : files->sidecar_fd;
     r.external_fd = files->external_fd;
     r.external_name = files->external_name;
+    r.repair_fd = m->repair_fd > 0 ? m->repair_fd : -1;
     r.label = name;
     return spawn_run(&r, out);
 }

@@ -15,6 +15,7 @@ struct model_import {
     bool guard_off;
     bool has_threshold; /* given by the user: then NAME.yaml's does not count, and NAME.yaml is not read */
     double threshold;
+    int repair_fd;             /* 0: none; else the probe's list of channels, guard/repair_list.h */
     char external[SPAWN_NAME]; /* out: the file beside it that holds its weights; empty: none */
 };
 

@@ -118,13 +118,14 @@ static void put_facts(FILE *to, const struct report *r) {
 static void put_head(FILE *to, const char *model, const struct report *r) {
     char summary[160];
     struct words w = words_of(r->verdict);
-    (void)fputs("<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
-                "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
-                "<meta name=color-scheme content=\"light dark\">\n"
-                "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src "
-                "'unsafe-inline'\">\n"
-                "<title>",
-                to);
+    (void)fputs(
+        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
+        "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
+        "<meta name=color-scheme content=\"light dark\">\n"
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; style-src "
+        "'unsafe-inline'\">\n"
+        "<title>",
+        to);
     put_attribute(to, base_name(model));
     (void)fprintf(
         to, ": %s</title>\n<style>%s</style>\n<body>\n<header class=%s>\n<p class=kind>CLP scan</p>\n<h1>",
@@ -334,6 +335,11 @@ static void put_unscored(FILE *to, const struct report *r, const int32_t *order)
 }
 
 int report_html_write(FILE *to, const char *model, const struct report *r, time_t made) {
+    return report_html_write_with(to, model, r, made, NULL, NULL);
+}
+
+int report_html_write_with(FILE *to, const char *model, const struct report *r, time_t made,
+                           void (*more)(FILE *to, void *ctx), void *ctx) {
     int32_t scored = report_view_scored_layers(r);
     int32_t *order = calloc((size_t)r->n_layers + 1, sizeof *order);
     if (!order) return -1;
@@ -341,6 +347,7 @@ int report_html_write(FILE *to, const char *model, const struct report *r, time_
     struct axis axis = axis_of(r);
     put_head(to, model, r);
     (void)fputs("<main>\n", to);
+    if (more) more(to, ctx);
     if (scored > 1) put_overview(to, r, scored);
     if (scored) put_layers(to, r, order, &axis);
     put_unscored(to, r, order);

@@ -145,7 +145,7 @@ static int zero_input(struct graph *g, int32_t node, int32_t slot, int64_t per_c
 }
 
 /* The channel then puts out exactly zero: gamma = beta = 0, or W[k] = bias[k] = 0. */
-static int prune(struct graph *g, const struct clp_edit *edit, struct err *e) {
+int clp_prune(struct graph *g, const struct clp_edit *edit, struct err *e) {
     if (edit->norm >= 0)
         return zero_input(g, edit->norm, 1, 1, edit, e) < 0 || zero_input(g, edit->norm, 2, 1, edit, e) < 0
                    ? -1
@@ -193,7 +193,7 @@ int clp_apply(struct graph *g, const struct clp_options *o, struct report *r, st
     }
     if (score_all(g, uses, o, r, out, e) < 0) goto out;
     for (int32_t i = 0; i < out->n_edits; i++)
-        if (prune(g, &out->edits[i], e) < 0) goto out;
+        if (clp_prune(g, &out->edits[i], e) < 0) goto out;
     rc = 0;
 out:
     clp_uses_free(uses);

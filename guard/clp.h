@@ -34,6 +34,8 @@ struct clp_result {
  * 0, or -1 with `e` set (a variance <= 0, out of memory); then g is unusable. */
 int clp_apply(struct graph *g, const struct clp_options *o, struct report *r, struct clp_result *out,
               struct err *e);
+/* Zeroes the channels of one edit, as clp_apply does with those that it finds. */
+int clp_prune(struct graph *g, const struct clp_edit *edit, struct err *e);
 void clp_result_free(struct clp_result *c);
 
 #endif

@@ -38,7 +38,7 @@
 #define READ_CHUNKS 16 /* of one step, so that a chatterbox can't hold up the loop */
 
 /* Descriptors as the worker knows them; worker.c gets the numbers as arguments. */
-enum { AT_MODEL = 3, AT_OUTPUT, AT_REPORT, AT_SIDECAR, AT_EXTERNAL, AT_END };
+enum { AT_MODEL = 3, AT_OUTPUT, AT_REPORT, AT_SIDECAR, AT_EXTERNAL, AT_REPAIR, AT_END };
 
 struct spawn {
     pid_t pid;
@@ -60,6 +60,7 @@ void spawn_defaults(struct spawn_request *r) {
                                 .model_fd = -1,
                                 .sidecar_fd = -1,
                                 .external_fd = -1,
+                                .repair_fd = -1,
                                 .seconds = 60,
                                 .memory = (uint64_t)4 << 30,
                                 .output = (uint64_t)2 << 30,
@@ -118,8 +119,10 @@ static void add(struct arguments *a, const char *name, const char *fmt, ...) {
 
 static void make_arguments(struct arguments *a, const struct spawn_request *r) {
     *a = (struct arguments){.list = {(char *)(uintptr_t) "clp-guard", (char *)(uintptr_t) "worker"}, .n = 2};
-    static const char *const modes[] = {
-        [SPAWN_IMAGE] = "image", [SPAWN_PLAIN] = "plain", [SPAWN_PRUNE] = "prune"};
+    static const char *const modes[] = {[SPAWN_IMAGE] = "image",
+                                        [SPAWN_PLAIN] = "plain",
+                                        [SPAWN_GRADIENT] = "gradient",
+                                        [SPAWN_PRUNE] = "prune"};
     add(a, "--mode", "%s", modes[r->mode]);
     add(a, "--threshold", "%.9g", (double)r->threshold);
     add(a, "--statistic", "%d", (int)r->statistic);
@@ -134,6 +137,7 @@ static void make_arguments(struct arguments *a, const struct spawn_request *r) {
         add(a, "--external-fd", "%d", AT_EXTERNAL);
         add(a, "--external-name", "%.*s", SPAWN_NAME - 1, r->external_name);
     }
+    if (r->repair_fd >= 0) add(a, "--repair-fd", "%d", AT_REPAIR);
     add(a, "--seconds", "%u", r->seconds);
     add(a, "--memory", "%llu", (unsigned long long)r->memory);
     add(a, "--output", "%llu", (unsigned long long)r->output);
@@ -155,7 +159,8 @@ static bool built_with_sanitizer(void) {
 /* Sources are moved out of the way of the numbers they shall get. */
 static int place_descriptors(posix_spawn_file_actions_t *fa, const struct spawn_request *r,
                              const struct spawn *s, int report, int high[AT_END]) {
-    const int from[AT_END] = {-1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd};
+    const int from[AT_END] = {
+        -1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd, r->repair_fd};
     int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
     if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 1);
     /* A sanitizer has something to tell on stderr; otherwise a hostile file gets no way to the log. */

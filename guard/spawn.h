@@ -17,9 +17,10 @@
 #define SPAWN_NOTES 4
 
 enum spawn_mode {
-    SPAWN_IMAGE, /* the compiled model */
-    SPAWN_PLAIN, /* the same by plain kernels, nothing fused: to compare with */
-    SPAWN_PRUNE  /* the repaired ONNX file */
+    SPAWN_IMAGE,    /* the compiled model */
+    SPAWN_PLAIN,    /* the same by plain kernels, nothing fused: to compare with */
+    SPAWN_GRADIENT, /* the same so that gradients can run through it: for clp-probe */
+    SPAWN_PRUNE     /* the repaired ONNX file */
 };
 
 struct spawn_request {      /* start from spawn_defaults; all borrowed during spawn_start only */
@@ -35,6 +36,7 @@ struct spawn_request {      /* start from spawn_defaults; all borrowed during sp
     int sidecar_fd;            /* -1: none */
     bool sidecar_secret;       /* messages about it must not quote it */
     int external_fd;           /* -1: none */
+    int repair_fd;             /* -1: none; else channels to prune besides CLP's: guard/repair_list.h */
     const char *external_name; /* the bare file name of external_fd */
     uint32_t seconds;          /* wall-clock time without what it waited for a CPU; the same for CPU time */
     uint64_t memory, output;   /* bytes of address space, and of what it may write */

@@ -11,6 +11,7 @@
 #include "guard/clp.h"
 #include "guard/import.h"
 #include "guard/onnx_prune.h"
+#include "guard/repair_list.h"
 #include "guard/sandbox.h"
 #include "guard/worker_wire.h"
 #include "infer/digest.h"
@@ -35,10 +36,10 @@ struct file {
 };
 
 struct work {
-    struct file model, sidecar_file, external;
+    struct file model, sidecar_file, external, repair;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, plain, guard_off, sidecar_secret;
+    bool prune, plain, gradient, guard_off, sidecar_secret;
     float threshold;
     enum policy_statistic statistic;
     enum policy_sidecar sidecar_may;
@@ -92,6 +93,7 @@ enum {
     OPT_QUOTES,
     OPT_EXTERNAL,
     OPT_EXTERNAL_NAME,
+    OPT_REPAIR,
     OPT_SECONDS,
     OPT_MEMORY,
     OPT_BYTES,
@@ -105,7 +107,8 @@ static bool take_option(struct work *w, int option, const char *value) {
     case OPT_MODE:
         w->prune = strcmp(value, "prune") == 0;
         w->plain = strcmp(value, "plain") == 0;
-        return w->prune || w->plain || strcmp(value, "image") == 0;
+        w->gradient = strcmp(value, "gradient") == 0;
+        return w->prune || w->plain || w->gradient || strcmp(value, "image") == 0;
     case OPT_THRESHOLD: w->threshold = strtof(value, &end); return end != value && !*end && w->threshold > 0;
     case OPT_STATISTIC:
         if (!parse_number(value, STATISTIC_COUNT - 1, &n)) return false;
@@ -124,6 +127,7 @@ static bool take_option(struct work *w, int option, const char *value) {
         w->sidecar_secret = strcmp(value, "off") == 0;
         return w->sidecar_secret || strcmp(value, "on") == 0;
     case OPT_EXTERNAL: return parse_fd(value, &w->external.fd);
+    case OPT_REPAIR: return parse_fd(value, &w->repair.fd);
     case OPT_EXTERNAL_NAME: w->external_name = value; return true;
     case OPT_SECONDS:
         if (!parse_number(value, 1000000, &n) || n == 0) return false;
@@ -149,6 +153,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                                             {"sidecar-quotes", 1, NULL, OPT_QUOTES},
                                             {"external-fd", 1, NULL, OPT_EXTERNAL},
                                             {"external-name", 1, NULL, OPT_EXTERNAL_NAME},
+                                            {"repair-fd", 1, NULL, OPT_REPAIR},
                                             {"seconds", 1, NULL, OPT_SECONDS},
                                             {"memory", 1, NULL, OPT_MEMORY},
                                             {"output", 1, NULL, OPT_BYTES},
@@ -158,6 +163,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
     *w = (struct work){.model.fd = -1,
                        .sidecar_file.fd = -1,
                        .external.fd = -1,
+                       .repair.fd = -1,
                        .output = -1,
                        .report_fd = -1,
                        .label = "model.onnx",
@@ -210,7 +216,7 @@ static int take_copy(struct file *f, const char *what, struct err *e) {
 static int open_files(struct work *w, struct err *e) {
     const uint64_t start = now_ns();
     if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
-        take_copy(&w->external, "its data file", e) < 0)
+        take_copy(&w->external, "its data file", e) < 0 || take_copy(&w->repair, "the probe's list", e) < 0)
         return -1;
     struct spawn_digests *d = &w->digests;
     digest_sha256(w->model.bytes, w->model.size, d->model);
@@ -343,11 +349,12 @@ static int repair(struct work *w, struct err *e) {
         w->report.threshold = o.threshold;
         w->report.statistic = o.statistic;
         w->report.verdict = VERDICT_GUARD_OFF;
-        return 0;
+    } else if (clp_apply(w->graph, &o, &w->report, &w->clp, e) < 0) {
+        return -1;
     }
-    if (clp_apply(w->graph, &o, &w->report, &w->clp, e) < 0) return -1;
     w->report.clp_ns = now_ns() - start;
-    return 0;
+    if (w->repair.fd < 0) return 0;
+    return repair_list_apply(w->graph, w->repair.bytes, w->repair.size, &w->report, &w->clp, e);
 }
 
 static int no_room(size_t bytes, struct err *e) {
@@ -383,7 +390,7 @@ static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
 
 static int compile(struct work *w, struct err *e) {
     const struct sidecar *s = &w->sidecar;
-    const struct plan_options options = {.isa = image_host_isa(), .reference = w->plain};
+    const struct plan_options options = {.isa = image_host_isa(), .reference = w->plain, .keep = w->gradient};
     struct plan_metadata meta = {
         .labels = (const char *const *)s->labels,
         .n_labels = s->n_labels,
@@ -455,7 +462,8 @@ static int do_work(struct work *w, struct err *e) {
 
 static int enter_sandbox(const struct work *w, char note[ERR_TEXT], struct err *e) {
     struct sandbox_options o = {.seconds = w->seconds, .memory = w->memory, .output = w->max_output};
-    const int keep[] = {w->model.fd, w->sidecar_file.fd, w->external.fd, w->output, w->report_fd};
+    const int keep[] = {w->model.fd,  w->sidecar_file.fd, w->external.fd,
+                        w->repair.fd, w->output,          w->report_fd};
     for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
         if (keep[i] >= 0) o.keep |= UINT64_C(1) << keep[i];
     return sandbox_enter(&o, note, e);
@@ -475,8 +483,8 @@ int worker_main(int argc, char **argv) {
     }
     (void)signal(SIGPIPE, SIG_DFL); /* nobody listens: stop */
     if (measure(&w.model, "the model", &e) < 0 || measure(&w.sidecar_file, "its .yaml file", &e) < 0 ||
-        measure(&w.external, "its data file", &e) < 0 || enter_sandbox(&w, note, &e) < 0 ||
-        open_files(&w, &e) < 0)
+        measure(&w.external, "its data file", &e) < 0 || measure(&w.repair, "the probe's list", &e) < 0 ||
+        enter_sandbox(&w, note, &e) < 0 || open_files(&w, &e) < 0)
         end(worker_send_error(w.report_fd, &e));
     if (worker_send_digests(w.report_fd, &w.digests) < 0 ||
         (note[0] && worker_send_note(w.report_fd, note) < 0))

@@ -141,7 +141,8 @@ int gradient_new(const struct image *img, uint32_t items, struct gradient **out,
     g->slab = g->h->slab_bytes / sizeof(float);
     g->input = g->h->inputs[0];
     g->output = g->h->outputs[0];
-    g->steps = calloc(g->h->n_steps, sizeof *g->steps);
+    g->n_steps = g->h->n_steps;
+    g->steps = calloc(g->n_steps, sizeof *g->steps);
     size_t scratch = image_scratch_bytes(img) / sizeof(float);
     int rc = g->steps ? make_steps(g, &scratch, e) : err_set(e, ERR_SYSTEM, "out of memory");
     if (rc == 0) {
@@ -209,7 +210,7 @@ static void run_step(const struct gradient *g, uint32_t index, uint32_t n) {
 }
 
 void gradient_forward(struct gradient *g, uint32_t n, uint32_t from) {
-    for (uint32_t i = from; i < g->h->n_steps; i++) run_step(g, i, n);
+    for (uint32_t i = from; i < g->n_steps; i++) run_step(g, i, n);
 }
 
 static void back_step(const struct gradient *g, uint32_t index, uint32_t n) {
@@ -253,7 +254,17 @@ void gradient_backward(struct gradient *g, uint32_t n) {
         memset(slab, 0, at * sizeof *slab);
         memset(slab + at + floats_out, 0, (g->slab - at - floats_out) * sizeof *slab);
     }
-    for (uint32_t i = g->h->n_steps; i > 0; i--) back_step(g, i - 1, n);
+    for (uint32_t i = g->n_steps; i > 0; i--) back_step(g, i - 1, n);
+}
+
+void gradient_before_softmax(struct gradient *g) {
+    const struct image_step *last = image_step_at(g->img, g->n_steps - 1);
+    const uint32_t before = image_operands(g->img, last)[0];
+    if (last->op != OP_SOFTMAX || last->output != g->output ||
+        image_tensor_at(g->img, before)->place != PLACE_ARENA)
+        return;
+    g->output = before;
+    g->n_steps--;
 }
 
 float *gradient_input(struct gradient *g, uint32_t i) {

@@ -34,6 +34,10 @@ void gradient_backward(struct gradient *g, uint32_t n);
 /* d loss / d input of item `i`. */
 const float *gradient_slope(const struct gradient *g, uint32_t i);
 
+/* Where the network ends in Softmax over its classes: takes what goes in there for the output, since the
+ * slopes of probabilities that are all but 1 vanish. */
+void gradient_before_softmax(struct gradient *g);
+
 int64_t gradient_input_floats(const struct gradient *g);
 int64_t gradient_output_floats(const struct gradient *g);
 

@@ -35,6 +35,7 @@ struct gradient {
     float *scratch;
     struct gradient_step *steps;
     uint32_t input, output; /* tensors */
+    uint32_t n_steps;       /* that run */
 };
 
 /* One step on its way back. d*: slopes, base NULL where nobody wants them (constants). */

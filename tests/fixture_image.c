@@ -45,7 +45,8 @@ struct compiled fixture_compile_masked(struct graph *g) {
 
 struct compiled fixture_compile_keep(struct graph *g, bool blocked) {
     const struct plan_options o = {.isa = blocked ? image_host_isa() : ISA_GENERIC, .keep = true};
-    return compile(g, &o, &(struct plan_metadata){0});
+    const struct plan_metadata m = {.preprocess = {.scale = 1.0f / 255, .std = {1, 1, 1, 1}}};
+    return compile(g, &o, &m);
 }
 
 struct compiled fixture_compile(struct graph *g, bool reference) {

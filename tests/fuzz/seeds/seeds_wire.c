@@ -1,7 +1,9 @@
-/* Seeds for the targets `frame`, `ring`, `report`, `worker_wire`, `link`, `state` and `clpd`: good messages
- * of every kind. */
+/* Seeds for the targets `frame`, `ring`, `report`, `worker_wire`, `probe_wire`, `link`, `state` and `clpd`: good
+ * messages of every kind. */
 #include "client/ring.h"
+#include "client/wire.h"
 #include "guard/link.h"
+#include "guard/probe_wire.h"
 #include "guard/state.h"
 #include "guard/worker_wire.h"
 #include "tests/fuzz/seeds/seeds.h"
@@ -193,5 +195,36 @@ static void answers(void) {
     seed_write("clpd", "error", &a, 1 + sizeof a.h + sizeof a.r + 5);
 }
 
+static void probes(void) {
+    static struct probe_class classes[5] = {{true, 90, -1, -2, 0.1f, 88, 0.2f}};
+    static struct probe_pruned pruned[2] = {{"conv1", 3}, {"conv2", 9}};
+    static uint8_t mask[4] = {255, 0, 7, 9}, pattern[12] = {1, 2, 3};
+    const struct probe_report r = {.verdict = PROBE_REPAIRED,
+                                   .target = 1,
+                                   .n_classes = 5,
+                                   .n_covered = 5,
+                                   .classes = classes,
+                                   .n_pruned = 2,
+                                   .pruned = pruned,
+                                   .channels = 3,
+                                   .height = 2,
+                                   .width = 2,
+                                   .mask = mask,
+                                   .pattern = pattern};
+    static uint8_t bytes[4096];
+    struct err e;
+    int ends[2];
+    CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+    (void)probe_send_progress(ends[1], 0.5f, "pruning");
+    (void)probe_send_note(ends[1], "note");
+    (void)probe_send_done(ends[1], &r);
+    seed_write("probe_wire", "report", bytes, (size_t)read(ends[0], bytes, sizeof bytes));
+    (void)err_set(&e, ERR_UNSUPPORTED, "no slope");
+    (void)probe_send_error(ends[1], &e);
+    seed_write("probe_wire", "error", bytes, (size_t)read(ends[0], bytes, sizeof bytes));
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
 SUITE(corpus_wire, {"frames", frames}, {"rings", rings}, {"reports", reports}, {"workers", workers},
-      {"states", states}, {"links", links}, {"answers", answers});
+      {"states", states}, {"probes", probes}, {"links", links}, {"answers", answers});

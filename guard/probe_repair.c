@@ -1,0 +1,321 @@
+/* The repair; see probe_repair.h.
+ *
+ * All pictures, untouched and with each trigger, lie in one engine. A candidate is
+ * silenced, the steps from its own on run again, it is given back. The latest
+ * are tried first, so that what lies before a candidate is never stale. */
+#include "guard/probe_repair.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DRIFT_COST 8.0 /* measured: 1 cost up to 6 points of accuracy, 16 left 12 % of the attack */
+#define DONE       0.05
+#define PER_LAYER  3
+#define CANDIDATES 16
+#define LOWEST     (-0.5) /* a margin below that, in spreads, is as good as any */
+
+struct candidate {
+    uint32_t step, channel;
+    float score;
+};
+
+struct bench {
+    struct repair *r;
+    struct gradient *g;
+    uint32_t n, each; /* untouched pictures, and of every trigger */
+    float *activity;  /* [groups][filters of the step at hand] */
+    float *effect;
+    double *margins; /* per trigger, in spreads, with nothing more silenced */
+    bool *works;
+    double drift;
+};
+
+static uint32_t total(const struct bench *b) {
+    return b->n + b->each * b->r->n_triggers;
+}
+
+static double squared_change(const float *a, const float *b, int32_t n) {
+    double sum = 0;
+    for (int32_t k = 0; k < n; k++) sum += ((double)a[k] - (double)b[k]) * ((double)a[k] - (double)b[k]);
+    return sum;
+}
+
+static double drift_now(const struct bench *b) {
+    const struct repair *r = b->r;
+    double sum = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        sum += squared_change(gradient_output(b->g, i), r->answers + i * (size_t)r->net->classes,
+                              r->net->classes);
+    return sum / ((double)b->n * r->net->classes * (double)r->spread * (double)r->spread);
+}
+
+/* Of trigger `t`: mean margin within bounds, in spreads; *success: the share that goes to the target.
+ * Pictures of the target's class already do not count. */
+static double margin_now(const struct bench *b, uint32_t t, float *success) {
+    const struct repair *r = b->r;
+    double sum = 0;
+    uint32_t n = 0, hits = 0;
+    for (uint32_t i = 0; i < b->each; i++) {
+        if (probe_top(r->answers + i * (size_t)r->net->classes, r->net->classes) == r->target) continue;
+        const double m =
+            (double)(probe_margin(gradient_output(b->g, b->n + t * b->each + i), r->net->classes, r->target) /
+                     r->spread);
+        sum += m < LOWEST ? LOWEST : m;
+        hits += m > 0;
+        n++;
+    }
+    if (success) *success = n ? (float)hits / (float)n : 0;
+    return n ? sum / n : LOWEST;
+}
+
+static void fill(const struct bench *b) {
+    const struct repair *r = b->r;
+    const int64_t floats = probe_floats(&r->net->size);
+    float *shown = malloc((size_t)floats * sizeof *shown);
+    if (!shown) abort();
+    for (uint32_t i = 0; i < b->n; i++)
+        probe_net_show(r->net, r->pictures + i * floats, gradient_input(b->g, i));
+    for (uint32_t t = 0; t < r->n_triggers; t++)
+        for (uint32_t i = 0; i < b->each; i++) {
+            trigger_apply(r->triggers[t], &r->net->size, r->pictures + i * floats, shown);
+            probe_net_show(r->net, shown, gradient_input(b->g, b->n + t * b->each + i));
+        }
+    free(shown);
+}
+
+/* True: nothing is left to do. */
+static bool take_stock(struct bench *b) {
+    bool done = true;
+    b->drift = drift_now(b);
+    for (uint32_t t = 0; t < b->r->n_triggers; t++) {
+        float success;
+        b->margins[t] = margin_now(b, t, &success);
+        b->works[t] = (double)success > DONE;
+        done &= !b->works[t];
+    }
+    return done;
+}
+
+/* --- candidates --------------------------------------------------------------------------------- */
+
+static void keep_best(struct candidate *list, uint32_t *n, uint32_t room, struct candidate c) {
+    if (*n == room && list[room - 1].score >= c.score) return;
+    uint32_t at = *n < room ? (*n)++ : room - 1;
+    for (; at > 0 && list[at - 1].score < c.score; at--) list[at] = list[at - 1];
+    list[at] = c;
+}
+
+/* Mean activity of every channel of `step` over items [first, first + n), and the summed effect. */
+static void mean_activity(const struct bench *b, uint32_t step, uint32_t first, uint32_t n, float *activity,
+                          float *effect) {
+    const uint32_t channels = gradient_channels(b->g, step);
+    float *one = b->activity + 2 * channels, *changed = b->effect + channels;
+    memset(activity, 0, channels * sizeof *activity);
+    for (uint32_t i = first; i < first + n; i++) {
+        gradient_activity(b->g, step, i, one, changed);
+        for (uint32_t c = 0; c < channels; c++) {
+            activity[c] += one[c] / (float)n;
+            if (effect) effect[c] += changed[c];
+        }
+    }
+}
+
+/* What the triggers change in each channel of a step against the others, in standard deviations. */
+static void score_step(const struct bench *b, uint32_t step, struct candidate *excited, uint32_t *n_excited,
+                       struct candidate *effective, uint32_t *n_effective) {
+    const uint32_t channels = gradient_channels(b->g, step);
+    float *clean = b->activity, *with = b->activity + channels, *change = b->activity + 3 * channels;
+    struct candidate best[PER_LAYER];
+    uint32_t n_best = 0;
+    double sum = 0, squares = 0;
+    memset(change, 0, channels * sizeof *change);
+    memset(b->effect, 0, channels * sizeof *b->effect);
+    mean_activity(b, step, 0, b->each, clean, NULL);
+    for (uint32_t t = 0; t < b->r->n_triggers; t++) {
+        if (!b->works[t]) continue;
+        mean_activity(b, step, b->n + t * b->each, b->each, with, b->effect);
+        for (uint32_t c = 0; c < channels; c++) change[c] += fabsf(with[c] - clean[c]);
+    }
+    for (uint32_t c = 0; c < channels; c++) sum += (double)change[c];
+    for (uint32_t c = 0; c < channels; c++)
+        squares += ((double)change[c] - sum / channels) * ((double)change[c] - sum / channels);
+    for (uint32_t c = 0; c < channels; c++) {
+        if (gradient_is_silent(b->g, step, c)) continue;
+        const double z = ((double)change[c] - sum / channels) / (sqrt(squares / channels) + 1e-9);
+        keep_best(best, &n_best, PER_LAYER, (struct candidate){step, c, (float)z});
+        keep_best(effective, n_effective, CANDIDATES / 2, (struct candidate){step, c, -b->effect[c]});
+    }
+    for (uint32_t i = 0; i < n_best; i++) keep_best(excited, n_excited, CANDIDATES, best[i]);
+}
+
+/* Slopes of the margins of all triggers that still work. */
+static void run_back(const struct bench *b) {
+    const struct repair *r = b->r;
+    const size_t bytes = (size_t)r->net->classes * sizeof(float);
+    for (uint32_t i = 0; i < total(b); i++) memset(gradient_seed(b->g, i), 0, bytes);
+    for (uint32_t t = 0; t < r->n_triggers; t++)
+        for (uint32_t i = 0; b->works[t] && i < b->each; i++) {
+            const uint32_t item = b->n + t * b->each + i;
+            const float *logits = gradient_output(b->g, item);
+            float *seed = gradient_seed(b->g, item);
+            int32_t other = r->target == 0;
+            for (int32_t k = 0; k < r->net->classes; k++)
+                if (k != r->target && logits[k] > logits[other]) other = k;
+            seed[r->target] = 1;
+            seed[other] = -1;
+        }
+    gradient_backward(b->g, total(b));
+}
+
+static int later_first(const void *a, const void *b) {
+    const struct candidate *x = a, *y = b;
+    if (x->step != y->step) return x->step < y->step ? 1 : -1;
+    return x->channel < y->channel ? -1 : x->channel > y->channel;
+}
+
+static uint32_t shortlist(const struct bench *b, struct candidate *list) {
+    struct candidate excited[CANDIDATES], effective[CANDIDATES / 2];
+    uint32_t n = 0, n_effective = 0;
+    run_back(b);
+    for (uint32_t s = 0; s < b->r->n_steps; s++)
+        if (gradient_channels(b->g, s) > 1) score_step(b, s, excited, &n, effective, &n_effective);
+    memcpy(list, excited, n * sizeof *list);
+    for (uint32_t i = 0; i < n_effective; i++) {
+        bool there = false;
+        for (uint32_t k = 0; k < n; k++)
+            there |= list[k].step == effective[i].step && list[k].channel == effective[i].channel;
+        if (!there) list[n++] = effective[i];
+    }
+    qsort(list, n, sizeof *list, later_first);
+    return n;
+}
+
+/* --- one channel at a time ------------------------------------------------------------------------ */
+
+/* What silencing it is worth: margin taken from the triggers that still work, less what it costs. */
+static double worth(const struct bench *b, const struct candidate *c) {
+    double gain = 0;
+    uint32_t n = 0;
+    gradient_silence(b->g, c->step, c->channel, true);
+    gradient_forward(b->g, total(b), c->step);
+    for (uint32_t t = 0; t < b->r->n_triggers; t++) {
+        if (!b->works[t]) continue;
+        gain += b->margins[t] - margin_now(b, t, NULL);
+        n++;
+    }
+    gain = gain / (n ? n : 1) - DRIFT_COST * (drift_now(b) - b->drift);
+    gradient_silence(b->g, c->step, c->channel, false);
+    return gain;
+}
+
+static bool prune_one(struct bench *b) {
+    struct repair *r = b->r;
+    struct candidate list[2 * CANDIDATES];
+    const uint32_t n = shortlist(b, list);
+    double best = 0;
+    const struct candidate *chosen = NULL;
+    for (uint32_t i = 0; i < n; i++) {
+        const double w = worth(b, &list[i]);
+        if (w <= best) continue;
+        best = w;
+        chosen = &list[i];
+    }
+    if (!chosen) {
+        gradient_forward(b->g, total(b), 0);
+        return false;
+    }
+    r->pruned[r->n_pruned++] = (struct repair_channel){chosen->step, chosen->channel};
+    gradient_silence(b->g, chosen->step, chosen->channel, true);
+    gradient_silence(r->net->g, chosen->step, chosen->channel, true);
+    gradient_forward(b->g, total(b), n ? list[n - 1].step : 0);
+    return true;
+}
+
+static int make_bench(struct bench *b) {
+    struct repair *r = b->r;
+    struct err e;
+    uint32_t widest = 1;
+    for (uint32_t s = 0; s < r->n_steps; s++) {
+        const uint32_t c = gradient_channels(r->net->g, s);
+        widest = c > widest ? c : widest;
+    }
+    b->activity = calloc(4 * (size_t)widest, sizeof *b->activity);
+    b->effect = calloc(2 * (size_t)widest, sizeof *b->effect);
+    b->margins = calloc(r->n_triggers, sizeof *b->margins);
+    b->works = calloc(r->n_triggers, sizeof *b->works);
+    const uint64_t most = r->net->memory / r->net->item_bytes;
+    b->n = r->n;
+    b->each = r->n < 16 ? r->n : 16;
+    while (total(b) > most && b->each > 4) b->each--, b->n = b->n > 8 ? b->n - 2 : b->n;
+    if (!b->activity || !b->effect || !b->margins || !b->works) return -1;
+    if (gradient_new(r->net->img, total(b), &b->g, &e)) return -1;
+    for (uint32_t i = 0; i < r->n_pruned; i++)
+        gradient_silence(b->g, r->pruned[i].step, r->pruned[i].channel, true);
+    return 0;
+}
+
+int repair_run(struct repair *r) {
+    struct bench b = {.r = r};
+    const uint32_t before = r->n_pruned;
+    int rc = make_bench(&b);
+    if (rc == 0) {
+        fill(&b);
+        gradient_forward(b.g, total(&b), 0);
+        while (!take_stock(&b) && r->n_pruned < REPAIR_MOST && r->n_pruned - before < REPAIR_ROUND &&
+               !probe_net_late(r->net)) {
+            if (r->progress) r->progress(r->ctx, (float)(r->n_pruned - before) / REPAIR_ROUND);
+            if (!prune_one(&b)) break;
+        }
+    }
+    gradient_free(b.g);
+    free(b.activity);
+    free(b.effect);
+    free(b.margins);
+    free(b.works);
+    return rc;
+}
+
+/* --- what it came to --------------------------------------------------------------------------------- */
+
+static void run_some(struct probe_net *net, const struct trigger *t, const float *pictures, uint32_t n,
+                     float *shown) {
+    const int64_t floats = probe_floats(&net->size);
+    for (uint32_t i = 0; i < n; i++) {
+        const float *p = pictures + i * floats;
+        if (t) trigger_apply(t, &net->size, p, shown);
+        probe_net_show(net, t ? shown : p, gradient_input(net->g, i));
+    }
+    gradient_forward(net->g, n, 0);
+}
+
+float repair_drift(const struct repair *r) {
+    struct probe_net *net = r->net;
+    double sum = 0;
+    for (uint32_t first = 0; first < r->n; first += net->items) {
+        const uint32_t n = r->n - first < net->items ? r->n - first : net->items;
+        run_some(net, NULL, r->pictures + first * probe_floats(&net->size), n, NULL);
+        for (uint32_t i = 0; i < n; i++)
+            sum += squared_change(gradient_output(net->g, i), r->answers + (first + i) * (size_t)net->classes,
+                                  net->classes);
+    }
+    return (float)(sum / ((double)r->n * net->classes * (double)r->spread * (double)r->spread));
+}
+
+float repair_success(struct probe_net *net, const struct trigger *t, const float *pictures, uint32_t n,
+                     const float *answers, int32_t target) {
+    float *shown = malloc((size_t)probe_floats(&net->size) * sizeof *shown);
+    uint32_t hits = 0, all = 0;
+    if (!shown) return 0;
+    for (uint32_t first = 0; first < n; first += net->items) {
+        const uint32_t some = n - first < net->items ? n - first : net->items;
+        run_some(net, t, pictures + first * probe_floats(&net->size), some, shown);
+        for (uint32_t i = 0; i < some; i++) {
+            if (probe_top(answers + (first + i) * (size_t)net->classes, net->classes) == target) continue;
+            all++;
+            hits += probe_top(gradient_output(net->g, i), net->classes) == target;
+        }
+    }
+    free(shown);
+    return all ? (float)hits / (float)all : 0;
+}

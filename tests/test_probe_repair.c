@@ -1,0 +1,76 @@
+/* The repair: of all channels, the one that the trigger lives on is silenced, and no other. */
+#include "guard/probe_repair.h"
+
+#include "tests/probe_case.h"
+#include "tests/suite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PICTURES = 12, FLOATS = 3 * 16 * 16 };
+static float pictures[PICTURES * FLOATS], answers[PICTURES * PROBE_CASE_CLASSES];
+
+static void ask(struct probe_net *n) {
+    struct probe_random r = {5};
+    for (uint32_t i = 0; i < PICTURES; i++) {
+        probe_picture_draw(&r, &n->size, pictures + i * FLOATS);
+        probe_net_show(n, pictures + i * FLOATS, gradient_input(n->g, i));
+    }
+    gradient_forward(n->g, PICTURES, 0);
+    for (uint32_t i = 0; i < PICTURES; i++)
+        memcpy(answers + i * PROBE_CASE_CLASSES, gradient_output(n->g, i),
+               PROBE_CASE_CLASSES * sizeof(float));
+}
+
+/* The checkerboard in a corner. */
+static struct trigger *make_trigger(const struct probe_size *s) {
+    struct trigger *t = trigger_new(s);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+    t->target = PROBE_CASE_TARGET;
+    for (int y = 0; y < 5; y++)
+        for (int x = 0; x < 5; x++) {
+            t->mask[y * 16 + x] = 1;
+            for (int c = 0; c < 3; c++) t->paint[c * 256 + y * 16 + x] = (y + x) % 2 ? 0 : 1;
+        }
+    return t;
+}
+
+static void test_repair(void) {
+    struct probe_case p = probe_case_make(true, false);
+    struct err e = {0};
+    struct repair_channel pruned[REPAIR_MOST];
+    struct probe_net n = {.img = p.c.img,
+                          .memory = 1 << 26,
+                          .items = PICTURES,
+                          .classes = PROBE_CASE_CLASSES,
+                          .size = {3, 16, 16},
+                          .scale = {1, 1, 1, 1},
+                          .deadline = UINT64_MAX,
+                          .item_bytes = 2 * image_header(p.c.img)->slab_bytes};
+    CU_ASSERT_EQUAL_FATAL(gradient_new(p.c.img, n.items, &n.g, &e), 0);
+    ask(&n);
+    struct trigger *t = make_trigger(&n.size);
+    struct repair r = {.net = &n,
+                       .n_steps = image_header(p.c.img)->n_steps,
+                       .pictures = pictures,
+                       .n = PICTURES,
+                       .answers = answers,
+                       .spread = 1,
+                       .triggers = &t,
+                       .n_triggers = 1,
+                       .target = PROBE_CASE_TARGET,
+                       .pruned = pruned};
+    CU_ASSERT_EQUAL(repair_success(&n, t, pictures, PICTURES, answers, PROBE_CASE_TARGET), 1);
+    CU_ASSERT(repair_drift(&r) < 1e-6f);
+    CU_ASSERT_EQUAL(repair_run(&r), 0);
+    CU_ASSERT_EQUAL_FATAL(r.n_pruned, 1);
+    CU_ASSERT_EQUAL(pruned[0].channel, PROBE_CASE_CHANNEL);
+    CU_ASSERT(gradient_is_silent(n.g, pruned[0].step, PROBE_CASE_CHANNEL));
+    CU_ASSERT(repair_success(&n, t, pictures, PICTURES, answers, PROBE_CASE_TARGET) < 0.2f);
+    CU_ASSERT(repair_drift(&r) < 0.1f);
+    trigger_free(t);
+    gradient_free(n.g);
+    probe_case_free(&p);
+}
+
+SUITE(probe_repair, {"silences the channel that the trigger lives on", test_repair});
