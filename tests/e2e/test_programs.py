@@ -143,7 +143,7 @@ class Clpd(unittest.TestCase):
             d.drop(SIGNS / "models/signs-clean.onnx", "signs", SIGNS / "models/signs.yaml")
             d.wait_file("signs.onnx", "serving")
             os.kill(d.processes()[1], 9)
-            (d.models / "signs.yaml").write_text("guard:\n  threshold: 0.7\n")
+            (d.models / "signs.yaml").write_text("guard:\n  threshold: 1.5\n")
             served = d.wait_serving("signs", 1)
             self.assertEqual((served["version"], served["labels"]), (2, False))
             self.assertGreater(served["pruned_channels"], 0)
