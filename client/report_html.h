@@ -12,7 +12,8 @@
  * memory. */
 int report_html_write(FILE *to, const char *model, const struct report *r, time_t made);
 
-/* The same with a section more, which `more` writes in front of the layers. Pictures in it are data: links. */
+/* The same with a section more, which `more` writes in front of the layers. Pictures in it are data: links.
+ */
 int report_html_write_with(FILE *to, const char *model, const struct report *r, time_t made,
                            void (*more)(FILE *to, void *ctx), void *ctx);
 

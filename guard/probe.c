@@ -24,8 +24,9 @@ enum {
     STARTS = 3, /* of the windows into a class that stands out */
     WAYS = 8    /* triggers that are pruned against */
 };
-#define LIMIT 3.5f /* robust standard deviations: a class stands out; a way into it that is pruned against   \
-                    */
+#define LIMIT                                                                                                \
+    3.5f             /* robust standard deviations: a class stands out; a way into it that is pruned against \
+                      */
 #define CALM    2.5f /* … and by what it stood out at first, it does no longer: stricter, see docs/repair.md */
 #define HARD    1.0f /* classes below that keep their figures from the first round */
 #define AS_HARD 0.7f /* … and its patch is so near to the others' median */

@@ -1,7 +1,8 @@
 /* Which algorithms a step can take, what they cost, and how their weights lie
  * in the image. Known to planner, validator and engine alike; no BLAS here.
  * Adding a faster convolution means: an enum in image.h, what it can run and its
- * scratch in conv.c, its place in algorithm_choose, a kernel in kernel_find. Executor and format stay as they are. */
+ * scratch in conv.c, its place in algorithm_choose, a kernel in kernel_find. Executor and format stay as they
+ * are. */
 #ifndef INFER_ALGORITHM_H
 #define INFER_ALGORITHM_H
 
@@ -14,8 +15,8 @@ bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, co
                     int n_in, const struct shape *out);
 
 /* The one to take. */
-uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p,
-                          const struct shape *in, int n_in, const struct shape *out);
+uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params *p, const struct shape *in,
+                          int n_in, const struct shape *out);
 
 /* The same without those whose weights are transformed (Winograd): see plan_options.keep. */
 uint32_t algorithm_choose_direct(enum image_isa isa, enum op op, const union op_params *p,

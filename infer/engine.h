@@ -10,7 +10,8 @@ struct engine;
 
 enum input_format {
     INPUT_F32_NCHW, /* float32 as the network wants it; read in place; 4-byte aligned */
-    INPUT_U8_NHWC   /* uint8 pictures; preprocessed as image_preprocess says; C = 1, 3 or 4 of one item [*,C,H,W] */
+    INPUT_U8_NHWC   /* uint8 pictures; preprocessed as image_preprocess says; C = 1, 3 or 4 of one item
+                       [*,C,H,W] */
 };
 
 struct engine_item {
@@ -18,7 +19,7 @@ struct engine_item {
     uint32_t format;                  /* enum input_format; U8 only for models of one input of rank 4 */
 };
 
-struct engine *engine_new(void);       /* NULL: out of memory */
+struct engine *engine_new(void); /* NULL: out of memory */
 void engine_free(struct engine *e);
 
 /* Lets the team's helpers work on this engine's steps, from the next engine_reserve on, which

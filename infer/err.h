@@ -25,8 +25,7 @@ struct err {
 /* Writes the message and returns -1, so that callers can `return err_set(...)`.
  * `e` may be NULL. Control characters and invalid bytes that came in through
  * the arguments are replaced by '?', since names come from hostile files. */
-int err_set(struct err *e, enum err_code code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+int err_set(struct err *e, enum err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Puts "prefix: " in front of what is there already; returns -1. */
 int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

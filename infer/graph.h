@@ -14,37 +14,37 @@
 
 #include <stddef.h>
 
-#define GRAPH_MAX_NODES 20000
+#define GRAPH_MAX_NODES  20000
 #define GRAPH_MAX_VALUES 60000
-#define GRAPH_MAX_IO 16
-#define GRAPH_NAME 256 /* longer names are cut when they come in */
+#define GRAPH_MAX_IO     16
+#define GRAPH_NAME       256 /* longer names are cut when they come in */
 
 struct value {
-    char *name;          /* owned by the graph */
-    struct shape shape;  /* of one item; constants: as they are */
-    const float *data;   /* constants only: float32, shape_elements(shape) of them, 4-byte aligned */
-    int32_t producer;    /* node index, or -1 for inputs and constants */
-    int32_t uses;        /* how many node inputs and graph outputs refer to it */
-    int32_t source;      /* constants: index of the ONNX initializer they are a view of, or -1 */
-    bool writable;       /* data is the graph's own memory, not a view of the file */
+    char *name;         /* owned by the graph */
+    struct shape shape; /* of one item; constants: as they are */
+    const float *data;  /* constants only: float32, shape_elements(shape) of them, 4-byte aligned */
+    int32_t producer;   /* node index, or -1 for inputs and constants */
+    int32_t uses;       /* how many node inputs and graph outputs refer to it */
+    int32_t source;     /* constants: index of the ONNX initializer they are a view of, or -1 */
+    bool writable;      /* data is the graph's own memory, not a view of the file */
     bool is_input;
 };
 
 struct node {
-    char *name;          /* owned by the graph; the ONNX node name, or "op#index" */
+    char *name; /* owned by the graph; the ONNX node name, or "op#index" */
     enum op op;
     union op_params params;
     int32_t n_inputs;
-    int32_t *inputs;     /* value indices; -1: an optional input that is absent */
-    int32_t output;      /* value index */
-    int32_t source;      /* index of the ONNX node */
-    bool dead;           /* taken out; skipped by everyone */
+    int32_t *inputs; /* value indices; -1: an optional input that is absent */
+    int32_t output;  /* value index */
+    int32_t source;  /* index of the ONNX node */
+    bool dead;       /* taken out; skipped by everyone */
 };
 
 struct graph {
     struct value *values;
     int32_t n_values;
-    struct node *nodes;  /* in topological order */
+    struct node *nodes; /* in topological order */
     int32_t n_nodes;
     int32_t inputs[GRAPH_MAX_IO], n_inputs;
     int32_t outputs[GRAPH_MAX_IO], n_outputs;
@@ -53,8 +53,8 @@ struct graph {
     struct graph_memory *memory; /* names and tensors that the graph owns */
 };
 
-struct graph *graph_new(void);        /* NULL: out of memory */
-void graph_free(struct graph *g);     /* NULL is fine */
+struct graph *graph_new(void);    /* NULL: out of memory */
+void graph_free(struct graph *g); /* NULL is fine */
 
 /* Bump memory that lives as long as the graph; 64-byte aligned; NULL: out of memory. */
 void *graph_alloc(struct graph *g, size_t bytes);
@@ -66,8 +66,8 @@ int32_t graph_add_constant(struct graph *g, const char *name, const struct shape
                            int32_t source, struct err *e);
 /* Infers the output's shape by op_check; returns the index of the node. */
 int32_t graph_add_node(struct graph *g, const char *name, enum op op, const union op_params *p,
-                       const int32_t *inputs, int32_t n_inputs, const char *output_name,
-                       int32_t source, struct err *e);
+                       const int32_t *inputs, int32_t n_inputs, const char *output_name, int32_t source,
+                       struct err *e);
 int graph_add_output(struct graph *g, int32_t value, struct err *e);
 
 /* The constant behind input `slot` of `node`, for writing: a private copy in

@@ -17,19 +17,20 @@
 
 #include <stddef.h>
 
-#define IMAGE_MAGIC "CLPDIMG\1"
-#define IMAGE_VERSION 4
-#define IMAGE_ALIGN 64
-#define IMAGE_NAME 64
-#define IMAGE_MAX_TENSORS 60000
-#define IMAGE_MAX_STEPS 20000
+#define IMAGE_MAGIC        "CLPDIMG\1"
+#define IMAGE_VERSION      4
+#define IMAGE_ALIGN        64
+#define IMAGE_NAME         64
+#define IMAGE_MAX_TENSORS  60000
+#define IMAGE_MAX_STEPS    20000
 #define IMAGE_MAX_OPERANDS 400000
-#define IMAGE_MAX_IO 16
-#define IMAGE_MAX_LABELS 100000
-#define IMAGE_MAX_STRINGS (32u << 20)
-#define IMAGE_MAX_REPORT (32u << 20)
-#define IMAGE_MAX_SLAB ((uint64_t)64 << 30)
-#define IMAGE_MAX_WORK ((uint64_t)1 << 38) /* multiply-adds, or elements touched, of one item: seconds; VGG-19 has 2^34 */
+#define IMAGE_MAX_IO       16
+#define IMAGE_MAX_LABELS   100000
+#define IMAGE_MAX_STRINGS  (32u << 20)
+#define IMAGE_MAX_REPORT   (32u << 20)
+#define IMAGE_MAX_SLAB     ((uint64_t)64 << 30)
+#define IMAGE_MAX_WORK                                                                                       \
+    ((uint64_t)1 << 38) /* multiply-adds, or elements touched, of one item: seconds; VGG-19 has 2^34 */
 #define IMAGE_NO_TENSOR UINT32_MAX
 
 enum image_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };
@@ -48,13 +49,13 @@ enum image_place {
  * output. The concat kernel skips an input that lies in its slice already. What
  * a step writes (of a concatenation: the other slices) overlaps none of its inputs. */
 
-enum image_layout { /* layout.h has the rules */
-    LAYOUT_PLAIN,   /* row-major */
-    LAYOUT_BLOCKED, /* [N,C,H,W] as [N][C/16][H][W][16] */
-    LAYOUT_COUNT
+enum image_layout {                 /* layout.h has the rules */
+                    LAYOUT_PLAIN,   /* row-major */
+                    LAYOUT_BLOCKED, /* [N,C,H,W] as [N][C/16][H][W][16] */
+                    LAYOUT_COUNT
 };
 
-struct image_tensor { /* 128 bytes */
+struct image_tensor {   /* 128 bytes */
     struct shape shape; /* of one item */
     uint32_t place;     /* enum image_place */
     uint32_t layout;    /* enum image_layout; constants, inputs and outputs of the model are plain */
@@ -68,22 +69,22 @@ _Static_assert(sizeof(struct image_tensor) == 128, "image format");
 enum activation { ACT_NONE, ACT_RELU, ACT_CLIP, ACT_FUNCTION, ACT_COUNT };
 
 enum image_algorithm { /* per operator; ALG_DEFAULT where there is only one */
-    ALG_DEFAULT,
-    ALG_CONV_REFERENCE, /* plain loops: the twin that tests hold the others against */
-    ALG_CONV_IM2COL,    /* im2col + sgemm */
-    ALG_CONV_POINTWISE, /* 1x1, stride 1: sgemm on the tensor as it lies */
-    ALG_CONV_DEPTHWISE, /* one filter per channel, direct */
-    /* These take and give blocked tensors: */
-    ALG_CONV_DIRECT,      /* tile by tile, from packed weights */
-    ALG_CONV_FIRST,       /* the same, from a plain tensor of few channels */
-    ALG_CONV_CHANNELWISE, /* one filter per channel */
-    ALG_CONV_WINOGRAD_2,  /* F(2x2,3x3) */
-    ALG_CONV_WINOGRAD_4,  /* F(4x4,3x3) */
-    ALG_REORDER,          /* of OP_IDENTITY: from one layout to the other */
-    ALG_COUNT
+                       ALG_DEFAULT,
+                       ALG_CONV_REFERENCE, /* plain loops: the twin that tests hold the others against */
+                       ALG_CONV_IM2COL,    /* im2col + sgemm */
+                       ALG_CONV_POINTWISE, /* 1x1, stride 1: sgemm on the tensor as it lies */
+                       ALG_CONV_DEPTHWISE, /* one filter per channel, direct */
+                       /* These take and give blocked tensors: */
+                       ALG_CONV_DIRECT,      /* tile by tile, from packed weights */
+                       ALG_CONV_FIRST,       /* the same, from a plain tensor of few channels */
+                       ALG_CONV_CHANNELWISE, /* one filter per channel */
+                       ALG_CONV_WINOGRAD_2,  /* F(2x2,3x3) */
+                       ALG_CONV_WINOGRAD_4,  /* F(4x4,3x3) */
+                       ALG_REORDER,          /* of OP_IDENTITY: from one layout to the other */
+                       ALG_COUNT
 };
 
-struct image_step { /* 256 bytes */
+struct image_step {         /* 256 bytes */
     uint32_t op;            /* enum op; OP_BATCH_NORM has the inputs X, scale', shift' (mean, variance
                              * and epsilon are worked in): y = x * scale'[c] + shift'[c] */
     uint32_t algorithm;     /* enum image_algorithm */
@@ -111,26 +112,35 @@ struct image_preprocess { /* for uint8 pictures: (x * scale - mean[c]) / std[c] 
 };
 _Static_assert(sizeof(struct image_preprocess) == 64, "image format");
 
-struct image_section { uint64_t offset, bytes; };
-enum { SECTION_TENSORS, SECTION_OPERANDS, SECTION_STEPS, SECTION_STRINGS, SECTION_REPORT,
-       SECTION_CONSTANTS, SECTION_COUNT };
+struct image_section {
+    uint64_t offset, bytes;
+};
+enum {
+    SECTION_TENSORS,
+    SECTION_OPERANDS,
+    SECTION_STEPS,
+    SECTION_STRINGS,
+    SECTION_REPORT,
+    SECTION_CONSTANTS,
+    SECTION_COUNT
+};
 
 struct image_header { /* 512 bytes */
     char magic[8];
     uint32_t version;
     uint32_t isa;
-    uint64_t bytes;             /* of the whole file */
-    uint8_t source_sha256[32];  /* of the ONNX file */
-    uint8_t self_checksum[32];    /* of the whole file with this field zero */
+    uint64_t bytes;            /* of the whole file */
+    uint8_t source_sha256[32]; /* of the ONNX file */
+    uint8_t self_checksum[32]; /* of the whole file with this field zero */
     struct image_section sections[SECTION_COUNT];
     uint32_t n_tensors, n_operands, n_steps, n_labels;
     uint32_t inputs[IMAGE_MAX_IO], n_inputs; /* tensors */
     uint32_t outputs[IMAGE_MAX_IO], n_outputs;
-    uint64_t slab_bytes;        /* arena per item */
+    uint64_t slab_bytes;                /* arena per item */
     uint64_t parameters, multiply_adds; /* of the network as it runs, per item */
-    uint32_t item_images;       /* pictures in one item: 1, or K for a batch fixed at K */
-    uint32_t output_is_probability; /* ends in Softmax */
-    uint32_t labels;            /* offset into strings: n_labels C strings in a row */
+    uint32_t item_images;               /* pictures in one item: 1, or K for a batch fixed at K */
+    uint32_t output_is_probability;     /* ends in Softmax */
+    uint32_t labels;                    /* offset into strings: n_labels C strings in a row */
     uint32_t reserved0;
     struct image_preprocess preprocess;
     uint8_t reserved[72];
@@ -156,6 +166,6 @@ const void *image_constant(const struct image *img, const struct image_tensor *t
 const char *image_string(const struct image *img, uint32_t offset);
 const char *image_label(const struct image *img, uint32_t index); /* NULL past the last one */
 const void *image_report(const struct image *img, size_t *bytes); /* the worker's report, undecoded */
-size_t image_scratch_bytes(const struct image *img); /* derived, never read from the file */
+size_t image_scratch_bytes(const struct image *img);              /* derived, never read from the file */
 
 #endif

@@ -25,8 +25,8 @@ struct kernel_call {
     const struct view *in; /* absent optional inputs have t == NULL */
     struct view residual;  /* t == NULL: none */
     struct view out;
-    float *scratch;        /* algorithm_scratch_bytes() of it, 64-byte aligned; */
-    size_t scratch_step;   /* floats to that of the next hand */
+    float *scratch;         /* algorithm_scratch_bytes() of it, 64-byte aligned; */
+    size_t scratch_step;    /* floats to that of the next hand */
     struct team_seat *seat; /* who helps; or NULL */
 };
 

@@ -77,7 +77,8 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
 ALL_TILES(1)
 ALL_TILES(2)
 ALL_TILES(4)
-ALL_TILES(16) ALL_TILES(32)
+ALL_TILES(16)
+ALL_TILES(32)
 
     static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {
         ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32)};

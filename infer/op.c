@@ -113,8 +113,10 @@ static int rule_layer_norm(const union op_params *p, const struct shape *in, int
 }
 
 #define PARAMS(member) sizeof((union op_params *)0)->member
-#define FUNCTION(name) {name, 1, 1, 1, PARAMS(function), op_rule_function}
-#define REDUCE(name)   {name, 1, 1, 1, PARAMS(reduce), op_rule_reduce}
+#define FUNCTION(name)                                                                                       \
+    { name, 1, 1, 1, PARAMS(function), op_rule_function }
+#define REDUCE(name)                                                                                         \
+    { name, 1, 1, 1, PARAMS(reduce), op_rule_reduce }
 
 static const struct {
     const char *name;

@@ -14,12 +14,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHAPE_MAX_RANK 8
+#define SHAPE_MAX_RANK     8
 #define SHAPE_MAX_ELEMENTS ((int64_t)1 << 31) /* per tensor and image: 8 GiB of float32 */
-#define OP_MAX_INPUTS 256                     /* DenseNet-201 concatenates 49 */
-#define OP_SPATIAL 3                          /* depth, height, width; depth is 1 for pictures */
-#define OP_MAX_WINDOW 32768                   /* kernel, stride and dilation, per axis */
-#define OP_MAX_PAD 4096                       /* per side; ONNX lets it exceed the kernel in convolutions */
+#define OP_MAX_INPUTS      256                /* DenseNet-201 concatenates 49 */
+#define OP_SPATIAL         3                  /* depth, height, width; depth is 1 for pictures */
+#define OP_MAX_WINDOW      32768              /* kernel, stride and dilation, per axis */
+#define OP_MAX_PAD         4096               /* per side; ONNX lets it exceed the kernel in convolutions */
 
 struct shape {
     int32_t rank;
@@ -41,50 +41,106 @@ int64_t shape_product(const struct shape *s, int32_t from, int32_t to);
 char *shape_text(const struct shape *s, char *buf, int cap);
 
 enum op {
-    OP_CONV,          /* X [N,C,(D,)H,W], W [M,C/groups,(kd,)kh,kw], optional B [M] */
-    OP_BATCH_NORM,    /* X, scale, B, mean, var: all [C]; in an image X, scale', shift': y = x * scale' + shift' */
+    OP_CONV,       /* X [N,C,(D,)H,W], W [M,C/groups,(kd,)kh,kw], optional B [M] */
+    OP_BATCH_NORM, /* X, scale, B, mean, var: all [C]; in an image X, scale', shift': y = x * scale' + shift'
+                    */
     OP_RELU,
     OP_CLIP,
-    OP_ADD,           /* A, B, broadcast as NumPy does */
+    OP_ADD, /* A, B, broadcast as NumPy does */
     OP_MUL,
     OP_MAX_POOL,
     OP_AVERAGE_POOL,
     OP_GLOBAL_AVERAGE_POOL,
-    OP_RESHAPE,       /* also Flatten, Squeeze, Unsqueeze: the target is resolved at import */
-    OP_GEMM,          /* A [M,K], B [K,N], optional C broadcast to [M,N] */
-    OP_MATMUL,        /* as NumPy's matmul */
+    OP_RESHAPE, /* also Flatten, Squeeze, Unsqueeze: the target is resolved at import */
+    OP_GEMM,    /* A [M,K], B [K,N], optional C broadcast to [M,N] */
+    OP_MATMUL,  /* as NumPy's matmul */
     OP_SOFTMAX,
     OP_CONCAT,
-    OP_IDENTITY,      /* also Dropout at inference */
-    OP_LAYER_NORM,    /* X, scale, optional B, over the axes from params.norm.axis on */
+    OP_IDENTITY,   /* also Dropout at inference */
+    OP_LAYER_NORM, /* X, scale, optional B, over the axes from params.norm.axis on */
 
     /* Functions of each element by itself: params.function. infer/function.h says what they compute. */
-    OP_ABS, OP_NEG, OP_SQRT, OP_EXP, OP_LOG, OP_RECIPROCAL, OP_FLOOR, OP_CEIL, OP_ROUND, OP_SIGN,
-    OP_SIGMOID, OP_TANH, OP_ERF, OP_GELU, OP_GELU_TANH, OP_SILU, OP_MISH, OP_SOFTPLUS, OP_SOFTSIGN,
-    OP_HARD_SIGMOID, OP_HARD_SWISH, OP_LEAKY_RELU, OP_ELU, OP_SELU, OP_CELU, OP_THRESHOLDED_RELU, OP_SHRINK,
-    OP_SIN, OP_COS, OP_TAN, OP_ASIN, OP_ACOS, OP_ATAN, OP_SINH, OP_COSH, OP_ASINH, OP_ACOSH, OP_ATANH,
-    OP_NOT, OP_IS_NAN, OP_IS_INF,   /* truth is 1, all else 0 */
-    OP_QUANTIZE,      /* clip(round(x / alpha) + beta, lo, hi), halves to even: an integer, kept as a float */
-    OP_DEQUANTIZE,    /* (x - beta) * alpha */
+    OP_ABS,
+    OP_NEG,
+    OP_SQRT,
+    OP_EXP,
+    OP_LOG,
+    OP_RECIPROCAL,
+    OP_FLOOR,
+    OP_CEIL,
+    OP_ROUND,
+    OP_SIGN,
+    OP_SIGMOID,
+    OP_TANH,
+    OP_ERF,
+    OP_GELU,
+    OP_GELU_TANH,
+    OP_SILU,
+    OP_MISH,
+    OP_SOFTPLUS,
+    OP_SOFTSIGN,
+    OP_HARD_SIGMOID,
+    OP_HARD_SWISH,
+    OP_LEAKY_RELU,
+    OP_ELU,
+    OP_SELU,
+    OP_CELU,
+    OP_THRESHOLDED_RELU,
+    OP_SHRINK,
+    OP_SIN,
+    OP_COS,
+    OP_TAN,
+    OP_ASIN,
+    OP_ACOS,
+    OP_ATAN,
+    OP_SINH,
+    OP_COSH,
+    OP_ASINH,
+    OP_ACOSH,
+    OP_ATANH,
+    OP_NOT,
+    OP_IS_NAN,
+    OP_IS_INF,     /* truth is 1, all else 0 */
+    OP_QUANTIZE,   /* clip(round(x / alpha) + beta, lo, hi), halves to even: an integer, kept as a float */
+    OP_DEQUANTIZE, /* (x - beta) * alpha */
 
     /* Pairs of elements, broadcast as NumPy does: infer/pair.h. */
-    OP_SUB, OP_DIV, OP_POW, OP_MIN, OP_MAX, OP_PRELU, OP_FMOD,
-    OP_EQUAL, OP_LESS, OP_GREATER, OP_LESS_OR_EQUAL, OP_GREATER_OR_EQUAL,
-    OP_WHERE,         /* condition (0 or not), X, Y */
+    OP_SUB,
+    OP_DIV,
+    OP_POW,
+    OP_MIN,
+    OP_MAX,
+    OP_PRELU,
+    OP_FMOD,
+    OP_EQUAL,
+    OP_LESS,
+    OP_GREATER,
+    OP_LESS_OR_EQUAL,
+    OP_GREATER_OR_EQUAL,
+    OP_WHERE, /* condition (0 or not), X, Y */
 
     /* Over params.reduce.axes: infer/reduce.h. */
-    OP_REDUCE_MEAN, OP_REDUCE_SUM, OP_REDUCE_MAX, OP_REDUCE_MIN, OP_REDUCE_PROD, OP_REDUCE_L1, OP_REDUCE_L2,
-    OP_REDUCE_LOG_SUM, OP_REDUCE_LOG_SUM_EXP, OP_REDUCE_SUM_SQUARE,
+    OP_REDUCE_MEAN,
+    OP_REDUCE_SUM,
+    OP_REDUCE_MAX,
+    OP_REDUCE_MIN,
+    OP_REDUCE_PROD,
+    OP_REDUCE_L1,
+    OP_REDUCE_L2,
+    OP_REDUCE_LOG_SUM,
+    OP_REDUCE_LOG_SUM_EXP,
+    OP_REDUCE_SUM_SQUARE,
 
     OP_TRANSPOSE,
     OP_SLICE,
-    OP_EXPAND,        /* to params.reshape.target, with which X broadcasts */
+    OP_EXPAND, /* to params.reshape.target, with which X broadcasts */
     OP_PAD,
-    OP_GATHER,        /* X, indices along params.axis.axis: whole numbers, as floats; what is outside is brought in */
+    OP_GATHER, /* X, indices along params.axis.axis: whole numbers, as floats; what is outside is brought in
+                */
     OP_LRN,
-    OP_INSTANCE_NORM, /* X [N,C,...], scale [C], B [C]; params.batch_norm.epsilon */
+    OP_INSTANCE_NORM,  /* X [N,C,...], scale [C], B [C]; params.batch_norm.epsilon */
     OP_CONV_TRANSPOSE, /* X [N,C,...], W [C,M/groups,...], optional B [M] */
-    OP_HARDMAX,       /* as Softmax: params.axis */
+    OP_HARDMAX,        /* as Softmax: params.axis */
     OP_COUNT
 };
 #define OP_FUNCTION_FIRST OP_ABS
@@ -94,32 +150,65 @@ enum op {
 #define OP_REDUCE_FIRST   OP_REDUCE_MEAN
 #define OP_REDUCE_LAST    OP_REDUCE_SUM_SQUARE
 
-struct op_window { /* convolution and pools; [0] depth, [1] height, [2] width */
-    int32_t spatial;               /* spatial axes the model has: 1, 2 or 3; absent ones lead, with kernel 1 */
-    int32_t groups;                /* convolution only; else 1 */
+struct op_window {   /* convolution and pools; [0] depth, [1] height, [2] width */
+    int32_t spatial; /* spatial axes the model has: 1, 2 or 3; absent ones lead, with kernel 1 */
+    int32_t groups;  /* convolution only; else 1 */
     int32_t kernel[OP_SPATIAL];
     int32_t stride[OP_SPATIAL];
     int32_t dilation[OP_SPATIAL];
     int32_t pad_begin[OP_SPATIAL]; /* resolved: auto_pad is gone */
     int32_t pad_end[OP_SPATIAL];
-    int32_t ceil_mode;             /* pools: the last window may run past the padding, but starts before its end */
-    int32_t count_include_pad;     /* average pool */
+    int32_t ceil_mode; /* pools: the last window may run past the padding, but starts before its end */
+    int32_t count_include_pad; /* average pool */
 };
-struct op_batch_norm { float epsilon; };
-struct op_clip { float min, max; }; /* -INFINITY / INFINITY where absent */
-struct op_gemm { float alpha, beta; int32_t trans_a, trans_b; };
-struct op_axis { int32_t axis; /* 0..rank-1, negative ones resolved */
-                 int32_t flatten; /* Softmax before opset 13: over all axes from `axis` on */ };
-struct op_reshape { struct shape target; }; /* fully resolved, for one item */
-struct op_norm { int32_t axis; float epsilon; };
-struct op_function { float alpha, beta, lo, hi; }; /* what each means depends on the function; else 0 */
-struct op_reduce { uint32_t axes; /* a bit each, at least one */ int32_t keep; /* as dimensions of 1 */ };
-struct op_transpose { int32_t perm[SHAPE_MAX_RANK]; /* output axis i is input axis perm[i] */ };
-struct op_slice { int32_t start[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK], count[SHAPE_MAX_RANK]; };
+struct op_batch_norm {
+    float epsilon;
+};
+struct op_clip {
+    float min, max;
+}; /* -INFINITY / INFINITY where absent */
+struct op_gemm {
+    float alpha, beta;
+    int32_t trans_a, trans_b;
+};
+struct op_axis {
+    int32_t axis;    /* 0..rank-1, negative ones resolved */
+    int32_t flatten; /* Softmax before opset 13: over all axes from `axis` on */
+};
+struct op_reshape {
+    struct shape target;
+}; /* fully resolved, for one item */
+struct op_norm {
+    int32_t axis;
+    float epsilon;
+};
+struct op_function {
+    float alpha, beta, lo, hi;
+}; /* what each means depends on the function; else 0 */
+struct op_reduce {
+    uint32_t axes; /* a bit each, at least one */
+    int32_t keep;  /* as dimensions of 1 */
+};
+struct op_transpose {
+    int32_t perm[SHAPE_MAX_RANK]; /* output axis i is input axis perm[i] */
+};
+struct op_slice {
+    int32_t start[SHAPE_MAX_RANK], step[SHAPE_MAX_RANK], count[SHAPE_MAX_RANK];
+};
 enum op_pad_mode { PAD_CONSTANT, PAD_EDGE, PAD_REFLECT, PAD_WRAP, PAD_MODES };
-struct op_pad { int32_t mode; float value; int32_t begin[SHAPE_MAX_RANK], end[SHAPE_MAX_RANK]; };
-struct op_lrn { int32_t size; float alpha, beta, bias; };
-struct op_conv_transpose { struct op_window window; int32_t output_pad[OP_SPATIAL]; };
+struct op_pad {
+    int32_t mode;
+    float value;
+    int32_t begin[SHAPE_MAX_RANK], end[SHAPE_MAX_RANK];
+};
+struct op_lrn {
+    int32_t size;
+    float alpha, beta, bias;
+};
+struct op_conv_transpose {
+    struct op_window window;
+    int32_t output_pad[OP_SPATIAL];
+};
 
 union op_params {
     struct op_window window;
@@ -149,7 +238,7 @@ size_t op_params_bytes(enum op op);
 /* Checks parameters and input shapes of one operator and gives its output's
  * shape. Absent optional inputs have rank -1. Every value that a kernel relies
  * on is checked here, from untrusted records. 0, or -1 with `e` set. */
-int op_check(enum op op, const union op_params *p, const struct shape *in, int n_in,
-             struct shape *out, struct err *e);
+int op_check(enum op op, const union op_params *p, const struct shape *in, int n_in, struct shape *out,
+             struct err *e);
 
 #endif

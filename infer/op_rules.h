@@ -33,12 +33,10 @@ int op_rule_slice(const union op_params *p, const struct shape *in, int n_in, st
                   struct err *e);
 int op_rule_expand(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
                    struct err *e);
-int op_rule_pad(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
-                struct err *e);
+int op_rule_pad(const union op_params *p, const struct shape *in, int n_in, struct shape *out, struct err *e);
 int op_rule_gather(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
                    struct err *e);
-int op_rule_lrn(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
-                struct err *e);
+int op_rule_lrn(const union op_params *p, const struct shape *in, int n_in, struct shape *out, struct err *e);
 int op_rule_instance_norm(const union op_params *p, const struct shape *in, int n_in, struct shape *out,
                           struct err *e);
 int op_rule_conv_transpose(const union op_params *p, const struct shape *in, int n_in, struct shape *out,

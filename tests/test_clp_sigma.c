@@ -57,11 +57,13 @@ static double power_iteration(const float *a, int rows, int cols) {
 }
 
 static void sigma_of_random_shapes(void) {
-    static const int shapes[][2] = {{1, 9},  {9, 1},   {3, 49},  {64, 9},  {200, 9}, {8, 9},   {9, 9},  {15, 9},
-                                    {16, 9}, {17, 9},  {31, 9},  {32, 9},  {33, 9},  {70, 66}, {66, 100}, {2, 2}};
+    static const int shapes[][2] = {{1, 9},  {9, 1},   {3, 49},   {64, 9}, {200, 9}, {8, 9},
+                                    {9, 9},  {15, 9},  {16, 9},   {17, 9}, {31, 9},  {32, 9},
+                                    {33, 9}, {70, 66}, {66, 100}, {2, 2}};
     srand(7);
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {
-        int rows = shapes[s][0], cols = shapes[s][1], channels = 1 + (int)s % 10; /* more and fewer than the lanes */
+        int rows = shapes[s][0], cols = shapes[s][1],
+            channels = 1 + (int)s % 10; /* more and fewer than the lanes */
         size_t bytes = sizeof(float) * (size_t)(channels * rows * cols), page = (size_t)sysconf(_SC_PAGESIZE);
         size_t room = (bytes + page - 1) / page * page;
         char *area = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

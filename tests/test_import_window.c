@@ -151,8 +151,7 @@ static void weights_that_do_not_fit(void) {
     CU_ASSERT(import_case_refused(&m, ERR_FORMAT, "its weight has 3 dimensions and its input has 4"));
     m = import_case_begin(13, "Nx3x8x8");
     onnx_node(&m, "Conv", "c", "x x", "y", ATTR_END);
-    CU_ASSERT(
-        import_case_refused(&m, ERR_UNSUPPORTED, "its parameters depend on the image"));
+    CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "its parameters depend on the image"));
     m = import_case_begin(13, "Nx3");
     onnx_node(&m, "MaxPool", "p", "x", "y", attr_ints("kernel_shape", 2, 2, 2), ATTR_END);
     CU_ASSERT(import_case_refused(&m, ERR_UNSUPPORTED, "its input is [1,3]"));

@@ -11,13 +11,29 @@
 static uint8_t *sample(size_t *size) {
     static float uclc[4] = {1, 2, 3, 40};
     static int32_t pruned[1] = {3};
-    static struct report_layer layers[2] = {
-        {.name = (char *)"/conv1/Conv", .channels = 4, .scored = true, .norm = NORM_BN, .mean = 11.5f, .std = 19,
-         .cutoff = 30, .max_attainable_z = 1.5f, .uclc = uclc, .pruned = pruned, .n_pruned = 1},
-        {.name = (char *)"/conv2/Conv", .channels = 8, .reason = "its channels are the class scores",
-         .norm = NORM_FOLDED_OR_NONE}};
-    struct report r = {.source_sha256 = {1, 2, 3}, .threshold = 3, .verdict = VERDICT_PRUNED, .pruned_channels = 1,
-                       .total_channels = 4, .import_ns = 5, .n_layers = 2, .layers = layers};
+    static struct report_layer layers[2] = {{.name = (char *)"/conv1/Conv",
+                                             .channels = 4,
+                                             .scored = true,
+                                             .norm = NORM_BN,
+                                             .mean = 11.5f,
+                                             .std = 19,
+                                             .cutoff = 30,
+                                             .max_attainable_z = 1.5f,
+                                             .uclc = uclc,
+                                             .pruned = pruned,
+                                             .n_pruned = 1},
+                                            {.name = (char *)"/conv2/Conv",
+                                             .channels = 8,
+                                             .reason = "its channels are the class scores",
+                                             .norm = NORM_FOLDED_OR_NONE}};
+    struct report r = {.source_sha256 = {1, 2, 3},
+                       .threshold = 3,
+                       .verdict = VERDICT_PRUNED,
+                       .pruned_channels = 1,
+                       .total_channels = 4,
+                       .import_ns = 5,
+                       .n_layers = 2,
+                       .layers = layers};
     return report_encode(&r, size);
 }
 
@@ -66,7 +82,10 @@ static void leftovers_are_refused(void) {
 }
 
 static void contradictions_are_refused(void) {
-    static const struct { size_t at; uint8_t to; } lies[] = {{0, 'X'}, {4, 9}, {44, 1}, {44, 200}, {48, 2}, {56, 5}, {128, 1}, {131, 255}};
+    static const struct {
+        size_t at;
+        uint8_t to;
+    } lies[] = {{0, 'X'}, {4, 9}, {44, 1}, {44, 200}, {48, 2}, {56, 5}, {128, 1}, {131, 255}};
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         size_t size;
         uint8_t *bytes = sample(&size);
