@@ -431,3 +431,8 @@ void config_print(const struct config *c, FILE *to) {
     keys_print(&table, c, to);
     for (uint32_t i = 0; i < c->n_overrides; i++) print_override(&c->overrides[i], to);
 }
+
+void config_differences(const struct config *a, const struct config *b,
+                        void (*each)(void *arg, const char *key), void *arg) {
+    keys_differences(&table, a, b, each, arg);
+}

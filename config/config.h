@@ -113,4 +113,8 @@ const char *config_http_path(const struct config *c, char room[CONFIG_SOCKET_PAT
 /* Every key with its value in force and its meaning, as YAML: what `clpd --check` prints. */
 void config_print(const struct config *c, FILE *to);
 
+/* Calls `each` with every key whose value is another in `b` (guard.overrides is left out). */
+void config_differences(const struct config *a, const struct config *b,
+                        void (*each)(void *arg, const char *key), void *arg);
+
 #endif

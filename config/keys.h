@@ -73,6 +73,10 @@ int keys_apply_below(const struct key_table *t, const struct key_place *p, const
 /* Every row with its value and its meaning, as YAML that keys_apply reads back to the same. */
 void keys_print(const struct key_table *t, const void *from, FILE *to);
 
+/* Calls `each` with the path of every row whose value is another in `b` than in `a`; KEY_OWN rows are left out. */
+void keys_differences(const struct key_table *t, const void *a, const void *b,
+                      void (*each)(void *arg, const char *path), void *arg);
+
 /* For KEY_OWN. `node` is the place's own or one below it. */
 int keys_read_number(const struct key_place *p, const struct yaml_tree_node *node, float *out, struct err *e);
 int keys_read_choice(const struct key_place *p, uint32_t *out, struct err *e);

@@ -301,11 +301,33 @@ static void mutants_do_no_harm(void) {
     mutate_room_close(&room);
 }
 
+static void note_difference(void *arg, const char *key) {
+    char *all = arg;
+    (void)snprintf(all + strlen(all), 256 - strlen(all), "%s ", key);
+}
+
+static void what_differs(void) {
+    struct config a, b;
+    char all[256] = "";
+    config_defaults(&a);
+    config_defaults(&b);
+    config_differences(&a, &b, note_difference, all);
+    CU_ASSERT_STRING_EQUAL(all, "");
+    strcpy(b.models, "/elsewhere");
+    b.models[40] = 'x'; /* behind the end of a text */
+    b.engine_pin = !b.engine_pin;
+    b.policy.threshold = 2;
+    b.http_threads++;
+    config_differences(&a, &b, note_difference, all);
+    CU_ASSERT_STRING_EQUAL(all, "models engine.pin http.threads guard.threshold ");
+}
+
 SUITE(config, {"the defaults are those promised", defaults_are_those_promised},
       {"clpd.yaml is the defaults", example_is_the_defaults},
       {"clpd.yaml has every key of the table", example_has_every_key},
       {"every key is read, printed and read back", every_key_is_read_and_printed},
       {"mistakes have line, key, meaning and range", mistakes_have_words},
+      {"what differs from one to another", what_differs},
       {"policies of single models", policies_of_single_models},
       {"state may not lie in models", state_stays_out_of_models}, {"where HTTP is", where_http_is},
       {"absent, folder, FIFO, too large", files_that_are_none},
