@@ -466,7 +466,8 @@ void keys_differences(const struct key_table *t, const void *a, const void *b,
     for (size_t i = 0; i < t->n; i++) {
         const struct key *k = &t->keys[i];
         const char *x = (const char *)a + k->offset, *y = (const char *)b + k->offset;
-        const bool is_text = k->type == KEY_TEXT || k->type == KEY_PATH; /* what is behind its end is nobody's */
+        const bool is_text =
+            k->type == KEY_TEXT || k->type == KEY_PATH; /* what is behind its end is nobody's */
         if (k->type == KEY_OWN) continue;
         if (is_text ? strcmp(x, y) != 0 : memcmp(x, y, k->size) != 0) each(arg, k->path);
     }
