@@ -89,8 +89,8 @@ class Python(unittest.TestCase):
             self.assertEqual(len(c.classify("signs", (SIGNS / "data/stop.png").read_bytes(), 2).top[0]), 2)
 
     def test_many_under_way_are_matched_by_id(self):
-        with self.client() as c:  # more than the daemon reads ahead: writing must not wait for reading
-            ids = {c.submit("signs", self.picture(i % 10, 4)): i % 10 for i in range(120)}
+        with self.client() as c:  # the answers are more than sockets hold: who only writes stands still
+            ids = {c.submit("signs", self.picture(i % 10, 8), top_k=43): i % 10 for i in range(100)}
             last = max(ids)
             got = {last: c.collect(last)[1]}
             while c.pending():
@@ -213,3 +213,18 @@ class Python(unittest.TestCase):
                               text=True, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT / "client/python")})
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(len(done.stdout.splitlines()), 3)
+
+
+class Package(unittest.TestCase):
+    def test_the_wheel_is_whole(self):
+        """What pip makes of the folder; imported out of the archive."""
+        with tempfile.TemporaryDirectory() as folder:
+            code = ("import sys; sys.path.insert(0, sys.argv[1]); import build_wheel; "
+                    "sys.path[0] = sys.argv[2] + '/' + build_wheel.build_wheel(sys.argv[2]); "
+                    "import clpd, importlib.metadata as m; print(clpd.__file__, clpd.__version__, m.version('clpd'))")
+            done = subprocess.run([sys.executable, "-BIc", code, ROOT / "client/python", folder], capture_output=True,
+                                  text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            path, version, of_metadata = done.stdout.split()
+            self.assertIn(".whl", path)
+            self.assertEqual(version, of_metadata)
