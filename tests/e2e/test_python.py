@@ -174,8 +174,8 @@ class Python(unittest.TestCase):
         d.start()
         try:
             before = c.status()["pid"]
-            d.process.kill()
-            d.process.wait()
+            d.process.terminate()
+            self.assertEqual(d.process.wait(60), 0)
             d.start()
             self.assertRaises(clpd.ConnectionLost, c.status)
             self.assertNotEqual(c.status()["pid"], before)
