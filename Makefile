@@ -213,6 +213,7 @@ libdir      ?= $(exec_prefix)/lib
 includedir  ?= $(prefix)/include
 datarootdir ?= $(prefix)/share
 docdir      ?= $(datarootdir)/doc/clpd
+mandir      ?= $(datarootdir)/man
 sysconfdir  ?= /etc
 systemdunitdir ?= $(prefix)/lib/systemd/system
 SUBST = sed 's|@sbindir@|$(sbindir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@prefix@|$(prefix)|g; s|@libdir@|$(libdir)|g; \
@@ -229,6 +230,7 @@ install: all install-client        ## into prefix (default /usr/local); the GNU 
 	install -Dm644 systemd/clpd.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/clpd.conf
 	install -Dm644 systemd/clpd.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/clpd.conf
 	install -m644 README.md $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)
+	for page in $(wildcard docs/man/*.[0-9]); do install -Dm644 $$page $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
 install-client: $(BUILD)/libclpd.a $(BUILD)/libclpd.so ## the client library alone: archive, headers, pkg-config file
 	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a
 	install -Dm644 $(BUILD)/libclpd.so $(DESTDIR)$(libdir)/libclpd.so.0

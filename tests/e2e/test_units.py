@@ -30,6 +30,8 @@ class Install(unittest.TestCase):
         for path in ("usr/sbin/clpd", "usr/bin/clpctl", "usr/libexec/clpd/clp-guard", "usr/lib/x/libclpd.so",
                      "usr/lib/x/pkgconfig/libclpd.pc", "usr/include/clpd/clpd.h", "etc/clpd/clpd.yaml",
                      "usr/lib/sysusers.d/clpd.conf", "usr/lib/tmpfiles.d/clpd.conf", "usr/share/doc/clpd/README.md",
+                     "usr/share/man/man8/clpd.8", "usr/share/man/man5/clpd.yaml.5", "usr/share/man/man7/clpd-protocol.7",
+                     "usr/share/man/man1/clpctl.1", "usr/share/man/man8/clp-guard.8",
                      *(f"lib/systemd/system/{u}" for u in UNITS)):
             self.assertTrue((self.folder / path).exists(), path)
         unit = (self.folder / "lib/systemd/system/clpd.service").read_text()
