@@ -17,13 +17,19 @@
  * Sleeping. Each side looks at the other's counter for as long as it likes (reading costs the other nothing
  * while nothing changes), and then sleeps so that no wake-up is lost; both sides follow the same two lines:
  *
- *   the one who sleeps:   own flag = 1;           full fence;   look at the counter again;   sleep if nothing
- * is new the one who wakes:    counter + 1;            full fence;   if the flag is 1: flag = 0, and wake
+ *   the one who sleeps:   own flag = 1;   full fence;   look at the counter again;   sleep if nothing is new
+ *   the one who wakes:    counter + 1;    full fence;   if the flag is 1: wake
  *
  * Of two full fences one comes first: either the sleeper sees the counter, or the other sees the flag
- * (Dekker). clpd sleeps:     flag `daemon_sleeps`; the client wakes it by writing 8 bytes, the number 1, to
- * the bell client sleeps:   flag `client_sleeps`; it waits by futex(2) on `answered` (not FUTEX_PRIVATE),
- * clpd wakes that
+ * (Dekker).
+ *
+ *   clpd sleeps:     flag `daemon_sleeps`; the client sets it to 0 (who finds it 0 by then need not ring) and
+ *                    writes 8 bytes, the number 1, to the bell
+ *   client sleeps:   flag `client_sleeps`, which it sets to 0 itself when it is awake; it waits by futex(2)
+ * on `answered` (not FUTEX_PRIVATE), clpd wakes that
+ *
+ * The difference: a bell that has rung is heard later, too; a futex that was woken before somebody sleeps is
+ * not. tests/model/ring.pml is a model of this.
  *
  * A ring ends with its connection. `closed` is then a status of wire.h, as it is where clpd gave the ring up:
  * a request that no client of good will writes (a slot that does not exist or is still the daemon's, more
@@ -70,11 +76,11 @@ struct clpd_ring_head {      /* 768 bytes: whoever writes has pairs of cache lin
     uint8_t pad0[120];
     uint32_t submitted; /* by the client: requests written */
     uint8_t pad1[124];
-    uint32_t client_sleeps; /* 1 by the client; 0 by whoever wakes it */
+    uint32_t client_sleeps; /* 1, and 0 when it is awake again, by the client alone */
     uint8_t pad2[124];
     uint32_t answered; /* by clpd: answers written; a futex */
     uint8_t pad3[124];
-    uint32_t daemon_sleeps; /* 1 by clpd; 0 by whoever wakes it */
+    uint32_t daemon_sleeps; /* 1 by clpd; 0 by the client that rings, or by clpd when it is awake */
     uint8_t pad4[124];
     uint32_t closed; /* by clpd: 0, or enum clpd_status: nothing comes any more */
     uint8_t pad5[124];

@@ -102,6 +102,7 @@ void lookout_spin(struct lookout *l, const _Atomic bool *on) {
 }
 
 void lookout_learn(struct lookout *l, uint64_t waited_ns) {
+    l->asleep = false;
     const uint64_t cap = 4 * l->most; /* one long pause is not forgotten at once, nor for ever */
     if (waited_ns > cap) waited_ns = cap;
     l->gap = l->gap - l->gap / FORGET + waited_ns / FORGET;
@@ -115,9 +116,9 @@ bool lookout_arm(struct lookout *l) {
         if (__atomic_load_n(sleeps, __ATOMIC_RELAXED) != 1) __atomic_store_n(sleeps, 1, __ATOMIC_RELAXED);
     }
     atomic_thread_fence(memory_order_seq_cst); /* between our flag and their counter: see client/ring.h */
-    for (uint32_t i = 0; i < l->n; i++)
-        if (has_news(l->sources[i])) return false;
-    return true;
+    l->asleep = true;
+    for (uint32_t i = 0; i < l->n && l->asleep; i++) l->asleep = !has_news(l->sources[i]);
+    return l->asleep;
 }
 
 void lookout_sleep(const struct lookout *l) {
@@ -140,7 +141,9 @@ struct request *lookout_pull(struct lookout *l, uint64_t now) {
     for (uint32_t i = 0; i < n && left; i++) {
         struct lookout_source *s = l->sources[(l->from + i) % n];
         if (!has_news(s)) continue;
-        if (__atomic_load_n(s->sleeps, __ATOMIC_RELAXED)) __atomic_store_n(s->sleeps, 0, __ATOMIC_RELAXED);
+        /* Not while the watcher sleeps: this client would not ring now, nor, once we are idle, ever again. */
+        if (!l->asleep && __atomic_load_n(s->sleeps, __ATOMIC_RELAXED))
+            __atomic_store_n(s->sleeps, 0, __ATOMIC_RELAXED);
         *end = s->pull(s, each < left ? each : left, now);
         for (; *end; end = &(*end)->next) left -= left > 0;
     }

@@ -34,6 +34,7 @@ struct lookout {
     struct lookout_source *sources[LOOKOUT_MAX];
     uint32_t n, from;
     _Atomic bool looking; /* somebody reads `sources` without the lock */
+    bool asleep;          /* the watcher sleeps by the flags: nobody here takes them. Under the lock */
     int epoll, wake;
     uint64_t most, gap; /* ns: longest spin; how long work lets us wait, averaged */
 };

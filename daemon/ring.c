@@ -96,9 +96,9 @@ static void answer(struct ring_slot *slot) {
     __atomic_store_n(&head->answered, ++g->answered, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&g->answering);
     atomic_thread_fence(memory_order_seq_cst); /* our counter, then their flag: see client/ring.h */
-    if (__atomic_load_n(&head->client_sleeps, __ATOMIC_RELAXED) &&
-        __atomic_exchange_n(&head->client_sleeps, 0, __ATOMIC_RELAXED))
-        wake_client(g);
+    /* The flag stays the client's: taken from a sleep that began meanwhile, it would lose the next answer's
+     * wake-up. */
+    if (__atomic_load_n(&head->client_sleeps, __ATOMIC_RELAXED)) wake_client(g);
 }
 
 static void complete(struct request *r) {

@@ -98,6 +98,22 @@ static void arming(void) {
     close_lookout(&l, fakes);
 }
 
+/* One worker sleeps by the flags while another, done with something else, takes what has just come: a client
+ * that has not rung yet still has to, or neither its bell nor anybody would ever wake the sleeper. */
+static void taking_beside_a_sleeper(void) {
+    struct lookout l;
+    open_lookout(&l, fakes);
+    CU_ASSERT_TRUE(lookout_arm(&l));
+    fakes[2].submitted++;
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
+    CU_ASSERT_EQUAL(fakes[2].sleeps, 1);
+    lookout_learn(&l, 1); /* it is awake */
+    fakes[2].submitted++;
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
+    CU_ASSERT_EQUAL(fakes[2].sleeps, 0);
+    close_lookout(&l, fakes);
+}
+
 /* One that always has more than its share doesn't keep the others waiting. */
 static void shares(void) {
     struct lookout l;
@@ -148,5 +164,6 @@ static void learning(void) {
 }
 
 SUITE(lookout, {"what is new is seen and taken", new_requests},
-      {"clients are asked to ring before sleep", arming}, {"everybody's turn comes", shares},
+      {"clients are asked to ring before sleep", arming},
+      {"what a sleeper sleeps by stays", taking_beside_a_sleeper}, {"everybody's turn comes", shares},
       {"what was removed is left alone", removing}, {"how long to spin is learned", learning});

@@ -30,21 +30,24 @@ static struct version *load(const struct case_network *n) {
 
 static const struct reply_facts facts = {.queue_ns = 5, .compute_ns = 6, .batch = 7};
 
-/* Two pictures; `room` bytes for the answer, against a page that can't be touched. */
+/* Two pictures; `room` bytes for the answer, which begins aligned as slots are, and what is left before a
+ * page that can't be touched stays untouched. */
 static struct clpd_reply answer(const struct version *v, uint32_t k, bool scores, size_t room,
                                 struct mutate_room *at, uint8_t **reply, size_t *bytes) {
     static const float x[2][4] = {{1, 4, 3, 2}, {0.5f, 0.25f, 0.125f, 0.75f}};
     struct reply_scratch s = {0};
     struct err e;
     struct clpd_reply head;
-    uint8_t *zero = calloc(1, room);
+    const size_t aligned = (room + 15) & ~(size_t)15;
+    uint8_t *zero = calloc(1, aligned);
     CU_ASSERT_EQUAL_FATAL(reply_scratch_reserve(&s, v->classes, &e), 0);
-    *reply = mutate_room_put(at, zero, room);
+    *reply = mutate_room_put(at, zero, aligned);
     struct request r = {.items = 2, .top_k = k, .want_scores = scores, .reply = *reply, .reply_room = room};
     for (uint32_t i = 0; i < 2; i++) reply_put_item(v, &r, i, x[i]);
     reply_finish(v, &r, &facts, &s);
     CU_ASSERT_EQUAL(r.status, CLPD_OK);
     CU_ASSERT_TRUE(r.reply_bytes <= room);
+    for (size_t i = room; i < aligned; i++) CU_ASSERT_EQUAL((*reply)[i], 0);
     *bytes = r.reply_bytes;
     memcpy(&head, *reply, sizeof head);
     reply_scratch_free(&s);
