@@ -120,6 +120,10 @@ test-guard: all $(BUILD)/tests $(BUILD)/hostile-worker ## everything about the g
 	for suite in guard watch files files_import spawn sandbox worker worker_wire model_file link guard_child; do $(BUILD)/tests $$suite || exit 1; done
 bench-quiet: all                   ## p99 of requests to one model while another is imported, against quiet
 	scripts/bench-quiet --build $(BUILD)
+.PHONY: model
+model:                             ## the rings' handshake and the swap as models, checked by spin through every interleaving
+	scripts/deps model
+	tests/model/run
 zoo: all                           ## torchvision's 80 classifiers against PyTorch (hours); writes docs/zoo.md
 	scripts/zoo --build $(BUILD)
 prune-check: all                   ## what clpctl prune writes, run by ONNX Runtime; writes docs/prune.md (needs npm)
