@@ -4,20 +4,7 @@
 #include "daemon/reply.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
-
-static void refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static void refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...) {
-    va_list args;
-    v->fate = FRAME_SKIPS;
-    v->status = status;
-    va_start(args, fmt);
-    (void)vsnprintf(v->text, sizeof v->text, fmt, args);
-    va_end(args);
-}
 
 static void refuse_model(const struct models *m, const char *name, struct frame_verdict *v) {
     char clean[CLPD_MODEL_NAME];
@@ -25,9 +12,10 @@ static void refuse_model(const struct models *m, const char *name, struct frame_
     for (; name[n]; n++) clean[n] = (unsigned char)name[n] < 0x20 || name[n] == 0x7f ? '?' : name[n];
     clean[n] = 0;
     if (n)
-        refuse(v, CLPD_NO_MODEL, "no model \"%s\" is served", clean);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_NO_MODEL, "no model \"%s\" is served", clean);
     else
-        refuse(v, CLPD_NO_MODEL, "%u models are served: the request has to name one", models_count(m));
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_NO_MODEL, "%u models are served: the request has to name one",
+                           models_count(m));
 }
 
 void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_bytes,
@@ -35,9 +23,10 @@ void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_b
     frame_check_infer(q, v);
     if (v->fate != FRAME_TAKE) return;
     if (tensor_bytes > limits->tensor_bytes) {
-        refuse(v, CLPD_TOO_LARGE,
-               "a tensor of %" PRIu64 " bytes; limits.request_bytes, or the ring, allows %" PRIu64,
-               tensor_bytes, limits->tensor_bytes);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_TOO_LARGE,
+                           "a tensor of %" PRIu64
+                           " bytes; limits.request_bytes, or the ring, allows %" PRIu64,
+                           tensor_bytes, limits->tensor_bytes);
         return;
     }
     struct version *version = models_find(m, q->model);
@@ -53,10 +42,11 @@ void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_b
     frame_match(q, tensor_bytes, &version->input, &a->items, v);
     if (v->fate != FRAME_TAKE) return;
     if (reply_bytes(version, a->items, a->top_k, a->want_scores) > limits->reply_room) {
-        refuse(v, CLPD_TOO_LARGE,
-               "its answer would be larger than there is room for (limits.request_bytes, or the ring's "
-               "reply_bytes): "
-               "ask for fewer pictures at once");
+        (void)frame_refuse(
+            v, FRAME_SKIPS, CLPD_TOO_LARGE,
+            "its answer would be larger than there is room for (limits.request_bytes, or the ring's "
+            "reply_bytes): "
+            "ask for fewer pictures at once");
         return;
     }
     version_get(version);

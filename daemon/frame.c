@@ -8,15 +8,14 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are read as they lie");
 
-static void refuse(struct frame_verdict *v, enum frame_fate fate, uint32_t status, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
-static void refuse(struct frame_verdict *v, enum frame_fate fate, uint32_t status, const char *fmt, ...) {
+bool frame_refuse(struct frame_verdict *v, enum frame_fate fate, uint32_t status, const char *fmt, ...) {
     va_list args;
     v->fate = fate;
     v->status = status;
     va_start(args, fmt);
     (void)vsnprintf(v->text, sizeof v->text, fmt, args);
     va_end(args);
+    return false;
 }
 
 static void pass(struct frame_verdict *v) {
@@ -31,34 +30,39 @@ void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame
     memcpy(h, bytes, sizeof *h);
     if (h->magic != CLPD_MAGIC) {
         h->id = 0; /* not an id of this protocol */
-        refuse(v, FRAME_CLOSES, CLPD_BAD_FRAME,
-               "a frame begins with the bytes \"CLPD\", not with %02x %02x %02x %02x", bytes[0], bytes[1],
-               bytes[2], bytes[3]);
+        (void)frame_refuse(v, FRAME_CLOSES, CLPD_BAD_FRAME,
+                           "a frame begins with the bytes \"CLPD\", not with %02x %02x %02x %02x", bytes[0],
+                           bytes[1], bytes[2], bytes[3]);
     } else if (h->version != CLPD_WIRE_VERSION) {
-        refuse(v, FRAME_CLOSES, CLPD_BAD_FRAME, "protocol version %u; this daemon speaks version %d",
-               h->version, CLPD_WIRE_VERSION);
+        (void)frame_refuse(v, FRAME_CLOSES, CLPD_BAD_FRAME,
+                           "protocol version %u; this daemon speaks version %d", h->version,
+                           CLPD_WIRE_VERSION);
     } else if (h->bytes > FRAME_MAX_BODY) {
-        refuse(v, FRAME_CLOSES, CLPD_TOO_LARGE,
-               "a body of %" PRIu64 " bytes; no frame has more than %" PRIu64, h->bytes, FRAME_MAX_BODY);
+        (void)frame_refuse(v, FRAME_CLOSES, CLPD_TOO_LARGE,
+                           "a body of %" PRIu64 " bytes; no frame has more than %" PRIu64, h->bytes,
+                           FRAME_MAX_BODY);
     } else if (h->flags != 0 || h->reserved != 0) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
-               "flags and reserved of the header have to be 0 in version %d", CLPD_WIRE_VERSION);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
+                           "flags and reserved of the header have to be 0 in version %d", CLPD_WIRE_VERSION);
     } else if (h->type != CLPD_INFER && h->type != CLPD_STATUS && h->type != CLPD_MODELS &&
                h->type != CLPD_RING_OPEN && h->type != CLPD_CONTROL) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u are not for the daemon", h->type);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u are not for the daemon",
+                           h->type);
     } else if (h->type == CLPD_RING_OPEN && h->bytes != sizeof(struct clpd_ring_open)) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "a RING_OPEN frame has %zu bytes; this one has %" PRIu64,
-               sizeof(struct clpd_ring_open), h->bytes);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
+                           "a RING_OPEN frame has %zu bytes; this one has %" PRIu64,
+                           sizeof(struct clpd_ring_open), h->bytes);
     } else if (h->type == CLPD_CONTROL && h->bytes != sizeof(struct clpd_control)) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "a CONTROL frame has %zu bytes; this one has %" PRIu64,
-               sizeof(struct clpd_control), h->bytes);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
+                           "a CONTROL frame has %zu bytes; this one has %" PRIu64,
+                           sizeof(struct clpd_control), h->bytes);
     } else if (h->type == CLPD_INFER && h->bytes < FRAME_INFER) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
-               "an INFER frame has %zu bytes and then the tensor; this one has %" PRIu64, FRAME_INFER,
-               h->bytes);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
+                           "an INFER frame has %zu bytes and then the tensor; this one has %" PRIu64,
+                           FRAME_INFER, h->bytes);
     } else if (h->type != CLPD_INFER && h->type != CLPD_RING_OPEN && h->type != CLPD_CONTROL &&
                h->bytes != 0) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u have no body", h->type);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "frames of type %u have no body", h->type);
     } else {
         pass(v);
     }
@@ -71,15 +75,17 @@ void frame_read_infer(const uint8_t *bytes, struct clpd_infer *q, struct frame_v
 
 void frame_check_infer(const struct clpd_infer *q, struct frame_verdict *v) {
     if (!memchr(q->model, 0, sizeof q->model))
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the model's name does not end within %d bytes",
-               CLPD_MODEL_NAME);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the model's name does not end within %d bytes",
+                           CLPD_MODEL_NAME);
     else if (q->top_k > CLPD_MAX_TOP_K)
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "top_k %u is more than %d", q->top_k, CLPD_MAX_TOP_K);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "top_k %u is more than %d", q->top_k,
+                           CLPD_MAX_TOP_K);
     else if (q->flags & ~CLPD_WANT_SCORES)
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "flags 0x%02x: only 0x%02x (scores) is known", q->flags,
-               CLPD_WANT_SCORES);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "flags 0x%02x: only 0x%02x (scores) is known",
+                           q->flags, CLPD_WANT_SCORES);
     else if (q->format != CLPD_F32_NCHW && q->format != CLPD_U8_NHWC)
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "format %u: 0 is float32 NCHW, 1 is uint8 NHWC", q->format);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "format %u: 0 is float32 NCHW, 1 is uint8 NHWC",
+                           q->format);
     else
         pass(v);
 }
@@ -88,12 +94,13 @@ void frame_read_control(const uint8_t *bytes, struct clpd_control *q, struct fra
     static const uint32_t zeros[7];
     memcpy(q, bytes, sizeof *q);
     if (!memchr(q->model, 0, sizeof q->model) || !q->model[0])
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "a CONTROL frame names a model, in less than %d bytes",
-               CLPD_MODEL_NAME);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST,
+                           "a CONTROL frame names a model, in less than %d bytes", CLPD_MODEL_NAME);
     else if (q->action != CLPD_ROLLBACK && q->action != CLPD_ACCEPT)
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "action %u: 1 is rollback, 2 is accept", q->action);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "action %u: 1 is rollback, 2 is accept",
+                           q->action);
     else if (memcmp(q->reserved, zeros, sizeof zeros) != 0)
-        refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the reserved fields of CONTROL have to be 0");
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "the reserved fields of CONTROL have to be 0");
     else
         pass(v);
 }
@@ -143,7 +150,8 @@ static void refuse_shape(struct frame_verdict *v, const struct clpd_infer *q, co
     }
     while (rank > 0 && q->dims[rank - 1] == 0) rank--;
     print_dims(got, sizeof got, q->format, q->dims, rank, false);
-    refuse(v, FRAME_SKIPS, CLPD_BAD_SHAPE, "this model takes %s%s; the request has %s", takes, pictures, got);
+    (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_SHAPE, "this model takes %s%s; the request has %s", takes,
+                       pictures, got);
 }
 
 void frame_match(const struct clpd_infer *q, uint64_t tensor_bytes, const struct frame_input *in,
@@ -162,8 +170,9 @@ void frame_match(const struct clpd_infer *q, uint64_t tensor_bytes, const struct
     uint64_t bytes;
     if (__builtin_mul_overflow(n, item_bytes, &bytes)) bytes = UINT64_MAX;
     if (bytes != tensor_bytes) {
-        refuse(v, FRAME_SKIPS, CLPD_BAD_SHAPE,
-               "these dimensions make %" PRIu64 " bytes, and the frame brings %" PRIu64, bytes, tensor_bytes);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BAD_SHAPE,
+                           "these dimensions make %" PRIu64 " bytes, and the frame brings %" PRIu64, bytes,
+                           tensor_bytes);
         return;
     }
     *items = (uint32_t)n;

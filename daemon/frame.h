@@ -27,6 +27,10 @@ struct frame_verdict {
     char text[FRAME_TEXT];
 };
 
+/* Fills in a refusal; false, for who answers by it. */
+bool frame_refuse(struct frame_verdict *v, enum frame_fate fate, uint32_t status, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
 /* Checks a header. `bytes` holds FRAME_HEADER of them or more; *h is set even
  * where the verdict is bad, since the reply needs the id. */
 void frame_read_header(const uint8_t *bytes, struct clpd_header *h, struct frame_verdict *v);

@@ -13,8 +13,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -219,23 +217,12 @@ static int make(struct ring *g, int fds[RING_FDS]) {
     return workers_watch(g->server->workers, &g->source);
 }
 
-static bool refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static bool refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...) {
-    va_list args;
-    v->fate = FRAME_SKIPS;
-    v->status = status;
-    va_start(args, fmt);
-    (void)vsnprintf(v->text, sizeof v->text, fmt, args);
-    va_end(args);
-    return false;
-}
-
 struct ring *ring_open(struct server *s, const struct clpd_ring_open *ask, struct clpd_ring_info *info,
                        int fds[RING_FDS], struct frame_verdict *v) {
     fds[0] = fds[1] = -1;
     if (s->n_rings >= s->limits.rings) {
-        (void)refuse(v, CLPD_BUSY, "%u rings are open (limits.rings): use the stream", s->n_rings);
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_BUSY, "%u rings are open (limits.rings): use the stream",
+                           s->n_rings);
         return NULL;
     }
     const struct ring_limits limits = {
@@ -243,7 +230,7 @@ struct ring *ring_open(struct server *s, const struct clpd_ring_open *ask, struc
     if (!ring_plan(ask, &limits, info, v)) return NULL;
     struct ring *g = calloc(1, sizeof *g + info->slots * sizeof g->slots[0]);
     if (!g) {
-        (void)refuse(v, CLPD_INTERNAL, "out of memory for a ring");
+        (void)frame_refuse(v, FRAME_SKIPS, CLPD_INTERNAL, "out of memory for a ring");
         return NULL;
     }
     g->server = s;
@@ -261,7 +248,7 @@ struct ring *ring_open(struct server *s, const struct clpd_ring_open *ask, struc
     }
     for (int i = 0; i < RING_FDS; i++)
         if (fds[i] >= 0) (void)close(fds[i]);
-    (void)refuse(v, CLPD_INTERNAL, "no ring could be made: %s", strerror(-rc));
+    (void)frame_refuse(v, FRAME_SKIPS, CLPD_INTERNAL, "no ring could be made: %s", strerror(-rc));
     free_ring(g);
     return NULL;
 }

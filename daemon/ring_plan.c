@@ -2,25 +2,11 @@
 #include "daemon/ring_plan.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #define PAGE        ((uint64_t)4096)
 #define LINE        ((uint64_t)64)
 #define LEAST_REPLY (sizeof(struct clpd_reply) + FRAME_TEXT) /* a refusal has to fit */
-
-static bool refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static bool refuse(struct frame_verdict *v, uint32_t status, const char *fmt, ...) {
-    va_list args;
-    v->fate = FRAME_SKIPS;
-    v->status = status;
-    va_start(args, fmt);
-    (void)vsnprintf(v->text, sizeof v->text, fmt, args);
-    va_end(args);
-    return false;
-}
 
 static uint64_t round_up(uint64_t n, uint64_t to) {
     return (n + to - 1) / to * to;
@@ -30,17 +16,21 @@ bool ring_plan(const struct clpd_ring_open *ask, const struct ring_limits *limit
                struct frame_verdict *v) {
     const uint32_t most = limits->slots < CLPD_RING_MAX_SLOTS ? limits->slots : CLPD_RING_MAX_SLOTS;
     if (ask->flags || ask->reserved)
-        return refuse(v, CLPD_BAD_REQUEST, "flags and reserved of RING_OPEN have to be 0");
+        return frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "flags and reserved of RING_OPEN have to be 0");
     if (ask->slots == 0 || (ask->slots & (ask->slots - 1)))
-        return refuse(v, CLPD_BAD_REQUEST, "%u slots: it takes a power of two", ask->slots);
+        return frame_refuse(v, FRAME_SKIPS, CLPD_BAD_REQUEST, "%u slots: it takes a power of two",
+                            ask->slots);
     if (ask->slots > most)
-        return refuse(v, CLPD_TOO_LARGE, "%u slots; a ring may have %u (limits.inflight)", ask->slots, most);
+        return frame_refuse(v, FRAME_SKIPS, CLPD_TOO_LARGE, "%u slots; a ring may have %u (limits.inflight)",
+                            ask->slots, most);
     if (ask->tensor_bytes == 0 || ask->tensor_bytes > limits->tensor_bytes)
-        return refuse(v, CLPD_TOO_LARGE, "tensors of %" PRIu64 " bytes; limits.request_bytes is %" PRIu64,
-                      ask->tensor_bytes, limits->tensor_bytes);
+        return frame_refuse(v, FRAME_SKIPS, CLPD_TOO_LARGE,
+                            "tensors of %" PRIu64 " bytes; limits.request_bytes is %" PRIu64,
+                            ask->tensor_bytes, limits->tensor_bytes);
     if (ask->reply_bytes > limits->bytes)
-        return refuse(v, CLPD_TOO_LARGE, "answers of %" PRIu64 " bytes; limits.ring_bytes is %" PRIu64,
-                      ask->reply_bytes, limits->bytes);
+        return frame_refuse(v, FRAME_SKIPS, CLPD_TOO_LARGE,
+                            "answers of %" PRIu64 " bytes; limits.ring_bytes is %" PRIu64, ask->reply_bytes,
+                            limits->bytes);
     const uint64_t reply = ask->reply_bytes ? ask->reply_bytes : CLPD_RING_REPLY_BYTES;
     *out = (struct clpd_ring_info){.version = CLPD_RING_VERSION, .slots = ask->slots};
     out->requests_at = sizeof(struct clpd_ring_head);
@@ -51,8 +41,9 @@ bool ring_plan(const struct clpd_ring_open *ask, const struct ring_limits *limit
     out->slot_bytes = out->tensor_at + out->tensor_room;
     out->bytes = round_up(out->slots_at + ask->slots * out->slot_bytes, PAGE); /* < 2^10 * 2^41 */
     if (out->bytes > limits->bytes)
-        return refuse(v, CLPD_TOO_LARGE, "such a ring takes %" PRIu64 " bytes; limits.ring_bytes is %" PRIu64,
-                      out->bytes, limits->bytes);
+        return frame_refuse(v, FRAME_SKIPS, CLPD_TOO_LARGE,
+                            "such a ring takes %" PRIu64 " bytes; limits.ring_bytes is %" PRIu64, out->bytes,
+                            limits->bytes);
     v->fate = FRAME_TAKE;
     v->status = CLPD_OK;
     return true;

@@ -165,29 +165,13 @@ static struct link_message answer_message(const struct control_ask *a) {
     return m;
 }
 
-static struct link_message offer_message(const struct control_ask *a, const struct state_image *i) {
-    struct link_message m = {.version = LINK_VERSION,
-                             .type = LINK_OFFER,
-                             .verdict = i->verdict,
-                             .model_version = i->version,
-                             .image_bytes = i->bytes,
-                             .pruned_channels = i->pruned,
-                             .total_channels = i->total,
-                             .closed_ns = i->closed_ns,
-                             .identity = i->identity};
-    memcpy(m.sha256, i->digests.model, sizeof m.sha256);
-    memcpy(m.model, a->model, sizeof m.model);
-    memcpy(m.path, i->path, sizeof m.path);
-    return m;
-}
-
 bool control_next(struct control *c, struct link_message *m, int *fd) {
     *fd = -1;
     for (int i = 0; i < CONTROL_ASKS; i++) {
         struct control_ask *a = &c->asks[i];
         const struct state_record *r = keeper_find(c->keeper, a->model);
         if (a->state == CONTROL_TO_OFFER && r) {
-            *m = offer_message(a, &r->other);
+            *m = keeper_offer(a->model, &r->other);
             *fd = a->fd;
             return true;
         }

@@ -267,3 +267,19 @@ bool keeper_failure(struct keeper *k, char model[LINK_MODEL], struct err *e) {
     free_job(j);
     return true;
 }
+
+struct link_message keeper_offer(const char model[LINK_MODEL], const struct state_image *i) {
+    struct link_message m = {.version = LINK_VERSION,
+                             .type = LINK_OFFER,
+                             .verdict = i->verdict,
+                             .model_version = i->version,
+                             .image_bytes = i->bytes,
+                             .pruned_channels = i->pruned,
+                             .total_channels = i->total,
+                             .closed_ns = i->closed_ns,
+                             .identity = i->identity};
+    memcpy(m.sha256, i->digests.model, sizeof m.sha256);
+    memcpy(m.model, model, sizeof m.model);
+    memcpy(m.path, i->path, sizeof m.path);
+    return m;
+}

@@ -33,6 +33,9 @@ void keeper_write(struct keeper *k, const struct state_record *r);
 int keeper_load(struct keeper *k, const struct state_record *r, const struct state_image *image,
                 struct err *e);
 
+/* The LINK_OFFER that goes to clpd with such a memfd. */
+struct link_message keeper_offer(const char model[LINK_MODEL], const struct state_image *image);
+
 int keeper_fd(
     const struct keeper *k); /* readable: keeper_failure has something to say; -1: there is no writer */
 /* What could not be written, and why; false: nothing more. */

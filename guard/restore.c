@@ -48,19 +48,7 @@ bool restore_next(struct restore *r, struct link_message *m, int *fd) {
     while (r->fd < 0 && r->next < r->n && !prepare(r, keeper_at(r->keeper, r->next))) r->next++;
     if (r->fd < 0) return false;
     const struct state_record *record = keeper_at(r->keeper, r->next);
-    const struct state_image *i = &record->current;
-    *m = (struct link_message){.version = LINK_VERSION,
-                               .type = LINK_OFFER,
-                               .verdict = i->verdict,
-                               .model_version = i->version,
-                               .image_bytes = i->bytes,
-                               .pruned_channels = i->pruned,
-                               .total_channels = i->total,
-                               .closed_ns = i->closed_ns,
-                               .identity = i->identity};
-    memcpy(m->sha256, i->digests.model, sizeof m->sha256);
-    memcpy(m->model, record->model, sizeof m->model);
-    memcpy(m->path, i->path, sizeof m->path);
+    *m = keeper_offer(record->model, &record->current);
     *fd = r->fd;
     return true;
 }
