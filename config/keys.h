@@ -73,7 +73,8 @@ int keys_apply_below(const struct key_table *t, const struct key_place *p, const
 /* Every row with its value and its meaning, as YAML that keys_apply reads back to the same. */
 void keys_print(const struct key_table *t, const void *from, FILE *to);
 
-/* Calls `each` with the path of every row whose value is another in `b` than in `a`; KEY_OWN rows are left out. */
+/* Calls `each` with the path of every row whose value is another in `b` than in `a`; KEY_OWN rows are left
+ * out. */
 void keys_differences(const struct key_table *t, const void *a, const void *b,
                       void (*each)(void *arg, const char *path), void *arg);
 
