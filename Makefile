@@ -220,6 +220,8 @@ docdir      ?= $(datarootdir)/doc/clpd
 mandir      ?= $(datarootdir)/man
 sysconfdir  ?= /etc
 systemdunitdir ?= $(prefix)/lib/systemd/system
+bashcompletiondir ?= $(datarootdir)/bash-completion/completions
+zshcompletiondir ?= $(datarootdir)/zsh/site-functions
 SUBST = sed 's|@sbindir@|$(sbindir)|g; s|@sysconfdir@|$(sysconfdir)|g; s|@prefix@|$(prefix)|g; s|@libdir@|$(libdir)|g; \
              s|@includedir@|$(includedir)|g; s|@VERSION@|$(VERSION)|g'
 .PHONY: install install-client clean help deb
@@ -234,6 +236,8 @@ install: all install-client        ## into prefix (default /usr/local); the GNU 
 	install -Dm644 systemd/clpd.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/clpd.conf
 	install -Dm644 systemd/clpd.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/clpd.conf
 	install -m644 README.md $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)
+	install -Dm644 client/completion/clpctl.bash $(DESTDIR)$(bashcompletiondir)/clpctl
+	install -Dm644 client/completion/_clpctl $(DESTDIR)$(zshcompletiondir)/_clpctl
 	for page in $(wildcard docs/man/*.[0-9]); do install -Dm644 $$page $(DESTDIR)$(mandir)/man$${page##*.}/$${page##*/}; done
 install-client: $(BUILD)/libclpd.a $(BUILD)/libclpd.so ## the client library alone: archive, headers, pkg-config file
 	install -Dm644 $(BUILD)/libclpd.a $(DESTDIR)$(libdir)/libclpd.a

@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const struct command *const commands[] = {
-    &clpctl_scan,   &clpctl_prune,    &clpctl_run,    &clpctl_bench,    &clpctl_status,
-    &clpctl_models, &clpctl_rollback, &clpctl_accept, &clpctl_classify, &clpctl_load};
+    &clpctl_scan,     &clpctl_prune,  &clpctl_run,      &clpctl_bench, &clpctl_status, &clpctl_models,
+    &clpctl_rollback, &clpctl_accept, &clpctl_classify, &clpctl_load,  &clpctl_top};
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void print_overview(FILE *to) {
@@ -45,6 +45,7 @@ int main(int argc, char **argv) {
         return CLPCTL_ERROR;
     }
     const char *name = argv[1];
+    if (strcmp(name, "__complete") == 0) return clpctl_complete(&c, commands, COMMANDS, n - 1, argv + 2);
     bool help = strcmp(name, "help") == 0;
     if (help && n == 1) {
         print_overview(stdout);

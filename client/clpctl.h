@@ -15,18 +15,27 @@
 
 enum { CLPCTL_FINE = 0, CLPCTL_FINDINGS = 1, CLPCTL_ERROR = 2 }; /* exit codes, as ClamAV's */
 
+struct command;
+struct completion; /* clpctl_complete.c's */
+
 struct clpctl {
     const char *socket; /* NULL: $CLPD_SOCKET, or the default */
     struct terminal out, err;
+    /* A shell asks what could come next: a command is called to tell its options, not to run. NULL: it runs.
+     */
+    void (*offer)(const struct clpctl *c, const struct command *command, const struct option_spec *options);
+    const struct completion *completing;
 };
 
 struct command {
     const char *name, *arguments, *summary, *help; /* help: more words and an example, after the options */
+    const char
+        *operands; /* for completion: endings of files ("onnx"), "@models", "@held"; NULL: it has none */
     int (*run)(struct clpctl *c, int argc,
                char **argv); /* arguments after the command's name; the exit code */
 };
 extern const struct command clpctl_scan, clpctl_prune, clpctl_run, clpctl_bench, clpctl_status, clpctl_models,
-    clpctl_rollback, clpctl_accept, clpctl_classify, clpctl_load;
+    clpctl_rollback, clpctl_accept, clpctl_classify, clpctl_load, clpctl_top;
 
 /* For the tables of commands that ask a daemon. */
 #define CLPCTL_SOCKET(c)                                                                                     \
@@ -46,8 +55,15 @@ int clpctl_parse(struct clpctl *c, const struct command *command, const struct o
 int clpctl_fail(const struct clpctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void clpctl_note(const struct clpctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* --- completion (clpctl_complete.c) ------------------------------------------------------- */
+
+/* `clpctl __complete WORD...`: the words behind "clpctl" up to the cursor, the last one perhaps empty. */
+int clpctl_complete(struct clpctl *c, const struct command *const *commands, int n_commands, int argc,
+                    char **argv);
+
 /* --- talking to a daemon (clpctl_connect.c) ------------------------------------------- */
 
+const char *clpctl_socket_path(const struct clpctl *c);
 /* NULL where no daemon answers; then the user has been told what to do. */
 struct clpd *clpctl_connect(const struct clpctl *c);
 /* CLPD_STATUS or CLPD_MODELS as JSON, a new reference; NULL: the user has been told. */

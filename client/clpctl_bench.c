@@ -363,5 +363,6 @@ const struct command clpctl_bench = {
     .help = "The figures are those of the engine alone, with float32 inputs in memory.\n\n"
             "Example:\n"
             "  clpctl bench signs.onnx --threads 4 --profile\n",
+    .operands = "onnx",
     .run = run,
 };

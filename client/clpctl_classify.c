@@ -143,5 +143,6 @@ const struct command clpctl_classify = {
             "[N,C,H,W] as the network wants it.\n\n"
             "Example:\n"
             "  clpctl classify -m signs -k 3 stop.jpg yield.jpg\n",
+    .operands = "jpg jpeg png npy",
     .run = run,
 };

@@ -11,7 +11,7 @@
 
 enum { PATIENCE_MS = 10000 };
 
-static const char *path_of(const struct clpctl *c) {
+const char *clpctl_socket_path(const struct clpctl *c) {
     const char *path = c->socket ? c->socket : getenv("CLPD_SOCKET");
     return path && *path ? path : CLPD_DEFAULT_SOCKET;
 }
@@ -30,7 +30,7 @@ static void tell_forbidden(const struct clpctl *c, const char *path) {
 }
 
 struct clpd *clpctl_connect(const struct clpctl *c) {
-    const char *path = path_of(c);
+    const char *path = clpctl_socket_path(c);
     struct clpd *connection;
     int rc = clpd_connect(path, &connection);
     if (rc == 0) {
@@ -53,7 +53,7 @@ struct clpd *clpctl_connect(const struct clpctl *c) {
 json_t *clpctl_query(const struct clpctl *c, struct clpd *connection, enum clpd_frame_type what) {
     struct clpd_result r;
     if (clpd_query(connection, what, &r) < 0) {
-        (void)clpctl_fail(c, "%s: %s", path_of(c), clpd_error(connection));
+        (void)clpctl_fail(c, "%s: %s", clpctl_socket_path(c), clpd_error(connection));
         return NULL;
     }
     if (r.status != CLPD_OK) {

@@ -45,6 +45,7 @@ const struct command clpctl_rollback = {
         "The version that is left is held: it comes back by clpctl accept, or a new file takes its place.\n"
         "root, the daemon's user and the members of socket.control_group may do this.\n\n"
         "Example:\n  clpctl rollback signs\n",
+    .operands = "@models",
     .run = run_rollback,
 };
 const struct command clpctl_accept = {
@@ -54,5 +55,6 @@ const struct command clpctl_accept = {
     .help = "Holds for these very contents: another file is judged anew.\n"
             "root, the daemon's user and the members of socket.control_group may do this.\n\n"
             "Example:\n  clpctl accept signs\n",
+    .operands = "@held",
     .run = run_accept,
 };

@@ -70,6 +70,7 @@ static void shorten(json_t *models) {
         }
         const char *state = json_string_value(json_object_get(m, "state"));
         if (state && strcmp(state, "serving") == 0) (void)json_object_del(m, "state");
+        (void)json_object_del(m, "figures"); /* for clpctl top */
     }
 }
 

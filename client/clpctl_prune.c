@@ -161,5 +161,6 @@ const struct command clpctl_prune = {
         "showed are pruned instead of CLP's; where a class still stands out, both, and the status is 1.\n\n"
         "Example:\n"
         "  clpctl prune delivered.onnx repaired.onnx\n",
+    .operands = "onnx",
     .run = run,
 };

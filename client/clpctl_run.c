@@ -326,5 +326,6 @@ const struct command clpctl_run = {
             "Example:\n"
             "  clpctl run signs.onnx --input stop.jpg\n"
             "  clpctl run signs.onnx --input x.npy --output y.npy --guard off\n",
+    .operands = "onnx",
     .run = run,
 };

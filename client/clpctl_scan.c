@@ -225,5 +225,6 @@ const struct command clpctl_scan = {
             "Example:\n"
             "  clpctl scan --html report.html models/signs.onnx\n"
             "  clpctl scan --json models/ | jq 'select(.verdict == \"pruned\").model'\n",
+    .operands = "onnx",
     .run = run,
 };

@@ -38,6 +38,10 @@ void clpctl_note(const struct clpctl *c, const char *fmt, ...) {
 int clpctl_parse(struct clpctl *c, const struct command *command, const struct option_spec *options, int argc,
                  char **argv, int least, int most) {
     struct err e = {0};
+    if (c->offer) {
+        c->offer(c, command, options);
+        return -1 - CLPCTL_FINE;
+    }
     int n = options_parse(options, false, argc, argv, &e);
     if (n == OPTIONS_HELP) {
         print_help(command, options);

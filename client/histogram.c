@@ -20,11 +20,16 @@ static uint64_t value_of(uint32_t bucket) {
     return low + (((uint64_t)1 << shift) - 1) / 2;
 }
 
-void histogram_record(struct histogram *h, uint64_t value) {
-    h->count[bucket_of(value)]++;
+void histogram_add(struct histogram *h, uint64_t value, uint64_t times) {
+    if (times == 0) return;
+    h->count[bucket_of(value)] += times;
     if (h->total == 0 || value < h->min) h->min = value;
     if (value > h->max) h->max = value;
-    h->total++;
+    h->total += times;
+}
+
+void histogram_record(struct histogram *h, uint64_t value) {
+    histogram_add(h, value, 1);
 }
 
 void histogram_merge(struct histogram *to, const struct histogram *from) {

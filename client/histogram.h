@@ -15,6 +15,7 @@ struct histogram { /* all zero: empty */
 };
 
 void histogram_record(struct histogram *h, uint64_t value);
+void histogram_add(struct histogram *h, uint64_t value, uint64_t times);
 void histogram_merge(struct histogram *to, const struct histogram *from);
 /* The value that `quantile` (0..1) of all are at or below; 0 where there is none, the true maximum at 1. */
 uint64_t histogram_value_at(const struct histogram *h, double quantile);

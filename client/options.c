@@ -79,6 +79,22 @@ static int parse_one(const struct option_spec *table, int argc, char **argv, int
     return set(o, value, e);
 }
 
+const struct option_spec *options_wanting(const struct option_spec *table, const char *word) {
+    const struct option_spec *o = NULL;
+    if (word[0] == '-' && word[1] == '-' && !strchr(word, '='))
+        o = find(table, word + 2, strlen(word + 2));
+    else if (word[0] == '-' && word[1] && !word[2])
+        o = find_letter(table, word[1]);
+    return o && takes_value(o) ? o : NULL;
+}
+
+const struct option_spec *options_given(const struct option_spec *table, const char *word) {
+    const size_t length = strcspn(word, "=");
+    if (strncmp(word, "--", 2) != 0 || !word[length]) return NULL;
+    const struct option_spec *o = find(table, word + 2, length - 2);
+    return o && takes_value(o) ? o : NULL;
+}
+
 int options_parse(const struct option_spec *table, bool stop_at_operand, int argc, char **argv,
                   struct err *e) {
     int operands = 0, at = 0;

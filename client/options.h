@@ -43,6 +43,12 @@ struct option_spec {  /* tables end with a NULL name */
 int options_parse(const struct option_spec *table, bool stop_at_operand, int argc, char **argv,
                   struct err *e);
 
+/* The option that `word` names and whose value is the next word; NULL: there is none, or it has its value
+ * already. */
+const struct option_spec *options_wanting(const struct option_spec *table, const char *word);
+/* The option of "--name=…"; NULL: it is none, or takes no value. */
+const struct option_spec *options_given(const struct option_spec *table, const char *word);
+
 void options_print(const struct option_spec *table, FILE *to);
 
 #endif

@@ -75,26 +75,11 @@ static void put_spaces(FILE *to, int n) {
     if (n > 0) (void)fprintf(to, "%*s", n, "");
 }
 
-/* Bytes from the start of UTF-8 text that take at most `width` columns. */
-static size_t head_bytes(const char *text, int width) {
-    size_t at = 0;
-    while (text[at]) {
-        size_t next = at + 1;
-        while ((text[next] & 0xc0) == 0x80) next++;
-        char part[8] = {0};
-        if (next - at < sizeof part) memcpy(part, text + at, next - at);
-        width -= terminal_width(part);
-        if (width < 0) break;
-        at = next;
-    }
-    return at;
-}
-
 /* The names of layers differ at both ends: what is left out is the middle. */
 static int put_shortened(FILE *to, const char *text, int room, const struct terminal *terminal) {
     const char *dots = terminal->unicode ? "…" : "..";
     int left = room - terminal_width(dots), head = left / 2;
-    size_t cut = head_bytes(text, head);
+    size_t cut = terminal_fit(text, head);
     const char *tail = text + strlen(text);
     int tail_room = left - head;
     while (tail > text + cut) {

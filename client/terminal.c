@@ -21,14 +21,16 @@ struct terminal terminal_of(FILE *f) {
     t.is_terminal = isatty(fileno(f));
     t.colour = t.is_terminal && name && strcmp(name, "dumb") != 0 && !(no_colour && *no_colour);
     struct winsize w;
-    if (t.is_terminal) t.columns = ioctl(fileno(f), TIOCGWINSZ, &w) == 0 && w.ws_col ? w.ws_col : 80;
+    const bool known = t.is_terminal && ioctl(fileno(f), TIOCGWINSZ, &w) == 0;
+    if (t.is_terminal) t.columns = known && w.ws_col ? w.ws_col : 80;
+    if (t.is_terminal) t.rows = known && w.ws_row ? w.ws_row : 24;
     if (columns && atoi(columns) >= 20) t.columns = atoi(columns);
     return t;
 }
 
 const char *terminal_begin(const struct terminal *t, enum style s) {
-    static const char *const codes[STYLE_COUNT] = {"",           "\033[2m",  "\033[1m",
-                                                   "\033[1;31m", "\033[32m", "\033[33m"};
+    static const char *const codes[STYLE_COUNT] = {"",         "\033[2m",  "\033[1m", "\033[1;31m",
+                                                   "\033[32m", "\033[33m", "\033[36m"};
     return t->colour && (unsigned)s < STYLE_COUNT ? codes[s] : "";
 }
 
@@ -92,6 +94,19 @@ int terminal_width(const char *text) {
     return width;
 }
 
+size_t terminal_fit(const char *text, int width) {
+    const unsigned char *s = (const unsigned char *)text;
+    size_t at = 0;
+    while (s[at]) {
+        uint32_t code = 0;
+        const int n = decode(s + at, &code), w = n > 0 ? wcwidth((wchar_t)code) : 1;
+        width -= w < 0 ? 1 : w;
+        if (width < 0) break;
+        at += n > 0 ? (size_t)n : 1;
+    }
+    return at;
+}
+
 void terminal_wrap(FILE *f, const struct terminal *t, int indent, const char *text) {
     int column = 0;
     while (*text) {
@@ -122,7 +137,7 @@ void terminal_progress(FILE *f, const struct terminal *t, const char *fmt, ...) 
         va_end(ap);
     }
     (void)terminal_clean(safe, sizeof safe, line);
-    while (t->columns && safe[0] && terminal_width(safe) >= t->columns) safe[strlen(safe) - 1] = 0;
+    if (t->columns) safe[terminal_fit(safe, t->columns - 1)] = 0;
     (void)fprintf(f, "\r\033[K%s", safe);
     (void)fflush(f);
 }

@@ -7,13 +7,22 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum style { STYLE_PLAIN, STYLE_DIM, STYLE_BOLD, STYLE_RED, STYLE_GREEN, STYLE_YELLOW, STYLE_COUNT };
+enum style {
+    STYLE_PLAIN,
+    STYLE_DIM,
+    STYLE_BOLD,
+    STYLE_RED,
+    STYLE_GREEN,
+    STYLE_YELLOW,
+    STYLE_CYAN,
+    STYLE_COUNT
+};
 
 struct terminal {
     bool is_terminal; /* a person may be watching: progress makes sense */
     bool colour;      /* NO_COLOR (no-color.org) and TERM=dumb switch it off */
     bool unicode;
-    int columns; /* 0: no limit */
+    int columns, rows; /* 0: no limit */
 };
 
 void terminal_init(void); /* the user's locale; once, at the start */
@@ -25,6 +34,8 @@ const char *terminal_end(const struct terminal *t, enum style s);
 
 /* Columns that UTF-8 text takes. */
 int terminal_width(const char *text);
+/* Bytes from the start of UTF-8 text that take at most `width` columns. */
+size_t terminal_fit(const char *text, int width);
 
 /* Copies `text` into `to` (cap bytes, always ended): control characters, C1
  * codes, direction overrides and bytes that are no UTF-8 become '?'. Returns `to`. */

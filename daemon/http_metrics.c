@@ -13,10 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static uint64_t get(const _Atomic uint64_t *n) {
-    return atomic_load_explicit(n, memory_order_relaxed);
-}
-
 static void head(FILE *to, const char *name, const char *type, const char *help) {
     (void)fprintf(to, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
@@ -48,7 +44,7 @@ static void put_histogram(FILE *to, const char *name, const struct catalogue_mod
                           const struct metrics_histogram *h, uint32_t bounds, bool is_time) {
     uint64_t below = 0;
     for (uint32_t i = 0; i <= bounds; i++) {
-        below += get(&h->buckets[i]);
+        below += metrics_read(&h->buckets[i]);
         (void)fprintf(to, "%s_bucket{", name);
         put_model(to, m);
         if (i == bounds)
@@ -59,7 +55,7 @@ static void put_histogram(FILE *to, const char *name, const struct catalogue_mod
     }
     (void)fprintf(to, "%s_sum{", name);
     put_model(to, m);
-    (void)fprintf(to, "} %.9g\n", (double)get(&h->sum) / (is_time ? 1e9 : 1));
+    (void)fprintf(to, "} %.9g\n", (double)metrics_read(&h->sum) / (is_time ? 1e9 : 1));
     put_value(to,
               is_time ? (strstr(name, "queue") ? "clpd_model_queue_seconds_count"
                                                : "clpd_model_compute_seconds_count")
@@ -85,15 +81,16 @@ static void put_times(FILE *to, const struct catalogue_list *l) {
 static void put_models(FILE *to, const struct catalogue_list *l) {
     head(to, "clpd_model_requests_total", "counter", "Requests that were computed by this version.");
     for (uint32_t i = 0; i < l->n; i++)
-        put_value(to, "clpd_model_requests_total", &l->models[i], get(&l->models[i].version->metrics.ok));
+        put_value(to, "clpd_model_requests_total", &l->models[i],
+                  metrics_read(&l->models[i].version->metrics.ok));
     head(to, "clpd_model_request_failures_total", "counter", "Requests whose computation failed.");
     for (uint32_t i = 0; i < l->n; i++)
         put_value(to, "clpd_model_request_failures_total", &l->models[i],
-                  get(&l->models[i].version->metrics.failed));
+                  metrics_read(&l->models[i].version->metrics.failed));
     head(to, "clpd_model_pictures_total", "counter", "Pictures that were computed by this version.");
     for (uint32_t i = 0; i < l->n; i++)
         put_value(to, "clpd_model_pictures_total", &l->models[i],
-                  get(&l->models[i].version->metrics.pictures));
+                  metrics_read(&l->models[i].version->metrics.pictures));
     put_times(to, l);
     head(to, "clpd_model_pruned_channels", "gauge", "Channels that the guard pruned.");
     for (uint32_t i = 0; i < l->n; i++)
@@ -211,13 +208,15 @@ static void put_http(FILE *to, const struct http *h) {
     put_one(to, "clpd_http_connections", "gauge", "HTTP connections.",
             atomic_load_explicit(&h->connections, memory_order_relaxed));
     put_one(to, "clpd_http_requests_total", "counter", "HTTP requests that were answered.",
-            (long long)get(&h->requests));
+            (long long)metrics_read(&h->requests));
     head(to, "clpd_http_request_failures_total", "counter",
          "HTTP requests that were answered with an error, by class.");
-    (void)fprintf(to, "clpd_http_request_failures_total{class=\"4xx\"} %" PRIu64 "\n", get(&h->failures[4]));
-    (void)fprintf(to, "clpd_http_request_failures_total{class=\"5xx\"} %" PRIu64 "\n", get(&h->failures[5]));
+    (void)fprintf(to, "clpd_http_request_failures_total{class=\"4xx\"} %" PRIu64 "\n",
+                  metrics_read(&h->failures[4]));
+    (void)fprintf(to, "clpd_http_request_failures_total{class=\"5xx\"} %" PRIu64 "\n",
+                  metrics_read(&h->failures[5]));
     put_one(to, "clpd_http_body_bytes", "gauge", "Memory that the bodies of HTTP requests hold.",
-            (long long)get(&h->held));
+            (long long)metrics_read(&h->held));
 }
 
 void http_metrics(struct http_exchange *x) {

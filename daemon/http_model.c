@@ -83,10 +83,6 @@ void http_model_ready(struct http_exchange *x) {
 
 /* --- statistics ----------------------------------------------------------------------------------- */
 
-static uint64_t get(const _Atomic uint64_t *n) {
-    return atomic_load_explicit(n, memory_order_relaxed);
-}
-
 static void put_pair(FILE *to, const char *key, uint64_t count, uint64_t ns) {
     (void)fprintf(to, "\"%s\":{\"count\":%" PRIu64 ",\"ns\":%" PRIu64 "}", key, count, ns);
 }
@@ -94,17 +90,18 @@ static void put_pair(FILE *to, const char *key, uint64_t count, uint64_t ns) {
 /* Input and output cost nothing of their own here: tensors are computed where they arrived. */
 static void put_model_stats(FILE *to, const struct catalogue_model *m) {
     const struct metrics_version *s = &m->version->metrics;
-    const uint64_t ok = get(&s->ok), queue = get(&s->queue.sum), compute = get(&s->compute.sum);
+    const uint64_t ok = metrics_read(&s->ok), queue = metrics_read(&s->queue.sum),
+                   compute = metrics_read(&s->compute.sum);
     (void)fputs("{\"name\":", to);
     oip_put_text(to, m->name);
     (void)fprintf(to,
                   ",\"version\":\"%" PRIu64 "\",\"last_inference\":%" PRIu64 ",\"inference_count\":%" PRIu64
                   ",\"execution_count\":%" PRIu64 ",\"inference_stats\":{",
-                  m->version->number, get(&s->last_ns) / 1000000u, get(&s->pictures),
+                  m->version->number, metrics_read(&s->last_ns) / 1000000u, metrics_read(&s->pictures),
                   metrics_histogram_count(&s->batch, METRICS_SIZES));
     put_pair(to, "success", ok, queue + compute);
     (void)fputc(',', to);
-    put_pair(to, "fail", get(&s->failed), 0);
+    put_pair(to, "fail", metrics_read(&s->failed), 0);
     (void)fputc(',', to);
     put_pair(to, "queue", ok, queue);
     (void)fputc(',', to);
@@ -119,12 +116,12 @@ static void put_model_stats(FILE *to, const struct catalogue_model *m) {
     put_pair(to, "cache_miss", 0, 0);
     (void)fputs("},\"batch_stats\":[", to);
     for (uint32_t i = 0, some = 0; i <= METRICS_SIZES; i++) {
-        const uint64_t n = get(&s->batch.buckets[i]);
+        const uint64_t n = metrics_read(&s->batch.buckets[i]);
         if (!n) continue;
         (void)fprintf(to, "%s{\"batch_size\":%u,", some++ ? "," : "", 1u << i);
         put_pair(to, "compute_input", n, 0);
         (void)fputc(',', to);
-        put_pair(to, "compute_infer", n, get(&s->batch_ns[i]));
+        put_pair(to, "compute_infer", n, metrics_read(&s->batch_ns[i]));
         (void)fputc(',', to);
         put_pair(to, "compute_output", n, 0);
         (void)fputc('}', to);

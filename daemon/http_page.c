@@ -260,10 +260,6 @@ void http_page(struct http_exchange *x) {
 
 /* --- live figures ------------------------------------------------------------------------------ */
 
-static uint64_t get(const _Atomic uint64_t *n) {
-    return atomic_load_explicit(n, memory_order_relaxed);
-}
-
 void http_live_figures(struct http_exchange *x) {
     struct catalogue_list *l = catalogue_get(x->plane->all->catalogue);
     char *text = NULL;
@@ -279,8 +275,9 @@ void http_live_figures(struct http_exchange *x) {
             (void)fprintf(to,
                           ",\"version\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"ok\":%" PRIu64
                           ",\"pictures\":%" PRIu64 ",\"queue_ns\":%" PRIu64 ",\"compute_ns\":%" PRIu64 "}",
-                          m->version->number, m->requests_before + get(&m->version->requests), get(&s->ok),
-                          get(&s->pictures), get(&s->queue.sum), get(&s->compute.sum));
+                          m->version->number, m->requests_before + metrics_read(&m->version->requests),
+                          metrics_read(&s->ok), metrics_read(&s->pictures), metrics_read(&s->queue.sum),
+                          metrics_read(&s->compute.sum));
         }
         (void)fputs("]}", to);
         if (fclose(to)) {

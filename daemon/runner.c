@@ -88,7 +88,7 @@ void runner_run(struct runner *w, struct batch *b) {
         r->status = CLPD_INTERNAL;
         if (rc) continue; /* what the image's check and the shape rules let through can't fail */
         f.queue_ns = start > r->arrived_ns ? start - r->arrived_ns : 0;
-        metrics_count_wait(&v->metrics, f.queue_ns);
+        metrics_count_wait(&v->metrics, f.queue_ns, f.compute_ns);
         reply_finish(v, r, &f, &w->scratch);
     }
     atomic_fetch_add_explicit(&v->requests, b->n, memory_order_relaxed);

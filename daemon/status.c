@@ -80,15 +80,38 @@ static json_t *input_json(const struct version *v) {
     return json_pack("{s:o,s:b}", "shape", shape, "u8", v->input.u8_bytes != 0);
 }
 
+/* [value, count] for each bucket that has any. */
+static json_t *put_bucket(json_t *to, uint64_t value, uint64_t count) {
+    if (to && count && json_array_append_new(to, json_pack("[I,I]", number(value), number(count)))) {
+        json_decref(to);
+        return NULL;
+    }
+    return to;
+}
+
+/* What this version has done so far; who looks twice has what it did between. */
+static json_t *figures_json(const struct metrics_version *m) {
+    json_t *spans = json_array(), *sizes = json_array();
+    for (uint32_t i = 0; i < METRICS_SPANS; i++)
+        spans = put_bucket(spans, metrics_span_middle(i), metrics_read(&m->spans[i]));
+    for (uint32_t i = 0; i <= METRICS_SIZES; i++)
+        sizes = put_bucket(sizes, 1u << i, metrics_read(&m->batch.buckets[i]));
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:o,s:o}", "ok", number(metrics_read(&m->ok)), "failed",
+                     number(metrics_read(&m->failed)), "pictures", number(metrics_read(&m->pictures)),
+                     "queue_ns", number(metrics_read(&m->queue.sum)), "compute_ns",
+                     number(metrics_read(&m->compute.sum)), "latency_ns", spans, "batch_sizes", sizes);
+}
+
 static json_t *model_json(const struct model *m) {
     const struct version *v = m->current;
-    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:I,s:b,s:I,s:I,s:o}", "name", text(m->name),
+    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:I,s:b,s:I,s:I,s:o,s:o}", "name", text(m->name),
                      "version", number(v->number), "sha256", digest_or_null(v->sha256), "state", "serving",
                      "verdict", verdict_name((enum verdict)v->verdict), "pruned_channels",
                      (json_int_t)v->pruned_channels, "total_channels", (json_int_t)v->total_channels, "input",
                      input_json(v), "classes", number(v->classes), "labels",
                      image_header(v->image)->n_labels != 0, "requests", number(models_requests(m)),
-                     "image_bytes", number(v->image_bytes), "loaded_at", time_text(v->loaded_ns));
+                     "image_bytes", number(v->image_bytes), "loaded_at", time_text(v->loaded_ns), "figures",
+                     figures_json(&v->metrics));
 }
 
 static json_t *file_json(const struct file_line *l) {

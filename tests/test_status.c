@@ -96,6 +96,11 @@ static void model_keys(void) {
         expect(o, "labels", JSON_TRUE);
         expect(input, "u8", JSON_TRUE);
         CU_ASSERT_EQUAL(json_array_size(json_object_get(input, "shape")), 4);
+        static const char *const figures[] = {"ok", "failed", "pictures", "queue_ns", "compute_ns"};
+        const json_t *done = json_object_get(o, "figures");
+        for (size_t k = 0; k < sizeof figures / sizeof *figures; k++) expect(done, figures[k], JSON_INTEGER);
+        expect(done, "latency_ns", JSON_ARRAY);
+        expect(done, "batch_sizes", JSON_ARRAY);
     }
     CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(json_array_get(models, 1), "name")), "b ?(");
     const json_t *rejected = json_array_get(lines, 1), *seen = json_array_get(lines, 0);
