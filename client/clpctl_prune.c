@@ -92,7 +92,7 @@ static int probe_first(const struct clpctl *c, const char *in, const struct prob
         probe_print(stderr, &p, &c->err);
         const enum probe_verdict v = p.report.verdict;
         *suspect = v == PROBE_SUSPECT;
-        m->guard_off = v == PROBE_REPAIRED;
+        m->measure = v == PROBE_REPAIRED;
         if ((v == PROBE_REPAIRED || v == PROBE_SUSPECT) && p.report.n_pruned) {
             m->repair_fd = list_channels(&p.report, e);
             rc = m->repair_fd < 0 ? -1 : 0;

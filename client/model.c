@@ -30,6 +30,7 @@ static int run_worker(const struct model_import *m, const char *guard, const cha
     r.guard_path = guard;
     r.mode = m->mode;
     r.guard_off = m->guard_off;
+    r.measure = m->measure;
     r.threshold = (float)(m->has_threshold ? m->threshold : MODEL_DEFAULT_THRESHOLD);
     r.model_fd = files->model_fd;
     r.sidecar_fd = m->has_threshold ? -1 : files->sidecar_fd;

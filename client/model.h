@@ -13,6 +13,7 @@ struct model_import {
     const char *path;
     enum spawn_mode mode;
     bool guard_off;
+    bool measure;       /* CLP prunes nothing of its own accord */
     bool has_threshold; /* given by the user: then NAME.yaml's does not count, and NAME.yaml is not read */
     double threshold;
     int repair_fd;             /* 0: none; else the probe's list of channels, guard/repair_list.h */

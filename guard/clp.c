@@ -192,7 +192,7 @@ int clp_apply(struct graph *g, const struct clp_options *o, struct report *r, st
         goto out;
     }
     if (score_all(g, uses, o, r, out, e) < 0) goto out;
-    for (int32_t i = 0; i < out->n_edits; i++)
+    for (int32_t i = 0; i < out->n_edits && !o->measure; i++)
         if (clp_prune(g, &out->edits[i], e) < 0) goto out;
     rc = 0;
 out:

@@ -17,6 +17,7 @@
 struct clp_options {
     float threshold; /* u; the paper's default is 3 */
     enum policy_statistic statistic;
+    bool measure; /* says what it would prune, and prunes nothing */
 };
 
 struct clp_edit {            /* what was pruned in one convolution */

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     ATTACKED = 16,  /* pictures that triggers are made on */
@@ -61,12 +60,6 @@ struct probe {
     float from, to;      /* of the progress bar: the part at hand */
     bool late;
 };
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void tell(const struct probe *p, float done, const char *what) {
     if (p->o->progress) p->o->progress(p->o->ctx, p->from + (p->to - p->from) * done, what);
@@ -219,7 +212,7 @@ static void screen(struct probe *p, struct trigger *spare) {
         order[k] = keep;
     }
     const uint64_t until = p->start + (p->net.deadline - p->start) / 3;
-    for (; done < n && now_ns() < until; done++) {
+    for (; done < n && probe_net_clock(&p->net) < until; done++) {
         const struct attack_options o = {
             .kind = TRIGGER_ADDITIVE, .target = order[done], .steps = QUICK_STEPS};
         char what[64];
@@ -542,10 +535,11 @@ static void write_pruned(struct probe *p) {
 
 int probe_run(const struct image *img, const struct probe_options *o, struct probe_report *out,
               struct err *e) {
-    struct probe p = {.o = o, .out = out, .start = now_ns(), .suspect = -1};
+    struct probe p = {.o = o, .out = out, .net.processor_time = o->processor_time, .suspect = -1};
     struct trigger *spare = NULL;
     bool *chosen = NULL;
     *out = (struct probe_report){.target = -1, .limit = LIMIT, .seed = o->seed, .budget = o->seconds};
+    p.start = probe_net_clock(&p.net);
     p.net.deadline = p.start + (uint64_t)o->seconds * 1000000000u;
     int rc = take_network(&p, img, e);
     if (rc == 0) rc = make_room(&p, &spare, &chosen, e);
@@ -558,7 +552,7 @@ int probe_run(const struct image *img, const struct probe_options *o, struct pro
         write_pruned(&p);
         out->n_classes = p.net.classes;
         for (int32_t k = 0; k < p.net.classes; k++) out->n_covered += p.classes[k].covered;
-        out->seconds = (uint32_t)((now_ns() - p.start) / 1000000000u);
+        out->seconds = (uint32_t)((probe_net_clock(&p.net) - p.start) / 1000000000u);
     }
     forget_ways(&p);
     trigger_free(spare);

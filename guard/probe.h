@@ -14,7 +14,8 @@
 #include "infer/image.h"
 
 struct probe_options {
-    uint32_t seconds; /* budget of wall-clock time */
+    uint32_t seconds; /* the budget: of wall-clock time, or … */
+    bool processor_time;
     uint32_t seed;
     uint64_t memory;                                           /* for activations, about; bytes */
     void (*progress)(void *ctx, float done, const char *what); /* 0..1; or NULL */

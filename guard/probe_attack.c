@@ -7,10 +7,14 @@
 #include <string.h>
 #include <time.h>
 
-bool probe_net_late(const struct probe_net *n) {
+uint64_t probe_net_clock(const struct probe_net *n) {
     struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec >= n->deadline;
+    (void)clock_gettime(n->processor_time ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+bool probe_net_late(const struct probe_net *n) {
+    return probe_net_clock(n) >= n->deadline;
 }
 
 /* --- triggers --------------------------------------------------------------------------------- */

@@ -17,10 +17,13 @@ struct probe_net {
     int32_t classes;
     struct probe_size size;
     float scale[4], shift[4]; /* what the network sees: x = picture * scale + shift */
-    uint64_t deadline;        /* of CLOCK_MONOTONIC, ns */
+    bool processor_time;      /* what the budget counts: see probe.h */
+    uint64_t deadline;        /* of probe_net_clock */
     uint64_t pictures;        /* forward and backward, so far: for people */
 };
 
+/* ns: of this process's processor time, or of CLOCK_MONOTONIC. */
+uint64_t probe_net_clock(const struct probe_net *n);
 bool probe_net_late(const struct probe_net *n);
 
 enum trigger_kind { TRIGGER_PATCH, TRIGGER_ADDITIVE, TRIGGER_WINDOW, TRIGGER_KINDS };

@@ -43,14 +43,23 @@ static bool parse_number(const char *text, uint64_t max, uint64_t *out) {
 }
 
 static bool parse_arguments(struct job *j, int argc, char **argv) {
-    static const struct option options[] = {{"image-fd", 1, NULL, 'i'}, {"report-fd", 1, NULL, 'r'},
-                                            {"seconds", 1, NULL, 's'},  {"seed", 1, NULL, 'd'},
-                                            {"memory", 1, NULL, 'm'},   {0}};
+    static const struct option options[] = {{"image-fd", 1, NULL, 'i'},
+                                            {"report-fd", 1, NULL, 'r'},
+                                            {"seconds", 1, NULL, 's'},
+                                            {"seed", 1, NULL, 'd'},
+                                            {"memory", 1, NULL, 'm'},
+                                            {"clock", 1, NULL, 'c'},
+                                            {0}};
     int option;
     *j = (struct job){.image_fd = -1, .report_fd = -1};
     opterr = 0;
     while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
         uint64_t n;
+        if (option == 'c') {
+            j->options.processor_time = strcmp(optarg, "processor") == 0;
+            if (!j->options.processor_time && strcmp(optarg, "wall") != 0) return false;
+            continue;
+        }
         if (option == '?' || !parse_number(optarg, INT64_MAX, &n)) return false;
         if (option == 'm') j->options.memory = n;
         if (option != 'm' && n > INT32_MAX) return false;

@@ -39,19 +39,69 @@ static int read_line(const uint8_t *bytes, size_t size, size_t *at, int32_t *cha
     return 0;
 }
 
-static int prune_one(struct graph *g, struct clp_uses *uses, int32_t conv, int32_t *channel, struct report *r,
-                     struct clp_result *out, struct err *e) {
-    const int64_t filters = g->values[g->nodes[conv].inputs[1]].shape.dim[0];
-    if (*channel >= filters)
-        return err_set(e, ERR_VALUE, "%s has %lld channels; the probe names number %d", g->nodes[conv].name,
-                       (long long)filters, *channel);
-    struct clp_edit *more = realloc(out->edits, (size_t)(out->n_edits + 1) * sizeof *more);
-    if (!more) return err_set(e, ERR_LIMIT, "out of memory; raise guard.worker.memory");
-    out->edits = more;
-    out->edits[out->n_edits] = (struct clp_edit){conv, clp_pair(g, uses, conv).norm, channel, 1};
+void repair_list_instead(struct report *r, struct clp_result *out) {
+    for (int32_t i = 0; i < r->n_layers; i++) r->layers[i].n_pruned = 0;
+    r->pruned_channels = 0;
+    if (r->verdict == VERDICT_PRUNED) r->verdict = VERDICT_UNCHANGED;
+    out->n_edits = 0;
+}
+
+static struct report_layer *find_layer(const struct report *r, const char *name) {
+    for (int32_t i = 0; i < r->n_layers; i++)
+        if (strcmp(r->layers[i].name, name) == 0) return &r->layers[i];
+    return NULL;
+}
+
+/* 1: noted; 0: it was pruned already; -1: out of memory. */
+static int note_pruned(struct report *r, struct report_layer *l, int32_t channel) {
+    int32_t at = l->n_pruned;
+    while (at > 0 && l->pruned[at - 1] > channel) at--;
+    if (at > 0 && l->pruned[at - 1] == channel) return 0;
+    if (!l->scored && l->n_pruned == 0) {
+        free(l->pruned);
+        l->pruned = calloc((size_t)l->channels, sizeof *l->pruned);
+        r->total_channels += l->channels;
+    }
+    if (!l->pruned) return -1;
+    memmove(l->pruned + at + 1, l->pruned + at, (size_t)(l->n_pruned - at) * sizeof *l->pruned);
+    l->pruned[at] = channel;
+    l->n_pruned++;
     r->pruned_channels++;
     r->verdict = VERDICT_PRUNED;
-    return clp_prune(g, &out->edits[out->n_edits++], e);
+    return 1;
+}
+
+/* The edit of this convolution names all that its layer loses. */
+static int note_edit(struct clp_result *out, struct clp_edit edit) {
+    for (int32_t i = 0; i < out->n_edits; i++)
+        if (out->edits[i].conv == edit.conv) {
+            out->edits[i] = edit;
+            return 0;
+        }
+    struct clp_edit *more = realloc(out->edits, (size_t)(out->n_edits + 1) * sizeof *more);
+    if (!more) return -1;
+    out->edits = more;
+    out->edits[out->n_edits++] = edit;
+    return 0;
+}
+
+static int prune_one(struct graph *g, struct clp_uses *uses, int32_t conv, int32_t channel, struct report *r,
+                     struct clp_result *out, struct err *e) {
+    const char *name = g->nodes[conv].name;
+    const int64_t filters = g->values[g->nodes[conv].inputs[1]].shape.dim[0];
+    struct report_layer *l = find_layer(r, name);
+    if (!l) return err_set(e, ERR_INTERNAL, "CLP has not looked at %s", name);
+    if (channel >= filters)
+        return err_set(e, ERR_VALUE, "%s has %lld channels; the probe names number %d", name,
+                       (long long)filters, channel);
+    const int fresh = note_pruned(r, l, channel);
+    if (fresh == 0) return 0;
+    struct clp_edit edit = {conv, clp_pair(g, uses, conv).norm, l->pruned, l->n_pruned};
+    if (fresh < 0 || note_edit(out, edit))
+        return err_set(e, ERR_LIMIT, "out of memory; raise guard.worker.memory");
+    edit.channels = &channel;
+    edit.n = 1;
+    return clp_prune(g, &edit, e);
 }
 
 int repair_list_apply(struct graph *g, const uint8_t *bytes, size_t size, struct report *r,
@@ -61,10 +111,8 @@ int repair_list_apply(struct graph *g, const uint8_t *bytes, size_t size, struct
     for (size_t at = 0; rc == 0 && at < size;) {
         const uint8_t *name;
         size_t n;
-        int32_t *channel = graph_alloc(g, sizeof *channel); /* lives as long as the edit */
-        if (!channel) {
-            rc = err_set(e, ERR_LIMIT, "out of memory; raise guard.worker.memory");
-        } else if (read_line(bytes, size, &at, channel, &name, &n)) {
+        int32_t channel;
+        if (read_line(bytes, size, &at, &channel, &name, &n)) {
             rc = err_set(e, ERR_FORMAT, "the probe's list of channels is damaged");
         } else {
             const int32_t conv = find_conv(g, name, n);

@@ -157,7 +157,7 @@ static bool decode_layer(struct reader *r, struct report_layer *l) {
     if (!p) return false;
     memcpy(&h, p, sizeof h);
     if (h.name_bytes > MAX_NAME || h.reason_bytes > MAX_REASON || h.channels > MAX_CHANNELS ||
-        h.n_pruned > h.channels || h.scored > 1 || h.norm >= NORM_COUNT || (!h.scored && h.n_pruned))
+        h.n_pruned > h.channels || h.scored > 1 || h.norm >= NORM_COUNT)
         return false;
     if (!isfinite(h.mean) || !isfinite(h.std) || !isfinite(h.cutoff) || !isfinite(h.max_attainable_z))
         return false;
@@ -213,7 +213,7 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
         struct report_layer *l = &out->layers[out->n_layers++];
         if (!decode_layer(&r, l)) return refuse(out, e, "a layer is cut off or out of range");
         pruned += l->n_pruned;
-        total += l->scored ? l->channels : 0;
+        total += l->scored || l->n_pruned ? l->channels : 0;
     }
     if (r.left) return refuse(out, e, "bytes are left over");
     if (pruned != h.pruned_channels || total != h.total_channels ||

@@ -39,7 +39,7 @@ struct report {
     float threshold;
     enum policy_statistic statistic; /* median-mad: mean, std and cutoff of a layer are by median and MAD */
     enum verdict verdict;
-    int64_t pruned_channels, total_channels;      /* total: over scored layers */
+    int64_t pruned_channels, total_channels;      /* total: over layers that are scored or lose channels */
     uint64_t read_ns, import_ns, clp_ns, plan_ns; /* read: the file's copy and digest; plan: with the image */
     uint64_t parameters, multiply_adds;           /* of the network that will run, per item */
     uint64_t parameters_before, multiply_adds_before; /* with the channels that pruning let be taken out */

@@ -29,14 +29,15 @@ struct spawn_request {      /* start from spawn_defaults; all borrowed during sp
     float threshold; /* u; NAME.yaml may have another, as `sidecar` allows */
     enum policy_statistic statistic;
     enum policy_sidecar sidecar;
-    bool guard_off;            /* compile as it is, for comparisons */
-    bool idle_priority;        /* the same, and never while anything else wants the CPU */
-    bool low_priority;         /* nice 10, in the background, I/O last: the guard beside a serving daemon */
-    int model_fd;              /* regular files, read-only; none is taken */
-    int sidecar_fd;            /* -1: none */
-    bool sidecar_secret;       /* messages about it must not quote it */
-    int external_fd;           /* -1: none */
-    int repair_fd;             /* -1: none; else channels to prune besides CLP's: guard/repair_list.h */
+    bool guard_off;      /* compile as it is, for comparisons */
+    bool measure;        /* CLP measures and prunes nothing; with repair_fd that list is all that is pruned */
+    bool idle_priority;  /* the same, and never while anything else wants the CPU */
+    bool low_priority;   /* nice 10, in the background, I/O last: the guard beside a serving daemon */
+    int model_fd;        /* regular files, read-only; none is taken */
+    int sidecar_fd;      /* -1: none */
+    bool sidecar_secret; /* messages about it must not quote it */
+    int external_fd;     /* -1: none */
+    int repair_fd;       /* -1: none; else channels to prune, besides CLP's: guard/repair_list.h */
     const char *external_name; /* the bare file name of external_fd */
     uint32_t seconds;          /* wall-clock time without what it waited for a CPU; the same for CPU time */
     uint64_t memory, output;   /* bytes of address space, and of what it may write */

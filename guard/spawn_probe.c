@@ -1,4 +1,5 @@
-/* One clp-probe from start to report; see spawn_probe.h. */
+/* One clp-probe from start to report; see spawn_probe.h. One epoll descriptor holds the pipe, the pidfd and
+ * the timer, so that a loop has one thing to wait for. */
 #include "guard/spawn_probe.h"
 
 #include "guard/probe_wire.h"
@@ -7,19 +8,26 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { AT_IMAGE = 3, AT_REPORT, AT_END };
-#define SLACK                                                                                                \
-    120 /* seconds past its budget after which it is taken to hang: it may get little of the processor */
+#define SLACK 120 /* seconds past its budget after which it is taken to hang */
+#define BUSY_FACTOR                                                                                          \
+    30                 /* so many times its budget of processor time may it take on a machine that is busy   \
+                        */
+#define READ_CHUNKS 16 /* of one step, so that a chatterbox can't hold up a loop */
 
 static int find_probe(char path[PATH_MAX], struct err *e) {
     static const char *const places[] = {"clp-probe", "../libexec/clpd/clp-probe"};
@@ -36,18 +44,15 @@ static int find_probe(char path[PATH_MAX], struct err *e) {
                    self, self);
 }
 
-struct child {
+struct probing {
     pid_t pid;
-    int pipe;
-    uint64_t deadline; /* ms */
+    int pipe, pidfd, timer, epoll;
+    bool over, killed;
+    int status; /* of waitpid */
+    uint32_t seconds;
     struct probe_wire wire;
+    struct err err; /* what was wrong with it while it ran */
 };
-
-static uint64_t now_ms(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 /* Sources are moved out of the way of the numbers that they shall get. */
 static int place(posix_spawn_file_actions_t *fa, int high_image, int high_report) {
@@ -61,87 +66,232 @@ static int place(posix_spawn_file_actions_t *fa, int high_image, int high_report
     return rc ? rc : posix_spawn_file_actions_addclosefrom_np(fa, AT_END);
 }
 
+/* The guard has signals blocked and ignored; the probe begins as every process does. */
+static int begin_clean(posix_spawnattr_t *attr) {
+    sigset_t none, all;
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (rc == 0) rc = posix_spawnattr_setsigmask(attr, &none);
+    return rc ? rc : posix_spawnattr_setsigdefault(attr, &all);
+}
+
 /* Returns 0 or an errno. */
-static int execute(struct child *c, const char *path, const struct spawn_probe *r, int report) {
-    char seconds[24], seed[24], memory[24];
+static int execute(struct probing *p, const char *path, const struct spawn_probe *r, int report) {
+    char seconds[24], seed[24], memory[24], clock[] = "processor", wall[] = "wall";
     char one_thread[] = "OPENBLAS_NUM_THREADS=1", *env[] = {one_thread, NULL};
-    char *args[] = {"clp-probe", "--image-fd", "3",  "--report-fd", "4",    "--seconds",
-                    seconds,     "--seed",     seed, "--memory",    memory, NULL};
+    char *args[] = {"clp-probe",
+                    "--image-fd",
+                    "3",
+                    "--report-fd",
+                    "4",
+                    "--seconds",
+                    seconds,
+                    "--seed",
+                    seed,
+                    "--memory",
+                    memory,
+                    "--clock",
+                    r->processor_time ? clock : wall,
+                    NULL};
     posix_spawn_file_actions_t fa;
+    posix_spawnattr_t attr;
     (void)snprintf(seconds, sizeof seconds, "%u", r->seconds);
     (void)snprintf(seed, sizeof seed, "%u", r->seed);
     (void)snprintf(memory, sizeof memory, "%llu", (unsigned long long)r->memory);
+    int rc = posix_spawn_file_actions_init(&fa);
+    if (rc) return rc;
+    rc = posix_spawnattr_init(&attr);
+    if (rc) {
+        (void)posix_spawn_file_actions_destroy(&fa);
+        return rc;
+    }
     const int high_image = fcntl(r->image_fd, F_DUPFD_CLOEXEC, 32),
               high_report = fcntl(report, F_DUPFD_CLOEXEC, 32);
-    int rc = high_image < 0 || high_report < 0 ? errno : posix_spawn_file_actions_init(&fa);
-    if (rc == 0) {
-        rc = place(&fa, high_image, high_report);
-        if (rc == 0) rc = posix_spawn(&c->pid, path, &fa, NULL, args, env);
-        (void)posix_spawn_file_actions_destroy(&fa);
-    }
+    rc = high_image < 0 || high_report < 0 ? errno : begin_clean(&attr);
+    if (rc == 0) rc = place(&fa, high_image, high_report);
+    if (rc == 0) rc = posix_spawn(&p->pid, path, &fa, &attr, args, env);
     if (high_image >= 0) (void)close(high_image);
     if (high_report >= 0) (void)close(high_report);
+    (void)posix_spawnattr_destroy(&attr);
+    (void)posix_spawn_file_actions_destroy(&fa);
     return rc;
 }
 
-/* Until it has ended, or broken its word. 0, or -1 with `e` set. */
-static int listen_to(struct child *c, const struct spawn_probe *r, struct err *e) {
+/* Requests come first. Where the system refuses, the probe is merely less polite. */
+static void lower_priority(pid_t pid, bool idle) {
+    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13 };
+    const struct sched_param none = {0};
+    (void)setpriority(PRIO_PROCESS, (id_t)pid, 19);
+    (void)sched_setscheduler(pid, idle ? SCHED_IDLE : SCHED_BATCH, &none);
+    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid,
+                  idle ? IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT : IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | 7);
+}
+
+static int watch(const struct probing *p, int fd) {
+    struct epoll_event ev = {.events = EPOLLIN, .data.fd = fd};
+    return epoll_ctl(p->epoll, EPOLL_CTL_ADD, fd, &ev);
+}
+
+static void close_fd(int *fd) {
+    if (*fd >= 0) (void)close(*fd);
+    *fd = -1;
+}
+
+static void release(struct probing *p) {
+    close_fd(&p->pipe);
+    close_fd(&p->pidfd);
+    close_fd(&p->timer);
+    close_fd(&p->epoll);
+    probe_wire_free(&p->wire);
+    free(p);
+}
+
+/* When it is taken to hang. */
+static int set_clock(const struct probing *p, const struct spawn_probe *r) {
+    const uint64_t most = (uint64_t)r->seconds * (r->processor_time ? BUSY_FACTOR : 1) + SLACK;
+    return timerfd_settime(p->timer, 0, &(struct itimerspec){.it_value.tv_sec = (time_t)most}, NULL);
+}
+
+int spawn_probe_start(struct probing **out, const struct spawn_probe *r, struct err *e) {
+    char path[PATH_MAX];
+    int ends[2] = {-1, -1}, rc;
+    if (find_probe(path, e)) return -1;
+    struct probing *p = calloc(1, sizeof *p);
+    if (!p) return err_set(e, ERR_SYSTEM, "no memory for a probe");
+    *p =
+        (struct probing){.pid = -1, .pipe = -1, .pidfd = -1, .timer = -1, .epoll = -1, .seconds = r->seconds};
+    if (pipe2(ends, O_CLOEXEC) < 0) goto err_errno;
+    p->pipe = ends[0];
+    p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    p->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (p->timer < 0 || p->epoll < 0 || fcntl(p->pipe, F_SETFL, O_NONBLOCK) < 0 || set_clock(p, r) < 0)
+        goto err_errno;
+    rc = execute(p, path, r, ends[1]);
+    close_fd(&ends[1]);
+    if (rc) {
+        (void)err_set(e, ERR_SYSTEM, "%s: can't start the probe: %s", path, strerror(rc));
+        goto err;
+    }
+    p->pidfd = pidfd_open(p->pid, 0);
+    if (p->pidfd < 0 || watch(p, p->pipe) < 0 || watch(p, p->pidfd) < 0 || watch(p, p->timer) < 0)
+        goto err_child;
+    if (r->low_priority || r->idle_priority) lower_priority(p->pid, r->idle_priority);
+    *out = p;
+    return 0;
+err_child:
+    rc = errno;
+    (void)kill(p->pid, SIGKILL);
+    (void)waitpid(p->pid, NULL, 0);
+    errno = rc;
+err_errno:
+    (void)err_set(e, ERR_SYSTEM, "can't start a probe: %s", strerror(errno));
+err:
+    close_fd(&ends[1]);
+    release(p);
+    return -1;
+}
+
+/* --- while it runs ------------------------------------------------------------------------------ */
+
+int spawn_probe_fd(const struct probing *p) {
+    return p->epoll;
+}
+
+float spawn_probe_progress(const struct probing *p, const char **what) {
+    *what = p->wire.what;
+    return p->wire.done;
+}
+
+static void end_by_force(struct probing *p) {
+    if (!p->over && !p->killed) (void)pidfd_send_signal(p->pidfd, SIGKILL, NULL, 0);
+    p->killed = true;
+}
+
+static void read_pipe(struct probing *p) {
     uint8_t bytes[16384];
-    for (;;) {
-        const uint64_t now = now_ms();
-        struct pollfd p = {.fd = c->pipe, .events = POLLIN};
-        if (now >= c->deadline)
-            return err_set(e, ERR_LIMIT, "the probe did not end within its %u s and was stopped", r->seconds);
-        const int ready = poll(&p, 1, (int)(c->deadline - now));
-        if (ready < 0 && errno != EINTR) return err_set(e, ERR_SYSTEM, "poll: %s", strerror(errno));
-        if (ready <= 0) continue;
-        const ssize_t n = read(c->pipe, bytes, sizeof bytes);
+    for (int chunks = READ_CHUNKS; p->pipe >= 0 && chunks > 0; chunks--) {
+        const ssize_t n = read(p->pipe, bytes, sizeof bytes);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return 0;
-        if (probe_wire_feed(&c->wire, bytes, (size_t)n, e)) return -1;
-        if (r->progress) r->progress(r->ctx, c->wire.done, c->wire.what);
+        if (n < 0 && errno == EAGAIN) return;
+        if (n <= 0)
+            close_fd(&p->pipe);
+        else if (!p->killed && probe_wire_feed(&p->wire, bytes, (size_t)n, &p->err))
+            end_by_force(p);
     }
 }
 
-static int judge(const struct child *c, int status, struct probe_report *out, struct err *e) {
-    if (c->wire.failed) {
-        *e = c->wire.error;
+static void check_clock(struct probing *p) {
+    uint64_t times;
+    if (p->killed || read(p->timer, &times, sizeof times) != sizeof times) return;
+    (void)err_set(&p->err, ERR_LIMIT, "the probe did not end within its %u s and was stopped", p->seconds);
+    end_by_force(p);
+}
+
+static void check_exit(struct probing *p, int flags) {
+    pid_t rc;
+    do rc = waitpid(p->pid, &p->status, flags);
+    while (rc < 0 && errno == EINTR);
+    p->over = rc != 0; /* also where somebody else has reaped it */
+}
+
+bool spawn_probe_step(struct probing *p) {
+    if (p->over) return true;
+    read_pipe(p);
+    check_clock(p);
+    check_exit(p, WNOHANG);
+    if (p->over) read_pipe(p); /* what it wrote just before: at most a pipe full */
+    return p->over;
+}
+
+/* --- the verdict ---------------------------------------------------------------------------------- */
+
+static int judge(const struct probing *p, struct err *e) {
+    if (p->err.code != ERR_NONE) {
+        *e = p->err;
         return -1;
     }
-    if (WIFSIGNALED(status))
+    if (p->wire.failed) {
+        *e = p->wire.error;
+        return -1;
+    }
+    if (p->killed) return err_set(e, ERR_SYSTEM, "the probe was stopped");
+    if (WIFSIGNALED(p->status))
         return err_set(e, ERR_INTERNAL,
                        "the probe was ended by a signal (%s); the harm stayed in its sandbox",
-                       strsignal(WTERMSIG(status)));
-    if (!c->wire.ended)
-        return err_set(e, ERR_INTERNAL, "the probe ended without a result (status %d)", WEXITSTATUS(status));
-    *out = c->wire.report;
+                       strsignal(WTERMSIG(p->status)));
+    if (!p->wire.ended)
+        return err_set(e, ERR_INTERNAL, "the probe ended without a result (status %d)",
+                       WEXITSTATUS(p->status));
     return 0;
+}
+
+int spawn_probe_finish(struct probing *p, struct probe_report *out, char note[ERR_TEXT], struct err *e) {
+    if (!p->over) {
+        end_by_force(p);
+        check_exit(p, 0);
+    }
+    memcpy(note, p->wire.note, sizeof p->wire.note);
+    const int rc = judge(p, e);
+    if (rc == 0) {
+        *out = p->wire.report;
+        p->wire.report = (struct probe_report){0};
+    }
+    release(p);
+    return rc;
 }
 
 int spawn_probe_run(const struct spawn_probe *r, struct probe_report *out, char note[ERR_TEXT],
                     struct err *e) {
-    struct child c = {.pid = -1, .pipe = -1};
-    char path[PATH_MAX];
-    int ends[2], status = 0;
+    struct probing *p;
+    const char *what;
     note[0] = 0;
-    if (find_probe(path, e)) return -1;
-    if (pipe2(ends, O_CLOEXEC) < 0) return err_set(e, ERR_SYSTEM, "pipe: %s", strerror(errno));
-    c.pipe = ends[0];
-    c.deadline = now_ms() + ((uint64_t)r->seconds + SLACK) * 1000;
-    int rc = execute(&c, path, r, ends[1]);
-    (void)close(ends[1]);
-    if (rc) {
-        (void)close(c.pipe);
-        return err_set(e, ERR_SYSTEM, "%s: can't start the probe: %s", path, strerror(rc));
+    if (spawn_probe_start(&p, r, e)) return -1;
+    struct pollfd wait = {.fd = spawn_probe_fd(p), .events = POLLIN};
+    while (!spawn_probe_step(p)) {
+        const float done = spawn_probe_progress(p, &what);
+        if (r->progress && what[0]) r->progress(r->ctx, done, what);
+        if (poll(&wait, 1, -1) < 0 && errno != EINTR) break; /* then spawn_probe_finish stops it */
     }
-    if (r->low_priority) (void)setpriority(PRIO_PROCESS, (id_t)c.pid, 15);
-    rc = listen_to(&c, r, e);
-    if (rc) (void)kill(c.pid, SIGKILL);
-    while (waitpid(c.pid, &status, 0) < 0 && errno == EINTR) continue;
-    (void)close(c.pipe);
-    memcpy(note, c.wire.note, sizeof c.wire.note);
-    if (rc == 0) rc = judge(&c, status, out, e);
-    if (rc == 0) c.wire.report = (struct probe_report){0};
-    probe_wire_free(&c.wire);
-    return rc;
+    return spawn_probe_finish(p, out, note, e);
 }

@@ -39,7 +39,7 @@ struct work {
     struct file model, sidecar_file, external, repair;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, plain, gradient, guard_off, sidecar_secret;
+    bool prune, plain, gradient, guard_off, measure, sidecar_secret;
     float threshold;
     enum policy_statistic statistic;
     enum policy_sidecar sidecar_may;
@@ -118,7 +118,10 @@ static bool take_option(struct work *w, int option, const char *value) {
         if (!parse_number(value, SIDECAR_NOTHING, &n)) return false;
         w->sidecar_may = (enum policy_sidecar)n;
         return true;
-    case OPT_GUARD: w->guard_off = strcmp(value, "off") == 0; return w->guard_off || strcmp(value, "on") == 0;
+    case OPT_GUARD:
+        w->guard_off = strcmp(value, "off") == 0;
+        w->measure = strcmp(value, "measure") == 0;
+        return w->guard_off || w->measure || strcmp(value, "on") == 0;
     case OPT_MODEL: return parse_fd(value, &w->model.fd);
     case OPT_OUTPUT: return parse_fd(value, &w->output);
     case OPT_REPORT: return parse_fd(value, &w->report_fd);
@@ -172,7 +175,8 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
     while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0)
         if (!take_option(w, option, optarg)) return false;
     return optind == argc && w->model.fd >= 0 && w->output >= 0 && w->report_fd >= 0 && w->seconds &&
-           w->memory && w->max_output && (w->external.fd >= 0) == (w->external_name != NULL);
+           w->memory && w->max_output && (w->external.fd >= 0) == (w->external_name != NULL) &&
+           !(w->guard_off && w->repair.fd >= 0);
 }
 
 #ifndef MADV_POPULATE_WRITE /* Linux 5.14; older headers */
@@ -344,7 +348,8 @@ static int import(struct work *w, struct err *e) {
 static int repair(struct work *w, struct err *e) {
     uint64_t start = now_ns();
     const struct clp_options o = {.threshold = w->sidecar.has_threshold ? w->sidecar.threshold : w->threshold,
-                                  .statistic = w->statistic};
+                                  .statistic = w->statistic,
+                                  .measure = w->measure};
     if (w->guard_off) {
         w->report.threshold = o.threshold;
         w->report.statistic = o.statistic;
@@ -354,6 +359,7 @@ static int repair(struct work *w, struct err *e) {
     }
     w->report.clp_ns = now_ns() - start;
     if (w->repair.fd < 0) return 0;
+    if (w->measure) repair_list_instead(&w->report, &w->clp);
     return repair_list_apply(w->graph, w->repair.bytes, w->repair.size, &w->report, &w->clp, e);
 }
 
