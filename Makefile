@@ -144,7 +144,7 @@ ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-p
 asan:                              ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
 	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" test
-OLD_CPU_SUITES := kernels_blocked kernels_elementwise kernels_matrix kernels_product function engine plan_layout team
+OLD_CPU_SUITES := kernels_blocked kernels_elementwise kernels_matrix kernels_product kernels_vectors function engine plan_layout team
 .PHONY: old-cpu
 old-cpu: $(BUILD)/tests            ## the kernels' suites as on a CPU without AVX, under qemu-user
 	scripts/deps cross

@@ -4,13 +4,14 @@
  * first one row per item, so that reading the weights is all the work there is.
  * Rows of several items therefore go into one product, which reads them
  * once: items lie a fixed distance apart, and that distance is the product's
- * leading dimension. Up to four are matrix-vector products each: BLAS copies
- * the weights into its own order first, and that costs more than reading them
- * so often (1000 x 2048, two items: 0.2 ms against 1.3). */
+ * leading dimension. A few rows go through kernels_vectors.h where the weights lie
+ * row by row; elsewhere up to four are matrix-vector products each, since BLAS copies
+ * the weights into its own order first, and that costs more than reading them so often. */
 #include "infer/kernels_all.h"
 
 #include "infer/blas.h"
 #include "infer/kernels_epilogue.h"
+#include "infer/kernels_vectors.h"
 
 #include <string.h>
 
@@ -53,11 +54,31 @@ static void multiply_item(const struct matrices *x, const float *a, const float 
                                       .ldc = x->n});
 }
 
+/* The rows of all items' A, a few, with the rows of a common B; false where they lie otherwise. */
+static bool multiply_few(const struct kernel_call *c, const struct matrices *x, int64_t da, int64_t dout) {
+    const int64_t rows = x->m * c->n_items;
+    if (x->trans_a || !x->trans_b || !vectors_are_few(rows)) return false;
+    if (x->m > 1 && c->n_items > 1 && (da != x->m * x->k || dout != x->m * x->n)) return false;
+    const bool apart = x->m == 1 && c->n_items > 1;
+    if (apart && (da < x->k || dout < x->n)) return false;
+    vectors_multiply(c->seat, &(struct vectors_product){.w = view_item(&c->in[1], 0),
+                                                        .x = view_item(&c->in[0], 0),
+                                                        .out = view_item(&c->out, 0),
+                                                        .rows = x->n,
+                                                        .depth = x->k,
+                                                        .vectors = rows,
+                                                        .x_step = apart ? da : x->k,
+                                                        .out_step = apart ? dout : x->n,
+                                                        .alpha = x->alpha});
+    return true;
+}
+
 /* Every item's product with its own or a common B; `out` holds what is added to. */
 static void multiply_items(const struct kernel_call *c, const struct matrices *x) {
     const struct view *a = &c->in[0], *b = &c->in[1];
     const int64_t da = distance(a, c->n_items), dout = distance(&c->out, c->n_items);
     const bool common = !b->items && b->stride == 0;
+    if (common && multiply_few(c, x, da, dout)) return;
     if (c->n_items > FEW_ITEMS && common && x->m == 1 && da >= x->k && dout >= x->n) {
         blas_sgemm(&(struct blas_product){.trans_b = x->trans_b,
                                           .m = c->n_items,
