@@ -106,17 +106,30 @@ static struct band start_band(struct direct *d, const float *x, int64_t first, i
 
 /* --- tiles ------------------------------------------------------------------------------------- */
 
+struct blocks { /* of filters, over one band */
+    struct tile t;
+    int n;
+    const float *next;   /* weights of those that come after them */
+    int64_t turn, turns; /* tiles so far, and in all */
+};
+
+static int64_t tiles_of(const struct direct *d, int64_t pixels) {
+    return (pixels + d->limits.pixels - 1) / d->limits.pixels;
+}
+
 /* Pixels [from, to) of one row, in tiles of nearly equal width: their sums wait for each other less. */
-static void run_row(const struct direct *d, struct tile *t, int blocks, const float *x, int64_t offset,
-                    int64_t from, int64_t to, const float *residual, float *out) {
-    const int64_t most = d->limits.pixels, n = (to - from + most - 1) / most;
+static void run_row(const struct direct *d, struct blocks *b, const float *x, int64_t offset, int64_t from,
+                    int64_t to, const float *residual, float *out) {
+    const int64_t n = tiles_of(d, to - from);
+    struct tile *t = &b->t;
     for (int64_t i = 0; i < n; i++) {
         const int64_t at = from + (to - from) * i / n, end = from + (to - from) * (i + 1) / n;
         t->x = x + at * d->s;
         t->out = out + (offset + at) * LANES;
         t->residual = residual ? residual + (offset + at) * LANES : NULL;
-        tile_find(blocks, (int)(end - at), d->s)(t);
-        for (int k = 0; d->bounds.function && k < blocks; k++)
+        tile_look_ahead(t, b->next, d->c.depth, b->turn++, b->turns);
+        tile_find(b->n, (int)(end - at), d->s)(t);
+        for (int k = 0; d->bounds.function && k < b->n; k++)
             bounds_finish(&d->bounds, t->out + k * t->out_step, (end - at) * LANES);
     }
 }
@@ -134,22 +147,25 @@ static void run_blocks(const struct direct *d, const struct band *b, uint32_t it
     if (bias)
         memcpy(lanes, view_item(bias, item) + block * LANES,
                (size_t)(left < blocks * LANES ? left : blocks * LANES) * sizeof *lanes);
-    struct tile t = {.legs = d->legs,
-                     .n_legs = d->n_legs,
-                     .w = view_item(&d->call->in[1], 0) + block * w_step,
-                     .w_step = w_step,
-                     .bias = lanes,
-                     .out_step = step,
-                     .bounded = d->bounds.any,
-                     .lo = d->bounds.lo,
-                     .hi = d->bounds.hi};
+    struct blocks f = {.t = {.legs = d->legs,
+                             .n_legs = d->n_legs,
+                             .w = view_item(&d->call->in[1], 0) + block * w_step,
+                             .w_step = w_step,
+                             .bias = lanes,
+                             .out_step = step,
+                             .bounded = d->bounds.any,
+                             .lo = d->bounds.lo,
+                             .hi = d->bounds.hi},
+                       .n = blocks};
+    f.next = f.t.w + blocks * w_step;
+    f.turns = d->bands.flat ? tiles_of(d, b->rows) : b->rows * tiles_of(d, c->out[2]);
     if (d->bands.flat) {
-        run_row(d, &t, blocks, b->x, 0, b->first, b->first + b->rows, residual, out);
+        run_row(d, &f, b->x, 0, b->first, b->first + b->rows, residual, out);
         return;
     }
     for (int64_t y = 0; y < b->rows; y++)
-        run_row(d, &t, blocks, b->x + y * c->stride[1] * b->row_step, (b->first + y) * c->out[2], 0,
-                c->out[2], residual, out);
+        run_row(d, &f, b->x + y * c->stride[1] * b->row_step, (b->first + y) * c->out[2], 0, c->out[2],
+                residual, out);
 }
 
 /* A part of the work: some of the blocks of filters of a group, over one band. */

@@ -16,6 +16,8 @@ enum { TILE_STEPS = 5 };
 /* Weights two kilobytes ahead, also of what comes behind: from the second-level cache, 8 %. */
 #define TILE_PREFETCH(w) __builtin_prefetch((const void *)((uintptr_t)(w) + 2048))
 
+#define TILE_PREFETCH_FAR(w) __builtin_prefetch((const void *)(uintptr_t)(w), 0, 2)
+
 #define LIST_3(F, b, s) F(b, 1, s) F(b, 2, s) F(b, 3, s)
 #define LIST_6(F, b, s) LIST_3(F, b, s) F(b, 4, s) F(b, 5, s) F(b, 6, s)
 #define LIST_14(F, b, s)                                                                                     \

@@ -30,6 +30,8 @@ struct tile {
     int n_legs;
     const float *w;
     int64_t w_step;        /* floats from one block's weights to the next one's */
+    const float *ahead;    /* weights of the tiles to come, for the second-level cache; with two blocks */
+    int64_t ahead_step;    /* how many floats of them, of each block, for each 16 of w */
     const float *bias;     /* 16 per block; or NULL */
     const float *residual; /* where out lies in its own tensor; or NULL; may be out */
     float *out;            /* pixels 16 floats apart */
@@ -39,6 +41,13 @@ struct tile {
 };
 
 typedef void (*tile_fn)(const struct tile *t);
+
+/* For tile `i` of `n` over the same weights, `depth` x 16 of each block: its share of what comes
+ * behind them. Reading weights from memory then goes on all the time, not while the first tile waits. */
+static inline void tile_look_ahead(struct tile *t, const float *next, int64_t depth, int64_t i, int64_t n) {
+    t->ahead_step = n < 16 ? (16 + n - 1) / n : 1;
+    t->ahead = next + (i < 16 ? i : 15) * depth * t->ahead_step;
+}
 
 /* What this host's registers hold. */
 struct tile_limits {

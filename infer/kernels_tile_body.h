@@ -6,8 +6,8 @@
  */
 LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int pixels, const int s,
                              VEC sums[TILE_BLOCKS * PARTS][TILE_PIXELS]) {
-    const float *w = t->w;
-    const int64_t w_step = t->w_step;
+    const float *w = t->w, *ahead = t->ahead;
+    const int64_t w_step = t->w_step, ahead_step = t->ahead_step;
     for (const struct tile_leg *l = t->legs; l < t->legs + t->n_legs; l++)
         for (int64_t i = 0; i < l->n[0]; i++)
             for (int64_t j = 0; j < l->n[1]; j++)
@@ -17,6 +17,11 @@ LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int 
                         VEC weights[TILE_BLOCKS * PARTS];
                         TILE_FORGET;
                         for (int v = 0; v < vectors; v += PARTS) TILE_PREFETCH(w + v / PARTS * w_step);
+                        if (vectors > PARTS) {
+                            TILE_PREFETCH_FAR(ahead);
+                            TILE_PREFETCH_FAR(ahead + w_step);
+                            ahead += ahead_step;
+                        }
 #pragma GCC unroll 8
                         for (int v = 0; v < vectors; v++)
                             weights[v] = *(const AT *)(w + v / PARTS * w_step + v % PARTS * LEVEL_LANES);

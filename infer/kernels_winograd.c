@@ -148,6 +148,7 @@ static void multiply(const struct winograd *g, int64_t point, int64_t tiles) {
             const int64_t at = tiles * i / n, end = tiles * (i + 1) / n;
             t.x = x + at * LANES;
             t.out = out + k * plane + at * LANES;
+            tile_look_ahead(&t, t.w + blocks * w_step, c->channels, i, n); /* those of the next point, too */
             tile_find(blocks, (int)(end - at), LANES)(&t);
         }
     }
