@@ -27,6 +27,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire's structures
 #define MAX_REPLY    LIBCLPD_MAX_REPLY
 #define FIRST_BUFFER ((size_t)16 << 10)
 #define NO_SLOT      UINT32_MAX
+#define SMALL_TENSOR ((size_t)1 << 10) /* bytes that are copied sooner than gathered */
 
 struct slot {
     uint32_t generation; /* of the request in it; counts up with each use */
@@ -365,6 +366,12 @@ static int wait_to_send(struct clpd *c, int64_t deadline) {
     return 0;
 }
 
+static ssize_t send_some(const struct clpd *c, struct iovec *v, int n) {
+    const struct msghdr m = {.msg_iov = v, .msg_iovlen = (size_t)n};
+    if (n == 1) return send(c->fd, v->iov_base, v->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 /* Sends it all. Where the daemon has stopped listening this is no failure: what
  * it said before it did (a refusal, say) is still to be read, and poll tells. */
 static int send_all(struct clpd *c, struct iovec *v, int n) {
@@ -372,8 +379,7 @@ static int send_all(struct clpd *c, struct iovec *v, int n) {
     size_t left = 0;
     for (int i = 0; i < n; i++) left += v[i].iov_len;
     while (left && !c->no_sending) {
-        struct msghdr m = {.msg_iov = v, .msg_iovlen = (size_t)n};
-        ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = send_some(c, v, n);
         if (sent >= 0) {
             advance(v, n, (size_t)sent);
             left -= (size_t)sent;
@@ -400,15 +406,21 @@ static int send_frame(struct clpd *c, const struct slot *want, const struct clpd
     struct {
         struct clpd_header header;
         struct clpd_infer infer;
-    } out = {.header = {.magic = CLPD_MAGIC, .version = CLPD_WIRE_VERSION, .type = want->type, .id = *id}};
+        uint8_t small[SMALL_TENSOR];
+    } out;
     size_t head_bytes = 0;
+    out.header = (struct clpd_header){
+        .magic = CLPD_MAGIC, .version = CLPD_WIRE_VERSION, .type = want->type, .id = *id};
     if (head) {
         out.infer = *head;
         head_bytes = sizeof *head;
     }
     out.header.bytes = head_bytes + bytes;
     struct iovec v[2] = {{&out, sizeof out.header + head_bytes}, {(void *)(uintptr_t)data, bytes}};
-    return send_all(c, v, 2);
+    if (bytes > SMALL_TENSOR || (bytes && !head)) return send_all(c, v, 2);
+    if (bytes) memcpy(out.small, data, bytes);
+    v[0].iov_len += bytes;
+    return send_all(c, v, 1);
 }
 
 int clpd_submit(struct clpd *c, const struct clpd_request *q, uint64_t *id) {

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +28,11 @@ uint64_t loop_now(const struct loop *l) {
 
 static void woken(void *owner) {
     (void)owner; /* the posts are run by the turn; the eventfd only counts up and is never read */
+}
+
+static void on_alarm(void *owner) {
+    struct loop *l = owner;
+    l->alarm_at = LOOP_NEVER; /* the timers are run by the turn */
 }
 
 static int open_backend(struct loop *l, enum loop_kind kind, struct err *e) {
@@ -47,8 +53,28 @@ static int open_backend(struct loop *l, enum loop_kind kind, struct err *e) {
     return l->calls->open(l, e);
 }
 
+/* Both only say that something happened: neither is ever read. */
+static int open_signals(struct loop *l, struct err *e) {
+    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (l->wake_fd < 0) return err_set(e, ERR_SYSTEM, "eventfd: %s", strerror(errno));
+    l->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (l->alarm_fd < 0) return err_set(e, ERR_SYSTEM, "timerfd_create: %s", strerror(errno));
+    return 0;
+}
+
+static void close_signals(const struct loop *l) {
+    if (l->wake_fd >= 0) (void)close(l->wake_fd);
+    if (l->alarm_fd >= 0) (void)close(l->alarm_fd);
+}
+
+static int watch_signals(struct loop *l, struct err *e) {
+    struct loop_watch *watch;
+    int rc = loop_watch(l, l->wake_fd, woken, NULL, &watch);
+    if (rc == 0) rc = loop_watch(l, l->alarm_fd, on_alarm, l, &watch);
+    return rc ? err_set(e, ERR_SYSTEM, "watching for wake-ups: %s", strerror(-rc)) : 0;
+}
+
 struct loop *loop_new(enum loop_kind kind, uint32_t streams, struct err *e) {
-    struct loop_watch *wake;
     struct loop *l = calloc(1, sizeof *l);
     if (l) l->streams = calloc(streams, sizeof *l->streams);
     if (!l || !l->streams) {
@@ -62,19 +88,13 @@ struct loop *loop_new(enum loop_kind kind, uint32_t streams, struct err *e) {
         l->free_streams = &l->streams[i];
     }
     l->now = loop_clock();
-    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (l->wake_fd < 0) {
-        (void)err_set(e, ERR_SYSTEM, "eventfd: %s", strerror(errno));
-        goto err_after_memory;
-    }
-    if (open_backend(l, kind, e)) goto err_after_eventfd;
-    int rc = loop_watch(l, l->wake_fd, woken, NULL, &wake);
-    if (rc == 0) return l;
-    (void)err_set(e, ERR_SYSTEM, "watching an eventfd: %s", strerror(-rc));
+    l->wake_fd = l->alarm_fd = -1;
+    l->alarm_at = LOOP_NEVER;
+    if (open_signals(l, e) || open_backend(l, kind, e)) goto err_after_memory;
+    if (watch_signals(l, e) == 0) return l;
     l->calls->close(l);
-err_after_eventfd:
-    (void)close(l->wake_fd);
 err_after_memory:
+    close_signals(l);
     free(l->streams);
     free(l);
     return NULL;
@@ -87,7 +107,7 @@ void loop_free(struct loop *l) {
     l->calls->close(l);
     for (uint32_t i = 0; i < l->n_streams; i++)
         if (l->streams[i].state != STREAM_FREE) (void)close(l->streams[i].fd);
-    (void)close(l->wake_fd);
+    close_signals(l);
     free(l->streams);
     free(l);
 }
@@ -139,19 +159,41 @@ static void run_timers(struct loop *l) {
 
 /* --- posts: a list that any thread pushes to and the loop takes whole ------------------- */
 
-void loop_post(struct loop *l, struct loop_post *p) {
+static void push(struct loop *l, struct loop_post *p) {
     struct loop_post *head = atomic_load_explicit(&l->posts, memory_order_relaxed);
     do p->next = head;
     while (!atomic_compare_exchange_weak(&l->posts, &head, p));
-    /* The loop says that it sleeps before it looks at the list a last time, and
-     * we look at that after the list: one of the two sees the other. */
+}
+
+/* The loop says that it sleeps (and that it is hasty) before it looks at the list a last time, and we look at
+ * that after the list: one of the two sees the other. */
+static void wake(struct loop *l) {
     if (!atomic_load(&l->sleeping) || !atomic_exchange(&l->sleeping, false)) return;
     const uint64_t one = 1;
     ssize_t n = write(l->wake_fd, &one, sizeof one);
     (void)n; /* can't fail before 2^64 wake-ups */
 }
 
-static void run_posts(struct loop *l) {
+void loop_post(struct loop *l, struct loop_post *p) {
+    push(l, p);
+    wake(l);
+}
+
+void loop_post_lazily(struct loop *l, struct loop_post *p) {
+    push(l, p);
+    if (atomic_load(&l->hasty)) wake(l);
+}
+
+bool loop_sleeps(const struct loop *l) {
+    return atomic_load_explicit(&l->sleeping, memory_order_relaxed);
+}
+
+void loop_set_hasty(struct loop *l, bool hasty) {
+    if (atomic_load_explicit(&l->hasty, memory_order_relaxed) != hasty) atomic_store(&l->hasty, hasty);
+}
+
+void loop_run_posts(struct loop *l) {
+    if (!atomic_load_explicit(&l->posts, memory_order_relaxed)) return;
     struct loop_post *newest = atomic_exchange_explicit(&l->posts, NULL, memory_order_acquire),
                      *oldest = NULL;
     while (newest) { /* turn it round */
@@ -184,11 +226,14 @@ static void finish_closing(struct loop *l) {
     }
 }
 
-static uint64_t until_next_timer(const struct loop *l, uint64_t wait_ns) {
-    if (l->closing) return 0;
-    if (!l->timers) return wait_ns;
-    const uint64_t now = loop_clock(), left = l->timers->at > now ? l->timers->at - now : 0;
-    return left < wait_ns ? left : wait_ns;
+/* Only an earlier timer than it is set to costs a call: one that is set to a timer that was stopped wakes us
+ * in vain, once. A limit of the wait itself would have the kernel set and stop a timer in every turn. */
+static void set_alarm(struct loop *l) {
+    if (!l->timers || l->timers->at >= l->alarm_at) return;
+    const uint64_t at = l->timers->at ? l->timers->at : 1; /* 0 would stop it */
+    const struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)}};
+    if (timerfd_settime(l->alarm_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0) l->alarm_at = l->timers->at;
 }
 
 /* Sends that were done at once are answered now: it may make room for what was held back. */
@@ -205,18 +250,19 @@ static void answer_sent(struct loop *l) {
 }
 
 int loop_turn(struct loop *l, uint64_t wait_ns) {
-    l->sends_left = l->calls->sends_at_once;
+    l->sends_left = l->receives_left = l->calls->at_once;
     answer_sent(l);
-    wait_ns = until_next_timer(l, wait_ns);
+    if (l->closing) wait_ns = 0;
     if (wait_ns) {
+        set_alarm(l);
         atomic_store(&l->sleeping, true);
         if (atomic_load(&l->posts)) wait_ns = 0;
     }
     int rc = l->calls->wait(l, wait_ns);
     run_timers(l);
-    run_posts(l);
+    loop_run_posts(l);
     finish_closing(l);
-    l->sends_left = l->calls->sends_at_once;
+    l->sends_left = l->calls->at_once;
     if (l->turn_end) l->turn_end(l->turn_end_owner);
     return rc;
 }
@@ -287,12 +333,19 @@ void loop_receive_into(struct loop_stream *s, uint8_t *to, size_t n) {
     start_receive(s, to, n);
 }
 
+ssize_t loop_send_now(struct loop_stream *s) {
+    const struct msghdr *m = &s->message;
+    if (m->msg_iovlen == 1 && !m->msg_control) /* which takes the kernel less to read */
+        return send(s->fd, m->msg_iov->iov_base, m->msg_iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sendmsg(s->fd, m, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /* One answer is out fastest by its own system call; many go together with the next wait. */
 static bool send_at_once(struct loop_stream *s) {
     struct loop *l = s->loop;
     if (l->sends_left == 0) return false;
     l->sends_left--;
-    const ssize_t n = sendmsg(s->fd, &s->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = loop_send_now(s);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return false;
     s->sent = n < 0 ? -errno : n;
     s->sent_now = true;
@@ -325,7 +378,8 @@ void loop_send_fds(struct loop_stream *s, const struct iovec *iov, unsigned n, c
 }
 
 void loop_check_done(struct loop_stream *s) {
-    if (s->state != STREAM_CLOSING || s->receiving || s->sending || s->sent_now || s->listed) return;
+    if (s->state != STREAM_CLOSING || s->receiving || s->sending || s->sent_now || s->listed || s->polled)
+        return;
     s->listed = true;
     s->next = s->loop->closing;
     s->loop->closing = s;

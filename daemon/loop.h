@@ -111,5 +111,11 @@ struct loop_post { /* embedded in what is handed over */
 /* p->run(p) will be called on the loop's thread; posts keep their order per
  * thread. Lock-free; a system call only where the loop sleeps. */
 void loop_post(struct loop *l, struct loop_post *p);
+/* The same for what can wait: a loop that sleeps sleeps on, and runs it first of all in its next turn. Unless
+ * it is hasty. */
+void loop_post_lazily(struct loop *l, struct loop_post *p);
+bool loop_sleeps(const struct loop *l); /* any thread; a hint */
+/* Whether somebody waits for what may be posted lazily. The loop's own thread. */
+void loop_set_hasty(struct loop *l, bool hasty);
 
 #endif

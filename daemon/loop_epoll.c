@@ -95,7 +95,7 @@ static void try_receive(struct loop_stream *s) {
 }
 
 static void try_send(struct loop_stream *s) {
-    ssize_t n = sendmsg(s->fd, &s->message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    const ssize_t n = loop_send_now(s);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
         s->writable = false;
     else if (n >= 0 || errno != EINTR)
@@ -206,13 +206,14 @@ static int wait_epoll(struct loop *l, uint64_t wait_ns) {
     const int rc = n < 0 ? -errno : 0;
     atomic_store_explicit(&l->sleeping, false, memory_order_relaxed);
     l->now = loop_clock();
+    loop_run_posts(l);
     for (int i = 0; i < n; i++) dispatch(l, &p->events[i]);
     run_active(p);
     return rc == -EINTR ? 0 : rc;
 }
 
 const struct loop_calls loop_epoll_calls = {.name = "epoll",
-                                            .sends_at_once = UINT_MAX,
+                                            .at_once = UINT_MAX,
                                             .open = open_epoll,
                                             .close = close_epoll,
                                             .opened = opened,

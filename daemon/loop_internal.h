@@ -27,12 +27,13 @@ struct loop_stream {
     ssize_t sent;
     struct loop_stream *next_sent;
     /* of the back end */
-    bool readable, writable;        /* epoll: may be tried */
-    bool ended;                     /* epoll: the peer sends no more */
-    bool drained;                   /* io_uring: the last receive left nothing, so wait before trying */
-    bool rearm_receive, rearm_send; /* io_uring: to be submitted in the next turn */
-    bool send_polls;                /* io_uring: the send is ours to do when the socket has room */
-    bool listed;                    /* on the list below */
+    bool readable, writable; /* may be tried (io_uring: readable alone) */
+    bool ended;              /* the peer sends no more */
+    bool polled;             /* io_uring: the kernel has the poll that tells of bytes */
+    bool in_kernel;          /* io_uring: it has the receive */
+    bool rearm_poll, rearm_receive, rearm_send, rearm_cancel; /* io_uring: to be submitted in the next turn */
+    bool send_polls; /* io_uring: the send is ours to do when the socket has room */
+    bool listed;     /* on the list below */
     struct loop_stream
         *next; /* free list; io_uring: to be armed again; epoll: something to do; closing: to be finished */
 };
@@ -52,7 +53,7 @@ struct loop_watch {
 /* Every back end is this table. */
 struct loop_calls {
     const char *name;
-    unsigned sends_at_once; /* in one turn, before it is cheaper to submit them together */
+    unsigned at_once; /* sends, and receives, in one turn, before it is cheaper to submit them together */
     int (*open)(struct loop *l, struct err *e);
     void (*close)(struct loop *l);
     int (*opened)(struct loop_stream *s); /* a new stream; 0 or -errno */
@@ -67,23 +68,29 @@ extern const struct loop_calls loop_uring_calls, loop_epoll_calls;
 
 struct loop {
     const struct loop_calls *calls;
-    struct loop_stream *sent; /* sends that are done, to be answered */
-    unsigned sends_left;      /* that may be done at once in this turn */
+    struct loop_stream *sent;           /* sends that are done, to be answered */
+    unsigned sends_left, receives_left; /* that may be done at once in this turn */
     void *backend;
     struct loop_stream *streams, *free_streams, *closing;
     uint32_t n_streams;
     struct loop_watch watches[LOOP_WATCHES];
     struct loop_timer *timers; /* soonest first */
+    int alarm_fd;              /* a timerfd, so that a wait needs no limit of its own */
+    uint64_t alarm_at;         /* what it is set to; LOOP_NEVER: it is not */
     uint64_t now;
     void (*turn_end)(void *owner);
     void *turn_end_owner;
     bool stopped, sqpoll;
     int wake_fd;
     _Atomic(struct loop_post *) posts; /* newest first */
-    _Atomic bool sleeping;
+    _Atomic bool sleeping, hasty;
     char refusal[ERR_TEXT];
 };
 
+/* For the back ends: sends what the socket takes; as send(2). */
+ssize_t loop_send_now(struct loop_stream *s);
+/* For the back ends: posts that came while the loop slept, before anything that came in. */
+void loop_run_posts(struct loop *l);
 /* For the back ends: what came out of a receive or send that was asked for. */
 void loop_answer_receive(struct loop_stream *s, const uint8_t *bytes, ssize_t n);
 void loop_answer_send(struct loop_stream *s, ssize_t n);
