@@ -5,7 +5,8 @@
  *   3 tensor                   the rest of the chunk is copied into the slot (at most LOOP_CHUNK bytes);
  *                              what is still to come is received where the engine reads it
  *   4 whole                    staged; submitted at the turn's end
- *   5 computed                 a post brings the slot back: connection_answer
+ *   5 computed                 a post brings the slot back: connection_answer; or, where the loop sleeps, the
+ *                              worker sends the answer itself (daemon/outlet.h), and the post can wait
  *   6 sent                     gathered with others: on_sent; the slot is free
  */
 #include "daemon/connection.h"
@@ -155,38 +156,71 @@ static void release_out(struct connection *c, struct frame_out *o) {
     }
 }
 
-void connection_answer(struct connection *c, struct slot *slot) {
+/* The answer as it goes out. Any thread. */
+static void frame_answer(struct server *s, struct slot *slot) {
     struct request *r = &slot->request;
+    server_count(s, r->status);
+    version_put(r->version); /* an old one need not wait for a slow reader */
+    r->version = NULL;
+    if (r->status == CLPD_OK)
+        slot->out.n =
+            frame_write_header(slot->frame, CLPD_INFER_REPLY, slot->id, r->reply_bytes) + r->reply_bytes;
+    else
+        slot->out.n = frame_write_refusal(slot->frame, CLPD_INFER_REPLY, slot->id, r->status,
+                                          admit_status_text(r->status));
+}
+
+void connection_answer(struct connection *c, struct slot *slot) {
     if (c->state == CONNECTION_CLOSING) { /* nobody reads it */
         give_slot(c, slot);
         server_mark_dirty(c->server, c);
         return;
     }
-    server_count(c->server, r->status);
-    version_put(r->version); /* an old one need not wait for a slow reader */
-    r->version = NULL;
-    size_t n;
-    if (r->status == CLPD_OK)
-        n = frame_write_header(slot->frame, CLPD_INFER_REPLY, slot->id, r->reply_bytes) + r->reply_bytes;
-    else
-        n = frame_write_refusal(slot->frame, CLPD_INFER_REPLY, slot->id, r->status,
-                                admit_status_text(r->status));
-    put_out(c, &slot->out, OUT_SLOT, slot->frame, n);
+    if (slot->out.n == 0) frame_answer(c->server, slot);
+    put_out(c, &slot->out, OUT_SLOT, slot->frame, slot->out.n);
+}
+
+/* What a worker could not send of it goes before everything else. */
+static void adopt(struct connection *c, struct slot *slot) {
+    outlet_adopt(&c->outlet);
+    slot->out = (struct frame_out){.bytes = slot->frame, .n = slot->out.n, .kind = OUT_SLOT, .next = c->out};
+    if (!c->out) c->out_end = &slot->out.next;
+    c->out = &slot->out;
+    c->out_sent = slot->sent;
+    c->write_ns = loop_now(c->server->loop);
+    server_mark_dirty(c->server, c);
 }
 
 /* --- requests -------------------------------------------------------------------------- */
 
 static void on_back(struct loop_post *p) {
     struct slot *slot = (struct slot *)(void *)((uint8_t *)p - offsetof(struct slot, post));
-    connection_answer(slot->owner, slot);
+    struct connection *c = slot->owner;
+    if (slot->sent == 0 || c->state == CONNECTION_CLOSING) {
+        connection_answer(c, slot);
+    } else if (slot->sent < slot->out.n) {
+        adopt(c, slot);
+    } else {
+        c->write_ns = loop_now(c->server->loop);
+        give_slot(c, slot);
+        server_mark_dirty(c->server, c);
+    }
 }
 
 /* On a worker's thread, or ours. */
 static void complete(struct request *r) {
     struct slot *slot = (struct slot *)r; /* its first member */
-    const struct connection *c = slot->owner;
+    struct connection *c = slot->owner;
+    struct server *s = c->server;
     slot->post.run = on_back;
-    loop_post(c->server->loop, &slot->post);
+    if (r->alone && loop_sleeps(s->loop)) {
+        frame_answer(s, slot);
+        slot->sent = outlet_send(&c->outlet, slot->frame, slot->out.n);
+    }
+    if (slot->sent && slot->sent == slot->out.n)
+        loop_post_lazily(s->loop, &slot->post);
+    else
+        loop_post(s->loop, &slot->post);
 }
 
 static void refuse_request(struct connection *c, uint32_t status, const char *text) {
@@ -427,7 +461,7 @@ static void read_on(struct connection *c) {
 static void send_out(struct connection *c) {
     unsigned n = 0;
     size_t skip = c->out_sent;
-    if (c->sending || !c->out) return;
+    if (c->sending || !c->out || !outlet_take(&c->outlet)) return;
     c->sending = true;
     if (c->out->kind == OUT_RING && skip == 0) { /* alone: descriptors go with the first byte */
         const struct ring_out *ring = (const struct ring_out *)(const void *)c->out;
@@ -460,6 +494,7 @@ static void on_sent(void *owner, ssize_t n) {
         release_out(c, o);
     }
     c->out_sent = left;
+    if (!c->out && c->state == CONNECTION_OPEN) outlet_free(&c->outlet);
     server_mark_dirty(c->server, c);
 }
 
@@ -497,12 +532,14 @@ struct connection *connection_open(struct server *s, int fd, struct user *user) 
         free(c);
         return NULL;
     }
+    c->outlet.fd = fd;
     return c;
 }
 
 void connection_close(struct connection *c) {
     if (c->state == CONNECTION_CLOSING) return;
     set_state(c, CONNECTION_CLOSING);
+    (void)outlet_take(&c->outlet); /* no worker uses the descriptor from here on */
     loop_stream_close(c->stream);
     workers_cancel(c->server->workers, &c->client);
     while (c->n_rings) ring_detach(c->rings[--c->n_rings]);
@@ -510,6 +547,16 @@ void connection_close(struct connection *c) {
 
 bool connection_is_quiet(const struct connection *c) {
     return c->n_inflight == 0 && !c->out;
+}
+
+/* A worker's lazy post must wake the loop where that is what we wait for. */
+static void note_waiting(struct connection *c, bool waits) {
+    if (c->waits == waits) return;
+    c->waits = waits;
+    if (waits)
+        c->server->n_waiting++;
+    else
+        c->server->n_waiting--;
 }
 
 void connection_proceed(struct connection *c) {
@@ -522,8 +569,11 @@ void connection_proceed(struct connection *c) {
             c->user->requests -= c->ring_slots;
             users_put(&c->server->users, c->user);
         }
+        note_waiting(c, false);
         server_forget(c->server, c);
         free(c);
+    } else {
+        note_waiting(c, c->state != CONNECTION_OPEN || !c->receiving);
     }
 }
 

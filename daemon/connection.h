@@ -10,6 +10,7 @@
 #ifndef DAEMON_CONNECTION_H
 #define DAEMON_CONNECTION_H
 
+#include "daemon/outlet.h"
 #include "daemon/server.h"
 
 #include <sys/socket.h>
@@ -58,7 +59,9 @@ struct connection {
     struct refusal refusals[CONNECTION_REFUSALS];
     struct frame_out *out, **out_end;
     size_t out_sent; /* bytes of the first */
+    struct outlet outlet;
     bool sending;
+    bool waits; /* for something of its own to come back before it reads on or ends */
     struct iovec iov[LOOP_MAX_IOV];
     uint64_t write_ns;
 

@@ -39,6 +39,7 @@ struct request {
 
     /* the answer; `reply` holds reply_bytes where status is CLPD_OK */
     uint32_t status; /* enum clpd_status */
+    bool alone;      /* nothing else is completed with it, so nothing is gathered by waiting */
     size_t reply_bytes;
 
     /* links, of the batcher while it is queued */

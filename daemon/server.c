@@ -106,6 +106,7 @@ static void turn_end(void *owner) {
             connection_proceed(c);
         }
     }
+    loop_set_hasty(s->loop, s->n_waiting || s->draining);
 }
 
 void server_count(struct server *s, uint32_t status) {

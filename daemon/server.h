@@ -44,10 +44,10 @@ struct server {
 
     struct connection *connections; /* all of them */
     uint32_t n_connections, n_rings;
+    uint32_t n_waiting; /* connections that do nothing before a slot of theirs comes back */
     struct users users;
     struct connection *dirty; /* something to send, or to read on */
     struct request *staged, **staged_end;
-    uint64_t staged_deadline; /* the earliest; 0: none */
     struct loop_timer deadlines, sweep, trim;
     struct loop_post alarm; /* a request of a ring waits with a deadline: */
     _Atomic uint64_t alarm_at;

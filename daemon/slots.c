@@ -61,7 +61,7 @@ struct slot *slots_take(struct slots *s) {
     s->n_taken++;
     slot->taken = true;
     slot->next = NULL;
-    slot->tensor_bytes = slot->received = 0;
+    slot->tensor_bytes = slot->received = slot->sent = 0;
     slot->out = (struct frame_out){0};
     slot->request = (struct request){.input = slot->tensor,
                                      .reply = slot->frame + FRAME_HEADER,

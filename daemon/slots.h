@@ -25,6 +25,7 @@ struct slot {
     size_t tensor_bytes;    /* of this request */
     size_t received;        /* of them */
     struct frame_out out;   /* of `frame`, when it is to be sent */
+    size_t sent;            /* bytes of it that a worker has sent already */
     struct slot *next;      /* free list */
     bool taken;
     size_t touched_tensor, touched_frame; /* bytes that may have pages */

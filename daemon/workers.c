@@ -93,6 +93,7 @@ static void deliver_refused(struct request *chain) {
 
 /* Gives the requests of a batch back, its version too. */
 static void end_batch(struct batch *b) {
+    if (b->n == 1) b->requests[0]->alone = true;
     for (uint32_t k = 0; k < b->n; k++) deliver(b->requests[k], b->requests[k]->status);
     if (b->version) version_put(b->version);
     b->n = 0;
