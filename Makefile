@@ -186,12 +186,14 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp bench-ipc soak bench-swap eval
+.PHONY: bench-peers bench-clp bench-ipc soak bench-swap bench-swaps eval
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
 bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
 	scripts/deps zoo
 	scripts/bench-swap --build $(BUILD)
+bench-swaps: all                   ## 1,000 swaps of a model under 64 stream clients and 16 rings: p99 beside a quiet one's
+	scripts/bench-swaps --build $(BUILD)
 bench-ipc: all $(BUILD)/bench-ipc  ## round trips beside the least that the same bytes take; writes docs/latency.md
 	scripts/bench-ipc --build $(BUILD)
 soak: all                          ## 64 stream clients and 16 rings for SECONDS=600: no error, no growth, fair shares

@@ -1,12 +1,19 @@
 /* What the way to a network costs: round trips through clpd beside the least that the same bytes can take.
  *
- * usage: bench-ipc ROUNDS SPINNING SLEEPING MODEL:FLOATS …      two sockets: clpd with io.spin_us, and with 0
+ * usage: bench-ipc ROUNDS SPINNING SLEEPING EPOLL MODEL:FLOATS …   three sockets: clpd with io.spin_us, with
+ * 0, on epoll
  *
  *   floor     spin     two processes, a counter each in shared memory, both spinning
  *             futex    the same, both asleep until the other wakes them
  *             socket   a socketpair, blocking: the bytes of the request there, those of the answer back
  *   clpd      ring     libclpd, spinning; and asleep (neither side spins)
- *             stream   libclpd over the stream
+ *             stream   libclpd over the stream; and the same to clpd on epoll
+ *
+ * A socket is measured twice: "near", both ends on one CPU, where the scheduler puts two who wake each other
+ * in turn, and where nothing hides what either end does; and "far", the client on another CPU, where nearly
+ * all of it is that CPUs wake each other. The loops of SPINNING and EPOLL have to be on the first CPU that we
+ * may use. A process per CPU that runs when nobody else wants to (SCHED_IDLE) keeps them awake: an idle CPU
+ * takes 5 to 100 us to come back, as the machine below it pleases.
  *
  * All take turns within a round, so that what else the machine does hits all alike. Prints one JSON line per
  * measurement: the median of each round's median, and of its 99th percentile, in ns; for clpd less what it
@@ -15,6 +22,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,7 +36,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST_ROUNDS = 101, TRIPS = 2000, SLEEPY = 400, WARM = 200, HEAD = 128, ANSWER = 144, MODELS = 4 };
+enum {
+    MOST_ROUNDS = 101,
+    TRIPS = 2000,
+    SLEEPY = 400,
+    WARM = 200,
+    HEAD = 128,
+    ANSWER = 144,
+    MODELS = 4,
+    PER_MODEL = 8,
+    MOST_CPUS = 256
+};
 
 struct series {
     char name[64];
@@ -72,6 +90,52 @@ static void relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
+}
+
+/* --- where who runs ------------------------------------------------------------------------------ */
+
+static cpu_set_t all_cpus;
+static pid_t idlers[MOST_CPUS];
+
+/* The nth CPU that we may use; the last one where there are fewer. */
+static void stay_on(int nth) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE && nth >= 0; cpu++) {
+        if (!CPU_ISSET(cpu, &all_cpus)) continue;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        nth--;
+    }
+    if (sched_setaffinity(0, sizeof one, &one)) die("sched_setaffinity");
+}
+
+static void go_anywhere(void) {
+    if (sched_setaffinity(0, sizeof all_cpus, &all_cpus)) die("sched_setaffinity");
+}
+
+static void idle_on(int nth) {
+    const struct sched_param none = {0};
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    stay_on(nth);
+    if (sched_setscheduler(0, SCHED_IDLE, &none)) die("SCHED_IDLE");
+    for (;;) relax();
+}
+
+static void keep_awake(void) {
+    const int n = CPU_COUNT(&all_cpus) < MOST_CPUS ? CPU_COUNT(&all_cpus) : MOST_CPUS;
+    for (int i = 0; i < n; i++) {
+        idlers[i] = fork();
+        if (idlers[i] < 0) die("fork");
+        if (idlers[i] == 0) idle_on(i);
+    }
+}
+
+static void let_sleep(void) {
+    for (int i = 0; i < MOST_CPUS && idlers[i] > 0; i++) {
+        (void)kill(idlers[i], SIGKILL);
+        (void)waitpid(idlers[i], NULL, 0);
+    }
 }
 
 /* --- the floors: a child that gives back what it gets ------------------------------------------- */
@@ -132,7 +196,7 @@ static void all_of(int fd, void *bytes, size_t n, bool out) {
     }
 }
 
-static void measure_socket(struct series *s, size_t bytes) {
+static void measure_socket(struct series *s, size_t bytes, int cpu) {
     static uint8_t buffer[1 << 20];
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) die("socketpair");
@@ -140,18 +204,22 @@ static void measure_socket(struct series *s, size_t bytes) {
     if (child < 0) die("fork");
     if (child == 0) {
         (void)close(pair[0]);
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        stay_on(0);
         for (;;) {
             all_of(pair[1], buffer, HEAD + bytes, false);
             all_of(pair[1], buffer, ANSWER, true);
         }
     }
     (void)close(pair[1]);
+    stay_on(cpu);
     for (uint32_t i = 0; i < WARM + TRIPS; i++) {
         const uint64_t start = now_ns();
         all_of(pair[0], buffer, HEAD + bytes, true);
         all_of(pair[0], buffer, ANSWER, false);
         if (i >= WARM) trips[i - WARM] = now_ns() - start;
     }
+    go_anywhere();
     (void)close(pair[0]);
     (void)waitpid(child, NULL, 0);
     note(s, TRIPS);
@@ -197,17 +265,19 @@ static void measure_ring(struct series *s, const char *socket, const struct mode
     note(s, n);
 }
 
-static void measure_stream(struct series *s, const char *socket, const struct model *m) {
+static void measure_stream(struct series *s, const char *socket, const struct model *m, int cpu) {
     const struct clpd_request q = {
         .model = m->name, .dims = {1, 1, 1, m->floats}, .data = m->x, .want_scores = 1};
     struct clpd_result r = {.status = CLPD_OK};
     struct clpd *c;
     check(clpd_connect(socket, &c), &r, "no connection");
+    stay_on(cpu);
     for (uint32_t i = 0; i < WARM + TRIPS; i++) {
         const uint64_t start = now_ns();
         check(clpd_classify(c, &q, &r), &r, clpd_error(c));
         if (i >= WARM) trips[i - WARM] = less(now_ns() - start, r.compute_ns);
     }
+    go_anywhere();
     clpd_close(c);
     note(s, TRIPS);
 }
@@ -220,33 +290,49 @@ static struct series *named(struct series *s, const char *what, uint32_t floats)
     return s;
 }
 
-static void measure_model(struct series *s, const char *spinning, const char *sleeping,
-                          const struct model *m) {
-    measure_socket(named(s, "socket", m->floats), m->floats * sizeof(float));
-    measure_stream(named(s + 1, "stream", m->floats), spinning, m);
-    measure_ring(named(s + 2, "ring", m->floats), spinning, m, false);
-    measure_ring(named(s + 3, "ring asleep", m->floats), sleeping, m, true);
+struct daemons {
+    const char *spinning, *sleeping, *epoll;
+};
+
+static void measure_model(struct series *s, const struct daemons *d, const struct model *m) {
+    const size_t bytes = m->floats * sizeof(float);
+    measure_socket(named(s, "socket near", m->floats), bytes, 0);
+    measure_stream(named(s + 1, "stream near", m->floats), d->spinning, m, 0);
+    measure_stream(named(s + 2, "epoll near", m->floats), d->epoll, m, 0);
+    measure_socket(named(s + 3, "socket far", m->floats), bytes, 1);
+    measure_stream(named(s + 4, "stream far", m->floats), d->spinning, m, 1);
+    measure_stream(named(s + 5, "epoll far", m->floats), d->epoll, m, 1);
+    measure_ring(named(s + 6, "ring", m->floats), d->spinning, m, false);
+    measure_ring(named(s + 7, "ring asleep", m->floats), d->sleeping, m, true);
 }
 
-int main(int argc, char **argv) {
-    static struct series all[2 + 4 * MODELS];
-    struct model models[MODELS];
-    const int rounds = argc > 4 ? atoi(argv[1]) : 0, n = argc - 4;
-    if (rounds < 1 || rounds > MOST_ROUNDS || n > MODELS) {
-        (void)fprintf(stderr, "usage: bench-ipc ROUNDS SPINNING SLEEPING MODEL:FLOATS ...\n");
-        return 2;
-    }
+static void read_models(struct model *models, char **words, int n) {
     for (int i = 0; i < n; i++) {
         struct model *m = &models[i];
-        if (sscanf(argv[4 + i], "%63[^:]:%u", m->name, &m->floats) != 2 || m->floats > 200000) return 2;
+        if (sscanf(words[i], "%63[^:]:%u", m->name, &m->floats) != 2 || m->floats > 200000) exit(2);
         m->x = calloc(m->floats, sizeof(float));
         if (!m->x) die("memory");
     }
+}
+
+int main(int argc, char **argv) {
+    static struct series all[2 + PER_MODEL * MODELS];
+    struct model models[MODELS];
+    const int rounds = argc > 5 ? atoi(argv[1]) : 0, n = argc - 5;
+    if (rounds < 1 || rounds > MOST_ROUNDS || n > MODELS) {
+        (void)fprintf(stderr, "usage: bench-ipc ROUNDS SPINNING SLEEPING EPOLL MODEL:FLOATS ...\n");
+        return 2;
+    }
+    const struct daemons d = {argv[2], argv[3], argv[4]};
+    read_models(models, argv + 5, n);
+    if (sched_getaffinity(0, sizeof all_cpus, &all_cpus)) die("sched_getaffinity");
+    keep_awake();
     for (int round = 0; round < rounds; round++) {
         measure_memory(named(&all[0], "spin", 0), false);
         measure_memory(named(&all[1], "futex", 0), true);
-        for (int i = 0; i < n; i++) measure_model(&all[2 + 4 * i], argv[2], argv[3], &models[i]);
+        for (int i = 0; i < n; i++) measure_model(&all[2 + PER_MODEL * i], &d, &models[i]);
     }
-    for (int i = 0; i < 2 + 4 * n; i++) print(&all[i]);
+    let_sleep();
+    for (int i = 0; i < 2 + PER_MODEL * n; i++) print(&all[i]);
     return 0;
 }
