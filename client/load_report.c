@@ -28,6 +28,9 @@ void load_count_version(struct load_counts *c, uint64_t version) {
 }
 
 void load_counts_merge(struct load_counts *to, const struct load_counts *from) {
+    const uint64_t answers = from->latency.total;
+    if (to->n_clients++ == 0 || answers < to->fewest) to->fewest = answers;
+    if (answers > to->most) to->most = answers;
     histogram_merge(&to->latency, &from->latency);
     to->sent += from->sent;
     to->busy += from->busy;
@@ -85,6 +88,10 @@ void load_report_print(FILE *to, const struct terminal *t, const struct load_set
                   terminal_begin(t, STYLE_BOLD), milliseconds(c, 0.5), terminal_end(t, STYLE_BOLD),
                   milliseconds(c, 0.9), terminal_begin(t, STYLE_BOLD), milliseconds(c, 0.99),
                   terminal_end(t, STYLE_BOLD), milliseconds(c, 0.999), milliseconds(c, 1));
+    if (c->n_clients > 1) {
+        (void)fprintf(to, "clients   fewest %s", terminal_count(n, (long long)c->fewest));
+        (void)fprintf(to, "   most %s answers\n", terminal_count(n, (long long)c->most));
+    }
     (void)fprintf(to, "versions ");
     for (uint32_t i = 0; i < c->n_versions; i++)
         (void)fprintf(to, " %llu: %s  ", (unsigned long long)c->versions[i].version,
@@ -115,7 +122,7 @@ json_t *load_report_json(const struct load_settings *s, const struct load_counts
     }
     return json_pack(
         "{s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:i, s:s, s:f, s:f, s:I, s:I, s:I, s:I, "
-        "s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:I, s:I}",
         "transport", s->transport, "requests", (json_int_t)c->sent, "errors", (json_int_t)load_errors(c),
         "rps", (double)(uint64_t)(per_second(s, c) * 100 + 0.5) / 100, "p50_us", micro(c, 0.5), "p99_us",
         micro(c, 0.99), "p999_us", micro(c, 0.999), "max_us", micro(c, 1), "versions", versions, "model",
@@ -123,5 +130,6 @@ json_t *load_report_json(const struct load_settings *s, const struct load_counts
         s->rate > 0 ? "open" : "closed", "rate", s->rate, "seconds",
         (double)(uint64_t)(s->seconds * 1000 + 0.5) / 1000, "busy", (json_int_t)c->busy, "lost",
         (json_int_t)c->lost, "unsent", (json_int_t)c->unsent, "reconnects", (json_int_t)c->reconnects,
-        "p90_us", micro(c, 0.9), "by_status", statuses_json(c), "by_version", by_version);
+        "p90_us", micro(c, 0.9), "by_status", statuses_json(c), "by_version", by_version, "fewest",
+        (json_int_t)c->fewest, "most", (json_int_t)c->most);
 }

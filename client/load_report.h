@@ -20,6 +20,9 @@ struct load_counts {                   /* all zero: nothing yet */
     } versions[LOAD_VERSIONS]; /* ascending; more than that are counted with the last */
     uint32_t n_versions;
     uint64_t finished; /* ns, CLOCK_MONOTONIC: the last client's */
+    uint32_t
+        n_clients; /* merged into this; and the answers that were OK of the one that got fewest, and most */
+    uint64_t fewest, most;
     char example[256]; /* text of the first error */
 };
 
