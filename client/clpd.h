@@ -136,6 +136,9 @@ int clpd_ring_submit(struct clpd_ring *g, uint32_t slot, const struct clpd_reque
 /* As clpd_poll. 1: *r is the answer that *slot holds; what *r points to lies there, until give or submit. */
 int clpd_ring_poll(struct clpd_ring *g, int timeout_ms, struct clpd_result *r, uint32_t *slot);
 void clpd_ring_give(struct clpd_ring *g, uint32_t slot);
+/* For a ring that will be idle: the memory of free slots goes back to the system, and what they hold is lost.
+ * It comes again as they are used. Returns how many bytes. */
+uint64_t clpd_ring_trim(struct clpd_ring *g);
 uint32_t clpd_ring_pending(const struct clpd_ring *g);
 
 /* All of it in one call, with a copy of q->data; *r stays valid until the next call. -EBUSY while others are

@@ -250,6 +250,18 @@ void clpd_ring_give(struct clpd_ring *g, uint32_t slot) {
     g->first_free = slot;
 }
 
+uint64_t clpd_ring_trim(struct clpd_ring *g) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uint64_t bytes = 0;
+    for (uint32_t i = g->first_free; i != NO_SLOT; i = g->slots[i].next_free) {
+        const uintptr_t at = (uintptr_t)slot_at(g, i), from = (at + page - 1) / page * page,
+                        to = (at + g->plan.slot_bytes) / page *
+                             page; /* whole pages: the rest is a neighbour's */
+        if (to > from && madvise((void *)from, to - from, MADV_REMOVE) == 0) bytes += to - from;
+    }
+    return bytes;
+}
+
 uint32_t clpd_ring_pending(const struct clpd_ring *g) {
     return g->pending;
 }

@@ -193,6 +193,36 @@ static void test_leaving(void) {
     play(a_daemon_that_leaves, 8);
 }
 
+static void gives_back(struct stage *s) {
+    const struct clpd_ring_options large = {.slots = 4, .tensor_bytes = 1 << 16};
+    struct clpd_ring *g;
+    struct clpd_result r;
+    uint32_t slots[4];
+    float x[16] = {1};
+    struct clpd_request q = one;
+    q.data = x;
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_open(s->path, &large, &g, NULL, 0), 0);
+    for (int i = 0; i < 4; i++) {
+        CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &slots[i]), 0);
+        memset(clpd_ring_tensor(g, slots[i]), 7, 1 << 16);
+    }
+    CU_ASSERT_EQUAL(clpd_ring_trim(g), 0);
+    for (int i = 1; i < 4; i++) clpd_ring_give(g, slots[i]);
+    const uint64_t bytes = clpd_ring_trim(g);
+    CU_ASSERT_TRUE(bytes >= 3 << 16 && bytes <= 3 * ((1 << 16) + CLPD_RING_REPLY_BYTES));
+    for (int i = 0; i < 4; i++) { /* zeros where it was given back, untouched where it was not */
+        const uint8_t *at = clpd_ring_tensor(g, slots[i]);
+        CU_ASSERT_EQUAL(at[1 << 15], i == 0 ? 7 : 0);
+    }
+    CU_ASSERT_EQUAL(clpd_ring_classify(g, &q, -1, &r), 0);
+    CU_ASSERT_TRUE(r.status == CLPD_OK && r.scores[0] == 2);
+    clpd_ring_close(g);
+}
+static void test_giving_back(void) {
+    play(gives_back, 0);
+}
+
 SUITE(clpd_ring, {"one call: right answers, spinning and asleep", test_answers},
       {"four under way, answered in any order", test_pipelining}, {"mistakes cost nothing", test_mistakes},
-      {"a refused ring says why", test_refused}, {"a daemon that leaves wakes who sleeps", test_leaving});
+      {"a refused ring says why", test_refused}, {"a daemon that leaves wakes who sleeps", test_leaving},
+      {"memory of free slots goes back", test_giving_back});
