@@ -513,7 +513,15 @@ static void on_closed(void *owner) {
     server_mark_dirty(c->server, c);
 }
 
-static const struct loop_stream_calls stream_calls = {on_received, on_sent, on_closed};
+/* Also while it is not read from, since it has as many requests under way as it may: nobody wants the
+ * answers. */
+static void on_gone(void *owner) {
+    struct connection *c = owner;
+    connection_close(c);
+    server_mark_dirty(c->server, c);
+}
+
+static const struct loop_stream_calls stream_calls = {on_received, on_sent, on_closed, on_gone};
 
 struct connection *connection_open(struct server *s, int fd, struct user *user) {
     struct connection *c = calloc(1, sizeof *c);

@@ -409,6 +409,10 @@ void loop_answer_send(struct loop_stream *s, ssize_t n) {
         loop_check_done(s);
 }
 
+void loop_tell_gone(struct loop_stream *s) {
+    if (s->state == STREAM_OPEN && s->calls->gone) s->calls->gone(s->owner);
+}
+
 /* --- watches ------------------------------------------------------------------------------- */
 
 static int add_watch(struct loop *l, const struct loop_watch *like, struct loop_watch **out) {

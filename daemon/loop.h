@@ -60,6 +60,9 @@ struct loop_stream_calls {
     /* The answer to loop_stream_close: the descriptor is closed, the kernel is
      * done with all memory of this connection, the stream is gone. */
     void (*closed)(void *owner);
+    /* The peer has closed altogether, whether or not a receive was asked for: nobody reads what is sent, and
+     * what it sent last need not be read. May come more than once. NULL is fine. */
+    void (*gone)(void *owner);
 };
 
 /* Takes fd (also where it fails). 0 or -errno (-EMFILE: all `streams` are in use). */

@@ -182,7 +182,8 @@ static void dispatch(struct loop *l, const struct epoll_event *ev) {
     if (broken || (ev->events & EPOLLRDHUP)) s->ended = true;
     if (s->ended || (ev->events & EPOLLIN)) s->readable = true;
     if (broken || (ev->events & EPOLLOUT)) s->writable = true;
-    activate(s);
+    if (broken) loop_tell_gone(s);
+    if (s->state == STREAM_OPEN) activate(s);
 }
 
 static int wait_events(struct epoll *p, uint64_t wait_ns) {

@@ -94,6 +94,7 @@ void loop_run_posts(struct loop *l);
 /* For the back ends: what came out of a receive or send that was asked for. */
 void loop_answer_receive(struct loop_stream *s, const uint8_t *bytes, ssize_t n);
 void loop_answer_send(struct loop_stream *s, ssize_t n);
+void loop_tell_gone(struct loop_stream *s); /* which may close it */
 /* The kernel let go of something of a closing stream: is that the end? */
 void loop_check_done(struct loop_stream *s);
 void loop_watch_done(struct loop_watch *w);

@@ -384,7 +384,8 @@ static void on_readable(struct loop_stream *s, int res, bool more) {
         s->ended = true; /* for ever, so a new poll would not wait */
     if (!more && !s->ended) submit_poll(s);
     s->readable = true;
-    if (s->receiving && !s->in_kernel && !s->rearm_receive) take_bytes(s);
+    if (res > 0 && (res & (POLLHUP | POLLERR))) loop_tell_gone(s);
+    if (s->state == STREAM_OPEN && s->receiving && !s->in_kernel && !s->rearm_receive) take_bytes(s);
 }
 
 static void on_received(struct uring *u, struct loop_stream *s, int res, unsigned flags) {

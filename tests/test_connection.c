@@ -442,6 +442,31 @@ static void test_half_closed(void) {
     on_both(&usual, half_closed);
 }
 
+/* One that has as many requests under way as it may is not read from; it leaves, and what waits is not
+ * computed. */
+static void left_in_the_middle(struct rig *r) {
+    struct clpd_infer slow = ask(30);
+    uint8_t *tensor = calloc(30, 16384);
+    CU_ASSERT_TRUE_FATAL(rig_load(r, "slow", 1, &(struct case_network){.width = 64, .work = 8, .factor = 1}));
+    strcpy(slow.model, "slow");
+    slow.flags = 0;
+    slow.dims[2] = slow.dims[3] = 64;
+    const uint64_t before = r->server.counters.requests;
+    const int fd = rig_connect(r);
+    for (uint64_t i = 0; i < 4; i++) CU_ASSERT_TRUE(rig_send_infer(r, fd, i, &slow, tensor, 30 * 16384));
+    for (int i = 0; i < 200 && r->server.slots.n_taken < 4; i++) rig_turn(r, 1);
+    close(fd);
+    for (int i = 0; i < 2000 && r->server.n_connections; i++) rig_turn(r, 1);
+    CU_ASSERT_EQUAL(r->server.n_connections, 0);
+    CU_ASSERT_EQUAL(r->server.slots.n_taken, 0);
+    CU_ASSERT_EQUAL(workers_queued(r->workers), 0);
+    CU_ASSERT_EQUAL(r->server.counters.requests, before); /* no answer was made */
+    free(tensor);
+}
+static void test_left(void) {
+    on_both(&(struct rig_options){.inflight = 4}, left_in_the_middle);
+}
+
 /* --- time ----------------------------------------------------------------------------------------- */
 
 static void late(struct rig *r) {
@@ -563,5 +588,6 @@ SUITE(connection, {"pipelined requests, answers by id", test_pipelined},
       {"refusals after which the stream goes on", test_refusals}, {"refusals that close it", test_closing},
       {"a client that does not read", test_no_reader}, {"BUSY where the slots are used up", test_busy},
       {"one connection too many", test_too_many}, {"frames that are cut off", test_cut_off},
-      {"half closed, and dead", test_half_closed}, {"deadlines", test_late}, {"draining", test_draining},
-      {"stalls", test_stalled}, {"damaged streams", test_damaged});
+      {"half closed, and dead", test_half_closed}, {"left in the middle", test_left},
+      {"deadlines", test_late}, {"draining", test_draining}, {"stalls", test_stalled},
+      {"damaged streams", test_damaged});

@@ -48,7 +48,7 @@ struct peer {
     uint8_t *bytes;
     size_t n;
     ssize_t last, sent;
-    bool received, was_sent, closing, closed, greedy;
+    bool received, was_sent, closing, closed, greedy, gone;
 };
 
 static void on_received(void *owner, const uint8_t *bytes, ssize_t n) {
@@ -76,7 +76,13 @@ static void on_closed(void *owner) {
     p->closed = true;
 }
 
-static const struct loop_stream_calls peer_calls = {on_received, on_sent, on_closed};
+static void on_gone(void *owner) {
+    struct peer *p = owner;
+    CU_ASSERT_FALSE(p->closed);
+    p->gone = true;
+}
+
+static const struct loop_stream_calls peer_calls = {on_received, on_sent, on_closed, on_gone};
 
 static void peer_open(struct loop *l, struct peer *p) {
     int pair[2];
@@ -239,6 +245,25 @@ static void test_dead(void) {
 
 /* With a receive into memory and a blocked send under way: closed() once, no other callback, and the memory
  * is free to go. */
+/* It is told without a receive, with bytes unread, but not for one direction alone. */
+static void leave(struct loop *l) {
+    struct peer p;
+    peer_open(l, &p);
+    CU_ASSERT_EQUAL(write(p.other, "hello", 5), 5);
+    for (int i = 0; i < 3; i++) CU_ASSERT_EQUAL(loop_turn(l, 0), 0);
+    CU_ASSERT_EQUAL(shutdown(p.other, SHUT_WR), 0);
+    for (int i = 0; i < 3; i++) CU_ASSERT_EQUAL(loop_turn(l, 0), 0);
+    CU_ASSERT_FALSE(p.gone);
+    close(p.other);
+    p.other = -1;
+    CU_ASSERT_TRUE(turn_until(l, &p.gone));
+    CU_ASSERT_FALSE(p.received);
+    peer_close(l, &p);
+}
+static void test_leave(void) {
+    on_both(leave);
+}
+
 static void close_while_busy(struct loop *l) {
     const size_t big = 4u << 20;
     for (int round = 0; round < 30; round++) {
@@ -569,7 +594,7 @@ SUITE(loop, {"a chunk comes when it is asked for", test_chunk},
       {"the end of one direction leaves the other", test_end},
       {"a tensor arrives where it belongs, whole or with its early end", test_tensor},
       {"a gathered send survives a slow reader", test_send},
-      {"sending to a dead peer is an error", test_dead},
+      {"sending to a dead peer is an error", test_dead}, {"a peer that leaves is told of", test_leave},
       {"closing with both directions under way", test_close}, {"eight streams, and not a ninth", test_many},
       {"more streams with bytes than buffers", test_more_than_buffers},
       {"accepting, until unwatched", test_accept}, {"accepting without descriptors", test_accept_full},
