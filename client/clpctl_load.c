@@ -177,7 +177,9 @@ static void drive(struct client *k) {
         if (idle(k, until)) continue;
         take_answers(k, until > now ? until - now : 0);
     }
-    /* What was due and found no room is not forgotten: it is the daemon's debt. */
+    /* What was due when the clock ran out, while we slept, is sent late. What was due and found no room is
+     * not forgotten: it is the daemon's debt. */
+    if (k->interval && lane_is_open(&k->lane) && !atomic_load(&l->stopped)) send_what_is_due(k, l->end - 1);
     for (; k->interval && k->next < l->end; k->next += k->interval) k->counts.unsent++;
     uint64_t patience = now_ns() + DRAIN_MS * 1000000ull;
     while (lane_is_open(&k->lane) && k->n_flights && now_ns() < patience) take_answers(k, 100000000u);
