@@ -4,6 +4,7 @@
 BUILD   ?= build
 CC      ?= gcc
 VERSION := 0.1.0
+SYSROOT ?=
 V       ?= 0
 Q       := $(if $(filter 1,$(V)),,@)
 
@@ -18,10 +19,10 @@ LDBASE   := -pie -Wl,-z,relro,-z,now,--as-needed -pthread $(SANITIZE)
 
 PKG      ?= pkg-config
 OPENBLAS := /usr/lib/$(shell $(CC) -print-multiarch)/openblas-pthread
-BLAS_CFLAGS := -I/usr/include/$(shell $(CC) -print-multiarch)/openblas-pthread
+BLAS_CFLAGS := -I$(SYSROOT)/usr/include/$(shell $(CC) -print-multiarch)/openblas-pthread
 # Debian keeps each build of OpenBLAS in a folder of its own. The one without threads is not safe for several
 # callers at once (infer/blas.c), so the run path makes sure that it is never taken in place of this one.
-BLAS_LIBS   := -L$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
+BLAS_LIBS   := -L$(SYSROOT)$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 
 # --- what each program is made of: the folders are the trust boundaries ---------
 # The planner's half of infer/ knows no BLAS; the engine's half does.
@@ -84,7 +85,7 @@ $(foreach p,$(PROGRAMS) $(TOOLS),$(eval $(call program,$(p))))
 
 $(BUILD)/libclpd.a: $(call OBJ,$(CLIENT_LIB))
 	@echo "  AR    $@"
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(BUILD)/libclpd.so: $(CLIENT_LIB) client/clpd.h client/libclpd.h client/wire.h client/ring.h client/libclpd.map
 	@echo "  LD    $@"
 	$(Q)mkdir -p $(@D)
@@ -149,6 +150,21 @@ OLD_CPU_SUITES := kernels_blocked kernels_elementwise kernels_matrix kernels_pro
 old-cpu: $(BUILD)/tests            ## the kernels' suites as on a CPU without AVX, under qemu-user
 	scripts/deps cross
 	$(Q)for suite in $(OLD_CPU_SUITES); do qemu-x86_64-static -cpu Nehalem $(BUILD)/tests $$suite || exit 1; done
+# A second build by Debian's cross compiler, against Debian's arm64 libraries in a folder of their own.
+ARM64      := build/arm64
+ARM64_ROOT := $(abspath $(ARM64))/root
+ARM64_RUN  := qemu-aarch64-static -L $(ARM64_ROOT)
+.PHONY: arm64 test-arm64
+arm64:                             ## build for aarch64, into build/arm64/
+	scripts/deps arm64
+	scripts/arm64-root $(ARM64_ROOT)
+	$(Q)$(MAKE) --no-print-directory BUILD=$(ARM64) CC="aarch64-linux-gnu-gcc --sysroot=$(ARM64_ROOT)" AR=aarch64-linux-gnu-ar \
+	    SYSROOT=$(ARM64_ROOT) CFLAGS="-O2 -g -Werror" all $(ARM64)/tests
+# All of infer/, CLP, and what parses or shares memory; programs that start others need a kernel of that architecture.
+ARM64_SUITES := $(foreach s,$(patsubst infer/%.c,%,$(wildcard infer/*.c)),$(if $(wildcard tests/test_$(s).c),$(s))) \
+                kernels_math clp clp_sigma clpd clpd_ring decode frame json_read lookout oip_read onnx_model onnx_tensor ring_plan slots tensor
+test-arm64: arm64                  ## its kernels' and other suites under qemu-user (minutes)
+	$(Q)for suite in $(ARM64_SUITES); do $(ARM64_RUN) $(ARM64)/tests $$suite || exit 1; done
 clang:                             ## build with clang, to see its warnings
 	$(Q)$(MAKE) --no-print-directory BUILD=build/clang CC=clang CFLAGS="-O2 -g -Werror" all build/clang/tests
 lint:                              ## clang-tidy and cppcheck
@@ -178,7 +194,7 @@ $(BUILD)/seeds: $(call OBJ,$(SEEDS_SRC))
 	$(Q)$(CC) $(LDBASE) $(LDFLAGS) -o $@ $^ $(tests_LIBS)
 $(BUILD)/fuzz.a: $(call OBJ,$(FUZZ_SRC))
 	@echo "  AR    $@"
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(BUILD)/fuzz.a
 	@echo "  LD    $@"
 	$(Q)mkdir -p $(@D)

@@ -175,11 +175,6 @@ static int sum_up(const struct bench *b, const struct thread *threads, struct fi
     return 0;
 }
 
-static const char *isa_name(uint32_t isa) {
-    static const char *const names[ISA_COUNT] = {"generic", "avx2", "avx512", "neon"};
-    return isa < ISA_COUNT ? names[isa] : "unknown";
-}
-
 static double round_to(double x, double unit) {
     return (double)(int64_t)(x / unit + 0.5) * unit;
 }
@@ -191,7 +186,7 @@ static json_t *to_json(const struct bench *b, const struct figures *f) {
                      round_to(f->p99_ms, 1e-4), "runs", (json_int_t)f->runs, "min_ms",
                      round_to(f->min_ms, 1e-4), "items_per_s", round_to(f->per_second, 1e-2), "gflops",
                      round_to(f->gflops, 1e-2), "guard", b->guard ? "on" : "off", "isa",
-                     isa_name(image_header(b->model.image)->isa));
+                     image_isa_name(image_header(b->model.image)->isa));
 }
 
 static void print_figures(const struct bench *b, const struct figures *f) {
@@ -202,7 +197,7 @@ static void print_figures(const struct bench *b, const struct figures *f) {
         f->runs, b->batch, b->threads, b->threads == 1 ? "" : "s", b->guard ? "on" : "off");
     (void)printf("%.1f items/s   %.1f GF/s (%.4g M multiply-adds an item)   compiled for %s\n", f->per_second,
                  f->gflops, (double)image_header(b->model.image)->multiply_adds / 1e6,
-                 isa_name(image_header(b->model.image)->isa));
+                 image_isa_name(image_header(b->model.image)->isa));
 }
 
 /* --- step by step ------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define PAGE         ((size_t)4096)
+#define PAGE         ((size_t)64 << 10)  /* of any kernel, aarch64's included: madvise takes whole pages */
 #define TRIM_IDLE    10000000000u        /* 10 s */
 #define TRIM_ABOVE   ((size_t)256 << 10) /* what a slot may keep for good */
 #define TRIM_AT_ONCE ((size_t)4 << 20)   /* about 0.3 ms of munmapping */

@@ -272,7 +272,8 @@ static int check_header(int fd, const struct state_image *image, struct err *e) 
         return err_set(e, ERR_UNSUPPORTED, "it is of another clpd (image version %u, here %u)", h.version,
                        IMAGE_VERSION);
     if (!image_isa_runs_here(h.isa) || h.isa != (uint32_t)image_host_isa())
-        return err_set(e, ERR_UNSUPPORTED, "it was compiled for another CPU");
+        return err_set(e, ERR_UNSUPPORTED, "it was compiled for another CPU (for %s, here %s)",
+                       image_isa_name(h.isa), image_isa_name(image_host_isa()));
     if (h.bytes != image->bytes ||
         memcmp(h.self_checksum, image->image_checksum, sizeof h.self_checksum) != 0 ||
         memcmp(h.source_sha256, image->digests.model, sizeof h.source_sha256) != 0)

@@ -327,8 +327,8 @@ static bool find_needed_file(const struct work *w, char name[SPAWN_NAME]) {
 /* plan_memory's and import_options' done: whole pages go back to the kernel. Those of our own copies come
  * back as zeros, should anybody look; those of the image stay in its file. */
 static void give_back(void *ctx, const void *at, size_t n) {
-    const uintptr_t page = 4096, begin = ((uintptr_t)at + page - 1) / page * page,
-                    end = ((uintptr_t)at + n) / page * page;
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), /* glibc knows it: no system call */
+        begin = ((uintptr_t)at + page - 1) / page * page, end = ((uintptr_t)at + n) / page * page;
     (void)ctx;
     if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* only ever a saving */
 }
@@ -373,7 +373,7 @@ static int no_room(size_t bytes, struct err *e) {
  * much as is written next, since the file's own pages go at the same pace. */
 static int take_room(void *ctx, size_t offset, size_t n, struct err *e) {
     struct work *w = ctx;
-    const size_t page = 4096, from = offset / page * page;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), from = offset / page * page;
     if (fallocate(w->output, 0, (off_t)offset, (off_t)n) < 0) return no_room(n, e);
     /* Mapped in one go: a fault for each page takes as long as what is written into it. Only ever a saving.
      */

@@ -37,6 +37,7 @@ enum image_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };
 /* What this host runs best; and whether it can run `isa`. */
 enum image_isa image_host_isa(void);
 bool image_isa_runs_here(uint32_t isa);
+const char *image_isa_name(uint32_t isa);
 
 enum image_place {
     PLACE_CONSTANT, /* offset from the start of the constants section */

@@ -52,7 +52,8 @@ static int check_header(const uint8_t *bytes, size_t size, struct err *e) {
     if (h->isa >= ISA_COUNT) return err_set(e, ERR_FORMAT, "instruction set %u does not exist", h->isa);
     if (!image_isa_runs_here(h->isa))
         return err_set(e, ERR_UNSUPPORTED,
-                       "compiled for instructions that this host lacks; import the model again");
+                       "compiled for %s, which this host lacks (it has %s); import the model again",
+                       image_isa_name(h->isa), image_isa_name(image_host_isa()));
     if (h->bytes > size)
         return err_set(e, ERR_TRUNCATED, "%zu bytes of %llu are there", size, (unsigned long long)h->bytes);
     if (h->bytes < size)

@@ -35,6 +35,11 @@ enum image_isa image_host_isa(void) {
     return ISA_GENERIC;
 }
 
+const char *image_isa_name(uint32_t isa) {
+    static const char *const names[ISA_COUNT] = {"generic", "avx2", "avx512", "neon"};
+    return isa < ISA_COUNT ? names[isa] : "unknown";
+}
+
 /* --- mapping ------------------------------------------------------------------------------ */
 
 /* Seals are never taken off again, so once they are there, size and bytes stand still. */

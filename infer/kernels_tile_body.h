@@ -30,6 +30,7 @@ LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int 
                             const float value = x[p * s];
 #pragma GCC unroll 8
                             for (int v = 0; v < vectors; v++) sums[v][p] += weights[v] * value;
+                            TILE_APART(p);
                         }
                     }
                 }

@@ -65,7 +65,9 @@ static void every_header_field_is_checked(void) {
         H(magic, 0, "no image"),
         H(version, IMAGE_VERSION + 1, "import the model again"),
         H(isa, ISA_COUNT, "instruction set"),
-        H(isa, image_isa_runs_here(ISA_NEON) ? ISA_AVX2 : ISA_NEON, "this host lacks"),
+        H(isa, image_isa_runs_here(ISA_NEON) ? ISA_AVX2 : ISA_NEON,
+          image_isa_runs_here(ISA_NEON) ? "avx2, which this host lacks (it has neon)"
+                                        : "neon, which this host lacks"),
         H(bytes, c.size + 64, "are there"),
         H(bytes, c.size - 64, "but the file has"),
         H(n_tensors, 0, "section tensors"),

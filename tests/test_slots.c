@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define SECOND 1000000000ull
 
@@ -16,7 +17,8 @@ static void take_and_give(void) {
     for (int i = 0; i < 4; i++) {
         a[i] = slots_take(&s);
         CU_ASSERT_PTR_NOT_NULL_FATAL(a[i]);
-        CU_ASSERT_EQUAL((uintptr_t)a[i]->tensor % 4096, 0);
+        CU_ASSERT_EQUAL((uintptr_t)a[i]->tensor % (uintptr_t)sysconf(_SC_PAGESIZE), 0);
+        CU_ASSERT_EQUAL((size_t)(a[i]->tensor - s.memory) % 65536, 0); /* nobody else's pages are trimmed */
         CU_ASSERT_EQUAL((uintptr_t)a[i]->request.reply % 8, 0);
         CU_ASSERT_PTR_EQUAL(a[i]->request.reply, a[i]->frame + FRAME_HEADER);
         CU_ASSERT_TRUE(a[i]->request.reply_room >= 100000 + SLOT_REPLY_EXTRA);
@@ -41,8 +43,9 @@ static size_t resident(const uint8_t *at, size_t bytes) {
     unsigned char pages[8192];
     size_t n = 0;
     CU_ASSERT_EQUAL_FATAL(mincore((void *)(uintptr_t)at, bytes, pages), 0);
-    for (size_t i = 0; i < bytes / 4096; i++) n += pages[i] & 1;
-    return n * 4096;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < bytes / page; i++) n += pages[i] & 1;
+    return n * page;
 }
 
 static void trimmed(void) {
