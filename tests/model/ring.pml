@@ -10,8 +10,10 @@
  *
  * -DNO_FENCE=1 submit, 2 arm, 3 a client's sleep: without that fence. -DBROKEN_ARM: the daemon's flag by what the
  * daemon wrote last. -DBROKEN_PULL: whoever pulls takes the flag from a watcher that sleeps by it. -DBROKEN_WAKE: the
- * daemon takes the client's flag before it wakes it. Each of
- * these has to be found. */
+ * daemon takes the client's flag before it wakes it. Each of these has to be found.
+ *
+ * -DALWAYS_RINGS: client/python/clpd/ring.py, which has no fences of its own. It rings for every request, and its last
+ * look before it sleeps is the kernel's; in both the kernel has a full barrier, which NO_FENCE takes away here too. */
 #ifndef CLIENTS
 #define CLIENTS 1
 #endif
@@ -323,6 +325,9 @@ proctype client(byte c) {
 #if NO_FENCE != 1
         fence(p);
 #endif
+#ifdef ALWAYS_RINGS
+        rung = true
+#else
         load(p, DAEMON_SLEEPS(c), flag);
         if
         :: flag -> exchange(p, DAEMON_SLEEPS(c), 0, flag)
@@ -333,6 +338,7 @@ proctype client(byte c) {
         :: else
         fi;
         flag = 0
+#endif
     :: seen < submitted ->
         load(p, ANSWERED(c), v);
         do
@@ -342,7 +348,9 @@ proctype client(byte c) {
 #if NO_FENCE != 3
             fence(p);
 #endif
+#ifndef ALWAYS_RINGS
             load(p, ANSWERED(c), v);
+#endif
             if
             :: v != seen
             :: else ->

@@ -3,10 +3,11 @@ import array
 import itertools
 import json
 import struct
+import subprocess
 import unittest
 
 from fixture import NGINX, SHAPE, SIZE, TENSOR, Curl, Nginx, Served, request
-from harness import F32, OK, SIGNS, U8, read_npy, wait_for
+from harness import F32, OK, ROOT, SIGNS, U8, read_npy, wait_for
 
 MODEL = {"name": "signs", "versions": ["1"], "platform": "clpd",
          "inputs": [{"name": "input", "datatype": "FP32", "shape": [-1, 3, 48, 48]}],
@@ -260,6 +261,16 @@ class OverUnix(Cases, unittest.TestCase):
     @classmethod
     def open_front(cls):
         cls.curl = Curl(["--unix-socket", str(cls.daemon.folder / "http.sock")], "http://clpd")
+
+    def test_the_example(self):
+        done = subprocess.run([ROOT / "client/examples/curl.sh", "signs", SIGNS / "data/stop.png",
+                               self.daemon.folder / "http.sock"], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = done.stdout.splitlines()
+        self.assertEqual(json.loads(lines[1]), MODEL)
+        self.assertEqual(json.loads(lines[3])["classes"][0]["label"], "stop")
+        self.assertIn('"shape":[1,12]', lines[5])
+        self.assertGreater(int(lines[7]), 48)
 
 
 @unittest.skipUnless(NGINX, "nginx is not installed (scripts/deps oip)")

@@ -2,6 +2,8 @@
 """Takes frames as a camera gives them, keeps a few under way, and drops frames rather than fall behind.
 
 usage: camera.py MODEL [FRAMES [SOCKET]]        the camera here is made of noise; put yours into frames()
+
+ring.py beside this does it without a copy.
 """
 import os
 import sys
