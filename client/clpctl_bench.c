@@ -2,6 +2,7 @@
  * own CPU; a start line, warm-up, then runs until time or count is reached. */
 #include "client/feed.h"
 #include "client/model.h"
+#include "client/progress.h"
 #include "client/report_json.h"
 #include "client/table.h"
 #include "infer/algorithm.h"
@@ -124,10 +125,8 @@ static int run_threads(struct bench *b, struct thread *threads) {
                     b->threads + b->together - 1);
     int rc = pthread_barrier_init(&b->start, NULL, b->threads);
     if (rc) return clpctl_fail(b->c, "%s", strerror(rc));
-    if (b->runs)
-        terminal_progress(stderr, &b->c->err, "measuring %u runs ...", b->runs);
-    else
-        terminal_progress(stderr, &b->c->err, "measuring for %g s ...", b->seconds);
+    struct progress p; /* five wake-ups a second, where somebody watches */
+    progress_begin(&p, &b->c->err, b->runs ? 0 : b->seconds, "measuring");
     for (uint32_t i = 1; i < b->threads; i++) {
         rc = pthread_create(&threads[i].id, NULL, measure, &threads[i]);
         /* Those started already wait at the barrier for good: there is no way on. */
@@ -136,7 +135,7 @@ static int run_threads(struct bench *b, struct thread *threads) {
     (void)measure(&threads[0]);
     for (uint32_t i = 1; i < b->threads; i++) (void)pthread_join(threads[i].id, NULL);
     (void)pthread_barrier_destroy(&b->start);
-    terminal_progress(stderr, &b->c->err, NULL);
+    progress_end(&p);
     for (uint32_t i = 0; i < b->threads; i++)
         if (threads[i].rc < 0) return clpctl_fail(b->c, "the engine refused: %s", strerror(-threads[i].rc));
     return 0;

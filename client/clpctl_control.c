@@ -1,5 +1,6 @@
 /* clpctl rollback, clpctl accept: a person changes what is served. */
 #include "client/clpctl.h"
+#include "client/progress.h"
 
 #include <stdio.h>
 
@@ -14,8 +15,12 @@ static int ask(struct clpctl *c, const struct command *command, enum clpd_action
     if (n < 0) return -1 - n;
     struct clpd *connection = clpctl_connect(c);
     if (!connection) return CLPCTL_ERROR;
+    struct progress p;
     clpd_set_timeout(connection, PATIENCE_MS);
-    if (clpd_control(connection, action, argv[0], &r) < 0) {
+    progress_begin(&p, &c->err, 0, "waiting for the guard");
+    const int sent = clpd_control(connection, action, argv[0], &r);
+    progress_end(&p);
+    if (sent < 0) {
         rc = clpctl_fail(c, "%s", clpd_error(connection));
     } else if (r.status != CLPD_OK) {
         rc = clpctl_fail(c, "%s", r.text);

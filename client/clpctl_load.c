@@ -10,6 +10,7 @@
 #include "client/histogram.h"
 #include "client/load_lane.h"
 #include "client/load_report.h"
+#include "client/progress.h"
 #include "client/report_json.h"
 
 #include <errno.h>
@@ -208,15 +209,18 @@ static int start_client(struct load *l, struct client *k, uint32_t nth) {
 }
 
 static void show_progress(struct load *l) {
+    struct progress p;
     uint64_t before = 0;
+    progress_begin(&p, &l->c->err, l->seconds, "asking %s", l->model.name);
     for (uint64_t at = l->begin + 500000000u; at < l->end; at += 500000000u) {
         sleep_until(at);
         uint64_t n = atomic_load_explicit(&l->answered, memory_order_relaxed);
-        terminal_progress(stderr, &l->c->err, "%4.1f s of %g   %llu/s   version %llu",
-                          (double)(at - l->begin) / 1e9, l->seconds, (unsigned long long)(n - before) * 2,
-                          (unsigned long long)atomic_load_explicit(&l->version, memory_order_relaxed));
+        progress_set(&p, 0, "%llu/s   version %llu", (unsigned long long)(n - before) * 2,
+                     (unsigned long long)atomic_load_explicit(&l->version, memory_order_relaxed));
         before = n;
     }
+    sleep_until(l->end);
+    progress_end(&p);
 }
 
 static int run_clients(struct load *l, struct client *clients, struct load_counts *all) {
@@ -237,7 +241,6 @@ static int run_clients(struct load *l, struct client *clients, struct load_count
     else if (l->c->err.is_terminal)
         show_progress(l);
     for (uint32_t i = 0; i < started; i++) (void)pthread_join(clients[i].thread, NULL);
-    terminal_progress(stderr, &l->c->err, NULL);
     for (uint32_t i = 0; i < l->clients; i++) {
         load_counts_merge(all, &clients[i].counts);
         lane_close(&clients[i].lane);

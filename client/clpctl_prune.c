@@ -1,6 +1,7 @@
 /* clpctl prune: ONNX in, repaired ONNX out. The new file appears whole or not at all. */
 #include "client/model.h"
 #include "client/probe.h"
+#include "client/progress.h"
 #include "client/report_view.h"
 
 #include <errno.h>
@@ -132,9 +133,10 @@ static int run(struct clpctl *c, int argc, char **argv) {
     struct err e = {0};
     if (probe.on && probe_first(c, in, &probe, &m, &suspect, &e))
         return clpctl_fail(c, "%s: the probe: %s", in, e.text);
-    terminal_progress(stderr, &c->err, "repairing %s ...", in);
+    struct progress p;
+    progress_begin(&p, &c->err, 0, "repairing %s", in);
     int rc = model_import(c, &m, &result);
-    terminal_progress(stderr, &c->err, NULL);
+    progress_end(&p);
     if (rc < 0) {
         rc = clpctl_fail(c, "%s: %s", in, result.err.text);
     } else {

@@ -4,6 +4,7 @@
  */
 #include "client/feed.h"
 #include "client/model.h"
+#include "client/progress.h"
 #include "client/report_view.h"
 #include "client/table.h"
 #include "infer/npy.h"
@@ -138,13 +139,14 @@ static int run_all(struct job *j) {
         (void)clpctl_fail(j->c, "%s", e.text);
     else
         rc = 0;
+    struct progress p;
+    progress_begin(&p, &j->c->err, 0, "running");
     for (int64_t at = 0; at < items && rc == 0; at += chunk) {
         uint32_t n = items - at < chunk ? (uint32_t)(items - at) : chunk;
-        if (items > CHUNK)
-            terminal_progress(stderr, &j->c->err, "%lld of %lld ...", (long long)at, (long long)items);
+        progress_set(&p, (double)at / (double)items, "%lld of %lld", (long long)at, (long long)items);
         rc = run_chunk(j, en, at, n);
     }
-    terminal_progress(stderr, &j->c->err, NULL);
+    progress_end(&p);
     engine_free(en);
     return rc;
 }

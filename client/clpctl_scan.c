@@ -2,6 +2,7 @@
  * Folders stand for the models in them, NAME/VERSION/model.onnx included. */
 #include "client/model.h"
 #include "client/probe.h"
+#include "client/progress.h"
 #include "client/report_html.h"
 #include "client/report_json.h"
 #include "client/report_text.h"
@@ -147,12 +148,11 @@ static void scan_one(struct scan *s, size_t nth) {
     struct spawn_result result;
     struct model_import m = {
         .path = path, .mode = SPAWN_IMAGE, .has_threshold = s->has_threshold, .threshold = s->threshold};
-    if (s->n_paths > 1)
-        terminal_progress(stderr, &s->c->err, "[%zu/%zu] %s ...", nth + 1, s->n_paths, path);
-    else
-        terminal_progress(stderr, &s->c->err, "scanning %s ...", path);
+    struct progress p;
+    if (s->n_paths > 1) terminal_progress(stderr, &s->c->err, "[%zu/%zu] %s ...", nth + 1, s->n_paths, path);
+    progress_begin(&p, &s->c->err, 0, "[%zu/%zu] scanning %s", nth + 1, s->n_paths, path);
     int rc = model_import(s->c, &m, &result);
-    terminal_progress(stderr, &s->c->err, NULL);
+    progress_end(&p);
     if (rc == 0) {
         show_probed(s, path, &result.report);
     } else {

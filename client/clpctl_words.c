@@ -13,10 +13,12 @@ static int say(const struct clpctl *c, const char *what, enum style style, const
     __attribute__((format(printf, 4, 0)));
 static int say(const struct clpctl *c, const char *what, enum style style, const char *fmt, va_list ap) {
     char text[1024], clean[1024];
-    terminal_progress(stderr, &c->err, NULL);
     (void)vsnprintf(text, sizeof text, fmt, ap);
+    flockfile(stderr); /* a progress bar may be drawing (progress.h) */
+    terminal_progress(stderr, &c->err, NULL);
     (void)fprintf(stderr, "%s%s%s %s\n", terminal_begin(&c->err, style), what, terminal_end(&c->err, style),
                   terminal_clean(clean, sizeof clean, text));
+    funlockfile(stderr);
     return CLPCTL_ERROR;
 }
 

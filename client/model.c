@@ -1,5 +1,6 @@
 /* Opening a model and what lies beside it, importing, mapping. */
 #include "client/model.h"
+#include "client/progress.h"
 #include "guard/model_file.h"
 
 #include <errno.h>
@@ -90,9 +91,10 @@ static int load(const struct clpctl *c, struct model_import m, struct model *out
     const char *path = m.path;
     struct err e = {0};
     *out = (struct model){.result.fd = -1};
-    terminal_progress(stderr, &c->err, "importing %s ...", path);
+    struct progress p;
+    progress_begin(&p, &c->err, 0, "importing %s", path);
     int rc = model_import(c, &m, &out->result);
-    terminal_progress(stderr, &c->err, NULL);
+    progress_end(&p);
     if (rc < 0)
         e = out->result.err;
     else

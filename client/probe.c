@@ -2,6 +2,7 @@
 #include "client/probe.h"
 
 #include "client/model.h"
+#include "client/progress.h"
 #include "client/report_json.h"
 #include "guard/spawn_probe.h"
 
@@ -10,27 +11,19 @@
 
 #define MEMORY ((uint64_t)1 << 30) /* for activations */
 
-struct watcher {
-    const struct clpctl *c;
-    const char *path;
-};
-
 static void show_progress(void *ctx, float done, const char *what) {
-    const struct watcher *w = ctx;
-    char bar[21] = "....................", clean[128];
-    for (int i = 0; i < (int)(done * 20 + 0.5f) && i < 20; i++) bar[i] = '#';
-    terminal_progress(stderr, &w->c->err, "probing %s [%s] %s", w->path, bar,
-                      terminal_clean(clean, sizeof clean, what));
+    char clean[128];
+    progress_set(ctx, (double)done, "%s", terminal_clean(clean, sizeof clean, what));
 }
 
 int probe_model(const struct clpctl *c, const char *path, const struct probe_request *r, struct probed *out,
                 struct err *e) {
     struct model_import m = {.path = path, .mode = SPAWN_GRADIENT, .guard_off = true};
-    struct watcher w = {c, path};
+    struct progress p;
     struct spawn_result result;
     char note[ERR_TEXT];
     *out = (struct probed){.fd = -1};
-    terminal_progress(stderr, &c->err, "importing %s for the probe ...", path);
+    progress_begin(&p, &c->err, 0, "probing %s", path);
     int rc = model_import(c, &m, &result);
     if (rc < 0) {
         *e = result.err;
@@ -40,11 +33,11 @@ int probe_model(const struct clpctl *c, const char *path, const struct probe_req
                                       .seed = (uint32_t)(r->seed > 0 ? r->seed : 0),
                                       .memory = MEMORY,
                                       .progress = show_progress,
-                                      .ctx = &w};
+                                      .ctx = &p};
         rc = spawn_probe_run(&s, &out->report, note, e);
         if (note[0]) clpctl_note(c, "%s: %s", path, note);
     }
-    terminal_progress(stderr, &c->err, NULL);
+    progress_end(&p);
     if (rc == 0) rc = image_map(result.fd, true, &out->image, e);
     if (rc == 0 && out->report.target >= 0 && out->report.n_classes == 0)
         rc = err_set(e, ERR_FORMAT, "the probe's report is damaged");

@@ -138,7 +138,7 @@ void terminal_progress(FILE *f, const struct terminal *t, const char *fmt, ...) 
     }
     (void)terminal_clean(safe, sizeof safe, line);
     if (t->columns) safe[terminal_fit(safe, t->columns - 1)] = 0;
-    (void)fprintf(f, "\r\033[K%s", safe);
+    (void)fprintf(f, "\r\033[K%s", safe); /* one call: the stream's lock makes it one piece */
     (void)fflush(f);
 }
 

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -102,6 +103,15 @@ void http_resume(struct http_exchange *x) {
     MHD_resume_connection(x->connection);
     struct http_daemons *d = x->plane->daemons;
     for (uint32_t i = 0; i < d->n; i++) d->of[i].due = true;
+}
+
+/* What is under way for it is cancelled where it still waits, and nobody hears what it would have been. */
+static void give_up(struct http_exchange *x, const char *why) {
+    if (x->line) http_line_drop(x->line);
+    if (x->job) picture_job_drop(x->job);
+    x->job = NULL;
+    http_fail(x, 503, "%s", why);
+    http_resume(x);
 }
 
 /* --- the answer goes out ------------------------------------------------------------------ */
@@ -302,6 +312,18 @@ static uint64_t limit_of(const struct http_peer *peer, const struct config *c, b
     return 0;
 }
 
+/* A connection that waits for its answer is not looked at by libmicrohttpd. One that was closed altogether
+ * has nobody left who would read the answer; one that will only send no more has. (Over TCP the two look the
+ * same until something is sent.) Looking twice a second costs a request nothing that is faster. */
+static void drop_the_forsaken(struct http_plane *p) {
+    for (struct http_exchange *x = p->exchanges; x; x = x->next) {
+        struct pollfd f = {.fd = x->peer->fd};
+        if (x->state != HTTP_WORKING || poll(&f, 1, 0) <= 0 || !(f.revents & (POLLHUP | POLLERR))) continue;
+        log_debug("http: a client left while its request was under way");
+        give_up(x, "the client is gone");
+    }
+}
+
 /* A socket that is shut down is closed by libmicrohttpd when it next looks. */
 static void sweep(struct http_plane *p, uint64_t now) {
     struct http_daemons *d = p->daemons;
@@ -320,6 +342,7 @@ static void sweep(struct http_plane *p, uint64_t now) {
         (void)shutdown(peer->fd, SHUT_RDWR);
         peer->since = now;
     }
+    drop_the_forsaken(p);
     picture_pool_sweep(p->pictures, now);
     for (uint32_t i = 0; i < d->n; i++) d->of[i].due = true;
     p->next_sweep = now + SWEEP_EVERY;
@@ -374,14 +397,8 @@ static void turn(struct http_plane *p) {
 /* What is under way is told; then nothing is suspended any more, as MHD_stop_daemon wants it. */
 static void wind_up(struct http_plane *p) {
     const uint64_t until = loop_clock() + LAST_WORDS;
-    for (struct http_exchange *x = p->exchanges; x; x = x->next) {
-        if (x->state != HTTP_WORKING) continue;
-        if (x->line) http_line_drop(x->line);
-        if (x->job) picture_job_drop(x->job);
-        x->job = NULL;
-        http_fail(x, 503, "the daemon is stopping");
-        http_resume(x);
-    }
+    for (struct http_exchange *x = p->exchanges; x; x = x->next)
+        if (x->state == HTTP_WORKING) give_up(x, "the daemon is stopping");
     while (p->exchanges && loop_clock() < until) {
         bool unsent = false;
         turn(p);

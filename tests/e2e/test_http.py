@@ -199,6 +199,33 @@ class HttpPlane(unittest.TestCase):
             pass
         self.assertIn(b" 413 ", data.split(b"\r\n")[0])
 
+    def test_clients_that_leave_are_not_computed_for(self):
+        """240 requests of a second or more altogether; whoever asked is gone before most of them had their turn. One
+        that only ends its sending still gets its answer."""
+        with Daemon(engine__threads=1, limits__request_bytes="1M", limits__queue=300, http__inflight=250) as daemon:
+            daemon.drop(SIGNS / "models/signs-clean.onnx", "signs", SIGNS / "models/signs.yaml")
+            daemon.wait_serving("signs")
+            n = 36
+            text = json.dumps({"inputs": [{"name": "input", "shape": [n, 48, 48, 3], "datatype": "UINT8",
+                                           "parameters": {"binary_data_size": n * SIZE}}]}).encode()
+            whole = (b"POST /v2/models/signs/infer HTTP/1.1\r\nHost: x\r\nInference-Header-Content-Length: %d\r\n"
+                     b"Content-Length: %d\r\n\r\n" % (len(text), len(text) + n * SIZE)) + text + bytes(n * SIZE)
+            open_now = []
+            for _ in range(240):
+                s = socket.socket(socket.AF_UNIX)
+                s.settimeout(PATIENCE)
+                s.connect(str(daemon.folder / "http.sock"))
+                s.sendall(whole)
+                open_now.append(s)
+            patient = open_now.pop()
+            patient.shutdown(socket.SHUT_WR)
+            for s in open_now:
+                s.close()
+            self.assertIn(b" 200 ", patient.recv(100))
+            patient.close()
+            wait_for("nothing to be queued", lambda: daemon.status()["queue"] == 0)
+            self.assertLess(daemon.model("signs")["figures"]["ok"], 200)
+
     def test_statistics_and_metrics(self):
         self.json("POST", "/v2/models/signs/infer", self.request())
         one = self.json("GET", "/v2/models/signs/stats")["model_stats"][0]
