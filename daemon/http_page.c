@@ -110,14 +110,15 @@ static void put_live(FILE *to) {
     (void)fputs("<div class=live><div class=card><p>Requests per second</p><b id=rate>&#8211;</b>"
                 "<svg id=rate-line viewBox='0 0 300 60' preserveAspectRatio=none aria-hidden=true><path "
                 "class=f /><path /></svg></div>"
-                "<div class=card><p>Waiting and computing, on average</p><b id=lat>&#8211;</b>"
+                "<div class=card><p>Waiting and computing, 99th percentile</p><b id=lat>&#8211;</b><small "
+                "id=mid></small>"
                 "<svg id=lat-line viewBox='0 0 300 60' preserveAspectRatio=none aria-hidden=true><path "
                 "class=f /><path /></svg></div></div>",
                 to);
 }
 
 static const char *tone_of_verdict(const char *v) {
-    return strcmp(v, "pruned") == 0 ? "bad" : strcmp(v, "unchanged") == 0 ? "good" : "";
+    return strcmp(v, "unchanged") == 0 ? "good" : strcmp(v, "pruned") == 0 ? "" : "plain";
 }
 
 static void put_shape(FILE *to, const json_t *model) {
@@ -153,7 +154,9 @@ static void put_model(FILE *to, const json_t *m) {
                   "</td><td data-h=Classes class=r>%s</td><td data-h=Requests class=r><span data-requests='",
                   grouped(buf, number_of(m, "classes")));
     put_text(to, name);
-    (void)fprintf(to, "'>%s</span></td>", grouped(buf, number_of(m, "requests")));
+    (void)fprintf(to, "'>%s</span><span class=now data-rate='", grouped(buf, number_of(m, "requests")));
+    put_text(to, name);
+    (void)fputs("'></span></td>", to);
     (void)fprintf(to, "<td data-h=Size class=r>%s</td><td data-h='Served since' class=r>",
                   size_text(buf, (double)number_of(m, "image_bytes")));
     put_moment(to, text_of(m, "loaded_at"));
@@ -260,6 +263,16 @@ void http_page(struct http_exchange *x) {
 
 /* --- live figures ------------------------------------------------------------------------------ */
 
+/* As in MODELS (docs/protocol.md): [middle, requests] of each bucket that has any. */
+static void put_spans(FILE *to, const struct metrics_version *s) {
+    const char *comma = "";
+    for (uint32_t i = 0; i < METRICS_SPANS; i++) {
+        const uint64_t n = metrics_read(&s->spans[i]);
+        if (n) (void)fprintf(to, "%s[%" PRIu64 ",%" PRIu64 "]", comma, metrics_span_middle(i), n);
+        if (n) comma = ",";
+    }
+}
+
 void http_live_figures(struct http_exchange *x) {
     struct catalogue_list *l = catalogue_get(x->plane->all->catalogue);
     char *text = NULL;
@@ -274,10 +287,13 @@ void http_live_figures(struct http_exchange *x) {
             oip_put_text(to, m->name);
             (void)fprintf(to,
                           ",\"version\":%" PRIu64 ",\"requests\":%" PRIu64 ",\"ok\":%" PRIu64
-                          ",\"pictures\":%" PRIu64 ",\"queue_ns\":%" PRIu64 ",\"compute_ns\":%" PRIu64 "}",
+                          ",\"pictures\":%" PRIu64 ",\"queue_ns\":%" PRIu64 ",\"compute_ns\":%" PRIu64
+                          ",\"latency_ns\":[",
                           m->version->number, m->requests_before + metrics_read(&m->version->requests),
                           metrics_read(&s->ok), metrics_read(&s->pictures), metrics_read(&s->queue.sum),
                           metrics_read(&s->compute.sum));
+            put_spans(to, s);
+            (void)fputs("]}", to);
         }
         (void)fputs("]}", to);
         if (fclose(to)) {
