@@ -423,15 +423,28 @@ static int send_frame(struct clpd *c, const struct slot *want, const struct clpd
     return send_all(c, v, 1);
 }
 
+static struct slot wanted_by(const struct clpd_request *q) {
+    return (struct slot){
+        .type = CLPD_INFER,
+        .asked = {.items = q->dims[0], .top_k = q->top_k, .want_scores = q->want_scores ? 1 : 0}};
+}
+
+int libclpd_expect(struct clpd *c, const struct clpd_request *q, struct clpd_infer *head, uint64_t *bytes,
+                   uint64_t *id) {
+    const char *why;
+    const struct slot want = wanted_by(q);
+    if (c->broken) return c->broken;
+    if (libclpd_make_head(q, head, bytes, &why) < 0) return fail(c, -EINVAL, "%s", why);
+    return slot_take(c, &want, id);
+}
+
 int clpd_submit(struct clpd *c, const struct clpd_request *q, uint64_t *id) {
     struct clpd_infer head;
     uint64_t bytes, ignored;
     const char *why;
     if (libclpd_make_head(q, &head, &bytes, &why) < 0) return fail(c, -EINVAL, "%s", why);
     if (!q->data) return fail(c, -EINVAL, "a request needs a tensor");
-    const struct slot want = {
-        .type = CLPD_INFER,
-        .asked = {.items = q->dims[0], .top_k = q->top_k, .want_scores = q->want_scores ? 1 : 0}};
+    const struct slot want = wanted_by(q);
     return send_frame(c, &want, &head, q->data, (size_t)bytes, id ? id : &ignored);
 }
 

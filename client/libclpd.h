@@ -21,4 +21,9 @@ const char *libclpd_read_reply(uint8_t *body, size_t bytes, const struct asked *
 int libclpd_make_head(const struct clpd_request *q, struct clpd_infer *head, uint64_t *bytes,
                       const char **why);
 
+/* A request that goes another way than over the socket: its answer is awaited like any other's. 0, with its
+ * head, its id and the tensor's size; or as clpd_submit. */
+int libclpd_expect(struct clpd *c, const struct clpd_request *q, struct clpd_infer *head, uint64_t *bytes,
+                   uint64_t *id);
+
 #endif

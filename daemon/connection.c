@@ -12,6 +12,7 @@
 #include "daemon/connection.h"
 
 #include "daemon/admit.h"
+#include "daemon/lent.h"
 #include "daemon/log.h"
 #include "daemon/ring.h"
 
@@ -134,6 +135,9 @@ static void take_control(struct connection *c) {
 static void give_slot(struct connection *c, struct slot *slot) {
     if (slot->request.version) version_put(slot->request.version);
     slot->request.version = NULL;
+    if (slot->lent) slot->tensor_bytes = 0; /* none of our own pages were touched */
+    lent_put(slot->lent);
+    slot->lent = NULL;
     slots_give(&c->server->slots, slot, loop_now(c->server->loop));
     c->n_inflight--;
     if (c->user) c->user->requests--;
@@ -281,6 +285,24 @@ static void tensor_is_whole(struct connection *c) {
     c->filling = NULL;
     slot->request.arrived_ns = loop_now(c->server->loop);
     server_stage(c->server, &slot->request);
+}
+
+void connection_take_lent(struct connection *c, struct lent *t) {
+    c->header = (struct clpd_header){
+        .type = CLPD_INFER, .id = t->id, .bytes = FRAME_INFER + t->bytes}; /* as if it had come as a frame */
+    c->header_ns = loop_now(c->server->loop);
+    memcpy(c->head + FRAME_HEADER, &t->head, sizeof t->head);
+    begin_request(c);
+    server_mark_dirty(c->server, c);
+    if (!c->filling) {
+        c->skip = 0; /* refused, and nothing of it is to come */
+        lent_put(t);
+        return;
+    }
+    c->filling->lent = t;
+    c->filling->request.input = t->tensor;
+    c->filling->received = c->filling->tensor_bytes;
+    tensor_is_whole(c);
 }
 
 /* --- rings ------------------------------------------------------------------------------- */

@@ -23,6 +23,8 @@
 
 enum connection_state { CONNECTION_OPEN, CONNECTION_ENDING, CONNECTION_CLOSING };
 
+struct lent;
+struct lent_line;
 struct ring;
 
 struct refusal {
@@ -35,8 +37,9 @@ struct connection {
     struct server *server;
     struct loop_stream *stream; /* NULL: closed */
     enum connection_state state;
-    struct ucred peer; /* who it was when it connected */
-    struct user *user; /* NULL: a line of the daemon's own */
+    struct ucred peer;           /* who it was when it connected */
+    struct user *user;           /* NULL: a line of the daemon's own, */
+    struct lent_line *lent_line; /* and how HTTP finds it */
     struct batcher_client client;
 
     /* reading */
@@ -75,6 +78,8 @@ struct connection {
 struct connection *connection_open(struct server *s, int fd, struct user *user);
 /* Ends it now: what waits is cancelled. */
 void connection_close(struct connection *c);
+/* A request over one of the daemon's own lines whose tensor lies elsewhere. Takes the loan. */
+void connection_take_lent(struct connection *c, struct lent *t);
 /* Does what can be done at the turn's end: sends, reads on, ends. */
 void connection_proceed(struct connection *c);
 /* A request comes back, from a worker by way of the loop, or refused by the batcher. */

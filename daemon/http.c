@@ -91,7 +91,10 @@ static void free_exchange(struct http_exchange *x) {
         p->exchanges = x->next;
     if (x->next) x->next->previous = x->previous;
     (void)atomic_fetch_sub_explicit(&p->all->held, x->held, memory_order_relaxed);
-    free(x->body);
+    if (x->lent)
+        lent_put(x->lent);
+    else
+        free(x->memory);
     free(x->answer);
     free(x);
     (void)atomic_fetch_sub(&p->all->under_way, 1);

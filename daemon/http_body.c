@@ -8,6 +8,7 @@
 
 #define SMALL_BODY ((size_t)64 << 10) /* most of a request that is no tensor and no picture */
 #define FIRST_ROOM ((size_t)16 << 10)
+#define ALIGN      ((size_t)16)
 
 bool http_hold(struct http_exchange *x, size_t bytes) {
     struct http *h = x->plane->all;
@@ -44,12 +45,15 @@ bool http_body_grow(struct http_exchange *x, size_t want) {
         http_fail(x, 503, "no memory for a body of this size (http.memory): try again later");
         return false;
     }
-    uint8_t *more = realloc(x->body, room);
+    /* A tensor behind `header_bytes` of JSON begins where floats may. */
+    const size_t pad = x->header_bytes > 0 ? -(size_t)x->header_bytes & (ALIGN - 1) : 0;
+    uint8_t *more = realloc(x->memory, room + ALIGN);
     if (!more) {
         http_fail(x, 503, "out of memory");
         return false;
     }
-    x->body = more;
+    x->memory = more;
+    x->body = more + pad;
     x->room = room;
     return true;
 }

@@ -176,7 +176,7 @@ static const void *find_tensor(struct http_exchange *x, void **own) {
     return NULL;
 }
 
-static void ask(struct http_exchange *x, const void *tensor) {
+static void ask(struct http_exchange *x, const void *tensor, void *own) {
     const struct oip_request *q = &x->asked;
     struct clpd_request c = {.model = x->route.model,
                              .format = q->type == OIP_FP32 ? CLPD_F32_NCHW : CLPD_U8_NHWC,
@@ -185,7 +185,7 @@ static void ask(struct http_exchange *x, const void *tensor) {
                              .top_k = (uint16_t)x->classes,
                              .want_scores = x->classes == 0};
     memcpy(c.dims, q->dims, sizeof c.dims);
-    http_line_ask(x, &c, on_answer);
+    http_line_lend(x, &c, oip_tensor_bytes(q), own, on_answer);
 }
 
 void http_infer(struct http_exchange *x) {
@@ -203,6 +203,8 @@ void http_infer(struct http_exchange *x) {
         return;
     }
     const void *tensor = find_tensor(x, &own);
-    if (tensor) ask(x, tensor);
-    free(own);
+    if (tensor)
+        ask(x, tensor, own);
+    else
+        free(own);
 }

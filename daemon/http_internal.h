@@ -13,6 +13,7 @@
 #include "client/clpd.h"
 #include "daemon/http.h"
 #include "daemon/http_route.h"
+#include "daemon/lent.h"
 #include "daemon/oip.h"
 
 #include <pthread.h>
@@ -34,6 +35,7 @@ struct http_source { /* a descriptor that the plane waits for; embedded in its o
 struct http_line {             /* a connection to the loop; carries one request at a time */
     struct http_source source; /* first */
     struct clpd *c;
+    struct lent_line *lent;            /* its other end, for tensors that are lent */
     struct http_exchange *of;          /* NULL: idle */
     struct http_line *next, *previous; /* of all that are idle, or of all that are busy */
 };
@@ -50,7 +52,9 @@ struct http_exchange {
     struct http_route route;
     int64_t header_bytes; /* HTTP_NO_HEADER; else the length of the JSON in front */
     uint32_t top_k;       /* ?k=, of classify */
-    uint8_t *body;
+    uint8_t *body;        /* within `memory`, so that a tensor behind its JSON is aligned */
+    void *memory;         /* ours, or `lent`'s */
+    struct lent *lent;
     size_t body_bytes, room, most; /* `most` that may come */
     uint64_t dropped;              /* that came beyond it */
     size_t held;                   /* of http.memory */
@@ -142,6 +146,10 @@ struct http_line *http_line_take(struct http_exchange *x);
 /* Sends a request; `done` will be called. */
 void http_line_ask(struct http_exchange *x, const struct clpd_request *q,
                    void (*done)(struct http_exchange *, const struct clpd_result *));
+/* The same with the tensor where it lies, `n` bytes: in x->memory or in `own`, which is taken either way
+ * (NULL: in the former). Nothing is copied. */
+void http_line_lend(struct http_exchange *x, const struct clpd_request *q, size_t n, void *own,
+                    void (*done)(struct http_exchange *, const struct clpd_result *));
 /* STATUS or MODELS, waiting for it: malloc'ed text, or NULL and x has its answer. */
 char *http_line_query(struct http_exchange *x, enum clpd_frame_type what);
 void http_line_drop(struct http_line *l); /* what it carries is of no interest any more */

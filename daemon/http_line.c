@@ -2,8 +2,11 @@
  * client had connected. Kept when idle; closed when what they carry is given up. */
 #include "daemon/http_internal.h"
 
+#include "client/libclpd.h"
+#include "daemon/connection.h"
 #include "daemon/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,16 +20,28 @@
 struct newcomer {
     struct loop_post post; /* first */
     struct server *server;
+    struct lent_line *line;
     int fd;
 };
 
 static void on_loop(struct loop_post *p) {
     struct newcomer *n = (struct newcomer *)(void *)p;
-    if (n->server->draining)
+    if (n->server->draining) {
         (void)close(n->fd);
-    else
-        server_take_own(n->server, n->fd);
+        lent_line_put(n->line);
+    } else {
+        server_take_own(n->server, n->fd, n->line);
+    }
     free(n);
+}
+
+static void on_lent(struct loop_post *p) {
+    struct lent *t = (struct lent *)(void *)p; /* its first member */
+    struct connection *c = t->line->connection;
+    if (c && c->state == CONNECTION_OPEN)
+        connection_take_lent(c, t);
+    else
+        lent_put(t); /* the line is closed, or will be: that tells the other end */
 }
 
 static void link_in(struct http_line **list, struct http_line *l) {
@@ -51,6 +66,7 @@ void http_line_drop(struct http_line *l) {
     if (l->of) l->of->line = NULL;
     p->n_lines--;
     clpd_close(l->c); /* the descriptor leaves the epoll set with it */
+    lent_line_put(l->lent);
     free(l);
 }
 
@@ -106,7 +122,8 @@ static int open_pair(struct http_plane *p, struct http_line *l) {
         return rc;
     }
     clpd_set_timeout(l->c, SUBMIT_MS);
-    *n = (struct newcomer){.post.run = on_loop, .server = p->all->server, .fd = pair[1]};
+    *n = (struct newcomer){
+        .post.run = on_loop, .server = p->all->server, .line = lent_line_get(l->lent), .fd = pair[1]};
     loop_post(p->all->server->loop, &n->post);
     return 0;
 }
@@ -116,8 +133,10 @@ static struct http_line *open_line(struct http_plane *p, int *rc) {
     *rc = -ENOMEM;
     if (!l) return NULL;
     l->source = (struct http_source){on_ready, p};
-    *rc = open_pair(p, l);
+    l->lent = lent_line_new();
+    if (l->lent) *rc = open_pair(p, l);
     if (*rc) {
+        lent_line_put(l->lent);
         free(l);
         return NULL;
     }
@@ -163,6 +182,47 @@ void http_line_ask(struct http_exchange *x, const struct clpd_request *q,
         make_idle(l);
     else
         http_line_drop(l);
+}
+
+/* Memory that is the loan's from here on. NULL: no memory; it is freed, or still x's. */
+static struct lent *make_loan(struct http_exchange *x, const void *tensor, size_t bytes, void *own) {
+    struct lent *t = lent_new(own ? own : x->memory, tensor, bytes);
+    if (!t) {
+        free(own);
+        return NULL;
+    }
+    if (!own) x->lent = lent_get(t); /* what stands in front of the tensor is needed for the answer */
+    return t;
+}
+
+void http_line_lend(struct http_exchange *x, const struct clpd_request *q, size_t n, void *own,
+                    void (*done)(struct http_exchange *, const struct clpd_result *)) {
+    struct http_line *l = http_line_take(x);
+    struct clpd_infer head;
+    uint64_t bytes = 0, id = 0;
+    if (!l) {
+        free(own);
+        return;
+    }
+    const int rc = libclpd_expect(l->c, q, &head, &bytes, &id);
+    assert(rc || bytes == n); /* the protocol's reader and libclpd count alike */
+    struct lent *t = rc == 0 && bytes == n ? make_loan(x, q->data, n, own) : NULL;
+    if (rc) free(own);
+    if (!t) {
+        http_fail(x, rc == -EINVAL ? 400 : 503, "%s", rc ? clpd_error(l->c) : "out of memory");
+        if (rc == -EINVAL)
+            make_idle(l);
+        else
+            http_line_drop(l);
+        return;
+    }
+    t->post.run = on_lent;
+    t->line = lent_line_get(l->lent);
+    t->id = id;
+    t->head = head;
+    x->done = done;
+    x->state = HTTP_WORKING;
+    loop_post(x->plane->all->server->loop, &t->post);
 }
 
 char *http_line_query(struct http_exchange *x, enum clpd_frame_type what) {

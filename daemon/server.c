@@ -2,6 +2,7 @@
 #include "daemon/server.h"
 
 #include "daemon/connection.h"
+#include "daemon/lent.h"
 #include "daemon/log.h"
 
 #include <errno.h>
@@ -131,18 +132,19 @@ static void turn_away(int fd, uint32_t open, const char *whose, const char *limi
     (void)close(fd);
 }
 
-static void take_for(struct server *s, int fd, struct user *user) {
+static struct connection *take_for(struct server *s, int fd, struct user *user) {
     struct connection *c = connection_open(s, fd, user);
     if (!c) {
         if (user) users_put(&s->users, user);
         log_warning("a connection is dropped: no memory for it");
-        return;
+        return NULL;
     }
     c->next = s->connections;
     if (c->next) c->next->previous = c;
     s->connections = c;
     s->n_connections++;
     server_mark_dirty(s, c); /* to read */
+    return c;
 }
 
 static bool has_room(const struct server *s, int fd) {
@@ -152,8 +154,14 @@ static bool has_room(const struct server *s, int fd) {
     return false;
 }
 
-void server_take_own(struct server *s, int fd) {
-    if (has_room(s, fd)) take_for(s, fd, NULL);
+void server_take_own(struct server *s, int fd, struct lent_line *line) {
+    struct connection *c = has_room(s, fd) ? take_for(s, fd, NULL) : NULL;
+    if (!c) {
+        lent_line_put(line);
+        return;
+    }
+    c->lent_line = line;
+    line->connection = c;
 }
 
 void server_take(struct server *s, int fd) {
@@ -168,7 +176,7 @@ void server_take(struct server *s, int fd) {
         turn_away(fd, user->connections - 1, " of this user's", "limits.user_connections");
         users_put(&s->users, user);
     } else if (user) {
-        take_for(s, fd, user);
+        (void)take_for(s, fd, user);
     } else {
         log_warning("a connection is dropped: no memory for its user");
         (void)close(fd);
@@ -189,6 +197,8 @@ void server_forget(struct server *s, struct connection *c) {
         s->connections = c->next;
     if (c->next) c->next->previous = c->previous;
     s->n_connections--;
+    if (c->lent_line) c->lent_line->connection = NULL;
+    lent_line_put(c->lent_line);
     for (struct connection **link = &s->dirty; c->dirty && *link; link = &(*link)->next_dirty)
         if (*link == c) {
             *link = c->next_dirty;

@@ -23,6 +23,8 @@ struct server_limits {
     uint64_t request_bytes, ring_bytes;
 };
 
+struct lent_line;
+
 struct server_counters { /* requests: those answered, whatever the answer; workers count those of rings */
     _Atomic uint64_t requests, ok, busy, deadline, errors;
 };
@@ -65,8 +67,9 @@ int server_listen(struct server *s, int fd, struct err *e);
 
 /* Takes a connected socket, or turns it away. What the listening socket's connections come through. */
 void server_take(struct server *s, int fd);
-/* The same for a line of the daemon's own (HTTP), which has limits of its own and is nobody's share. */
-void server_take_own(struct server *s, int fd);
+/* The same for a line of the daemon's own (HTTP), which has limits of its own and is nobody's share.
+ * Takes `line`. */
+void server_take_own(struct server *s, int fd, struct lent_line *line);
 
 /* No connection and no request is taken any more; what runs is finished, what waits is told. */
 void server_drain(struct server *s);

@@ -62,6 +62,7 @@ struct slot *slots_take(struct slots *s) {
     slot->taken = true;
     slot->next = NULL;
     slot->tensor_bytes = slot->received = slot->sent = 0;
+    slot->lent = NULL;
     slot->out = (struct frame_out){0};
     slot->request = (struct request){.input = slot->tensor,
                                      .reply = slot->frame + FRAME_HEADER,

@@ -15,12 +15,15 @@
 
 #define SLOT_REPLY_EXTRA ((size_t)64 << 10) /* a reply may be this much larger than the largest tensor */
 
+struct lent;
+
 struct slot {
     struct request request; /* first: a request of ours is its slot */
     struct loop_post post;  /* brings it back to the loop */
     void *owner;            /* the transport's */
     uint64_t id;            /* the client's */
     uint8_t *tensor;        /* page-aligned */
+    struct lent *lent;      /* its tensor lies there instead; NULL: it does not */
     uint8_t *frame;         /* header and reply; request.reply lies FRAME_HEADER behind */
     size_t tensor_bytes;    /* of this request */
     size_t received;        /* of them */
