@@ -310,15 +310,37 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
 
 /* What a running daemon can't change is said, so that nobody waits for it. */
 static void say_what_needs_restart(void *arg, const char *key) {
-    static const char *const taken[] = {"guard.", "log.level", "limits.connections", "limits.inflight"};
+    static const char *const taken[] = {
+        "log.level",     "limits.connections",      "limits.inflight", "limits.user_queue",
+        "limits.idle_s", "limits.user_connections", "http.idle_s",     "http.receive_s",
+        "http.send_s",   "http.inflight",           "http.body_bytes", "http.memory",
+        "http.pictures", "http.picture_bytes",      "http.picture_s",  "http.picture_memory"};
     (void)arg;
+    if (strncmp(key, "guard.", 6) == 0) return;
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
-        if (strncmp(key, taken[i], strlen(taken[i])) == 0) return;
+        if (strcmp(key, taken[i]) == 0) return;
     log_warning("%s has changed: that needs a restart", key);
 }
 
-/* Taken at once: log.level, limits.inflight, limits.connections (up to what there
- * was room for at the start); guard.* by the guard. */
+/* What one user may have of `all`. */
+static uint32_t share(uint32_t configured, uint32_t all) {
+    return configured ? configured : all - all / 4;
+}
+
+/* Of the limits those that nothing was made for at the start. */
+static void take_limits(struct daemon *d, const struct config *fresh) {
+    struct server_limits *l = &d->server.limits;
+    if (fresh->limit_connections > d->config.limit_connections)
+        log_warning("limits.connections has grown: that needs a restart");
+    else
+        l->connections = fresh->limit_connections;
+    l->inflight = fresh->limit_inflight;
+    l->user_connections = share(fresh->limit_user_connections, l->connections);
+    l->user_queue = share(fresh->limit_user_queue, d->config.limit_queue);
+    l->idle_ns = fresh->limit_idle_s * UINT64_C(1000000000);
+}
+
+/* Limits and times are taken at once; guard.* by the guard. */
 static void reload(struct daemon *d) {
     struct config fresh;
     struct err e = {0};
@@ -328,11 +350,8 @@ static void reload(struct daemon *d) {
         log_error("the configuration stays as it was: %s", e.text);
     } else {
         config_differences(&d->config, &fresh, say_what_needs_restart, NULL);
-        if (fresh.limit_connections > d->config.limit_connections)
-            log_warning("limits.connections has grown: that needs a restart");
-        else
-            d->server.limits.connections = fresh.limit_connections;
-        d->server.limits.inflight = fresh.limit_inflight;
+        take_limits(d, &fresh);
+        if (http_reconfigure(d->http, &fresh)) log_error("HTTP keeps its limits: out of memory");
         log_set_level(fresh.log_level);
         guard_child_set_silence(d->guard, fresh.guard_silence_s * UINT64_C(1000000000));
         const struct link_message m = {.type = LINK_RELOAD};
@@ -436,11 +455,6 @@ static int open_socket(struct daemon *d, struct err *e) {
     }
     d->listen_fd = socket_file_make(&d->socket, c->socket_path, c->socket_mode, c->socket_group, e);
     return d->listen_fd < 0 ? -1 : 0;
-}
-
-/* What one user may have of `all`. */
-static uint32_t share(uint32_t configured, uint32_t all) {
-    return configured ? configured : all - all / 4;
 }
 
 static int open_parts(struct daemon *d, struct err *e) {

@@ -511,6 +511,32 @@ struct http *http_start(const struct http_options *o, struct err *e) {
     return h;
 }
 
+struct old_config {
+    struct config config;
+    struct old_config *next;
+};
+
+int http_reconfigure(struct http *h, const struct config *fresh) {
+    struct old_config *o = h ? malloc(sizeof *o) : NULL;
+    if (!o) return h ? -ENOMEM : 0;
+    struct config *c = &o->config;
+    *c = *h->config; /* sockets, threads and what libmicrohttpd was told stay */
+    c->http_inflight = fresh->http_inflight;
+    c->http_body_bytes = fresh->http_body_bytes;
+    c->http_memory = fresh->http_memory;
+    c->http_idle_s = fresh->http_idle_s;
+    c->http_receive_s = fresh->http_receive_s;
+    c->http_send_s = fresh->http_send_s;
+    c->http_pictures = fresh->http_pictures;
+    c->http_picture_bytes = fresh->http_picture_bytes;
+    c->http_picture_s = fresh->http_picture_s;
+    c->http_picture_memory = fresh->http_picture_memory;
+    o->next = h->configs;
+    h->configs = o;
+    h->config = c;
+    return 0;
+}
+
 static void wake_all(struct http *h) {
     const uint64_t one = 1;
     for (uint32_t i = 0; i < h->n_planes; i++) {
@@ -560,5 +586,10 @@ void http_free(struct http *h) {
     http_stop(h);
     join_all(h);
     for (uint32_t i = 0; i < h->n_planes; i++) close_plane(&h->planes[i]);
+    while (h->configs) {
+        struct old_config *o = h->configs;
+        h->configs = o->next;
+        free(o);
+    }
     free(h);
 }

@@ -96,7 +96,8 @@ struct http_plane {
 
 struct http {
     struct http_options options;
-    const struct config *config;
+    const struct config *_Atomic config; /* what is in force: a reload puts another one here */
+    struct old_config *configs;          /* all that were: somebody may be reading */
     struct server *server;
     struct catalogue *catalogue;
     uint32_t n_planes;

@@ -1,4 +1,5 @@
 """Command lines: exit codes, JSON, and messages that say what to do."""
+import http.client
 import json
 import os
 import pathlib
@@ -92,6 +93,31 @@ class Clpd(unittest.TestCase):
         done = self.check("engine:\n  max_batch: 4\n")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("max_batch: 4", done.stdout)
+
+    def test_reload_applies_what_it_can_and_says_what_it_cannot(self):
+        with Daemon(http__body_bytes="4K", limits__inflight=8) as d:
+            def post(n):
+                c = http.client.HTTPConnection("clpd", timeout=30)
+                c.sock = socket.socket(socket.AF_UNIX)
+                c.sock.connect(str(d.folder / "http.sock"))
+                c.request("POST", "/v2/models/none/infer", b" " * n)
+                return c.getresponse().status
+            self.assertEqual((post(4000), post(6000)), (404, 413))
+            d.settings.update(http__body_bytes="64K", engine__max_batch=3, http__threads=2, limits__inflight=5)
+            d.write_config()
+            d.process.send_signal(1)
+            d.wait_log("configuration read again")
+            self.assertEqual((post(6000), post(90000)), (404, 413))
+            log = d.log.read_text()
+            for key in ("engine.max_batch", "http.threads"):
+                self.assertIn(f"{key} has changed: that needs a restart", log)
+            for key in ("http.body_bytes", "limits.inflight"):
+                self.assertNotIn(f"{key} has changed", log)
+            d.settings.update(http__body_bytes="nonsense", limits__inflight=8)
+            d.write_config()
+            d.process.send_signal(1)
+            d.wait_log("the configuration stays as it was")
+            self.assertEqual((post(6000), post(90000)), (404, 413))
 
     def test_a_second_daemon_on_one_socket_is_refused(self):
         with Daemon() as d:
