@@ -12,7 +12,7 @@ echo "what $model takes and gives:"
 ask "/v2/models/$model"; echo
 
 echo "what is in $picture:"
-ask "/v2/models/$model/classify?k=3" --data-binary "@$picture"; echo
+ask "/v2/models/$model/classify?k=3" --data-binary "@$picture"
 
 shape=$(ask "/v2/models/$model" | sed 's/.*"inputs":\[{[^}]*"shape":\[-1,\([0-9,]*\)\].*/\1/')
 input=$(ask "/v2/models/$model" | sed 's/.*"inputs":\[{"name":"\([^"]*\)".*/\1/')

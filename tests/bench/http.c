@@ -5,6 +5,7 @@
  *   infer    clpd answers a raw binary request of these bytes
  *   stream   libclpd asks the same
  *   stalled  libclpd again, while 200 of 256 HTTP connections are stalled and 56 idle
+ *   compute  what clpd says that computing took of `stream`
  * One line a side: median and 99th percentile in microseconds. */
 #include "client/clpd.h"
 
@@ -22,6 +23,7 @@
 #define BLOCK   50 /* requests of one side before the next has its turn */
 #define STALLED 200
 #define OPEN    256
+#define SIDES   5
 
 _Noreturn static void stop(const char *what) {
     (void)fprintf(stderr, "bench-http: %s: %s\n", what, strerror(errno));
@@ -162,7 +164,7 @@ static void ask_http(struct bench *b, struct side *s, int fd) {
     }
 }
 
-static void ask_stream(struct bench *b, struct side *s) {
+static void ask_stream(struct bench *b, struct side *s, struct side *compute) {
     const struct clpd_request q = {.model = b->model,
                                    .format = CLPD_F32_NCHW,
                                    .dims = {1, 3, b->side, b->side},
@@ -173,6 +175,7 @@ static void ask_stream(struct bench *b, struct side *s) {
         const double start = now_us();
         if (clpd_classify(b->c, &q, &r) || r.status != CLPD_OK) stop(clpd_error(b->c));
         s->us[s->n++] = now_us() - start;
+        if (compute) compute->us[compute->n++] = (double)r.compute_ns / 1e3;
     }
 }
 
@@ -191,7 +194,8 @@ int main(int argc, char **argv) {
     if (argc != 6) return 2;
     struct bench b = {.model = argv[3], .side = (uint32_t)atoi(argv[4])};
     const size_t rounds = strtoull(argv[5], NULL, 10);
-    struct side sides[] = {{.name = "echo"}, {.name = "infer"}, {.name = "stream"}, {.name = "stalled"}};
+    struct side sides[] = {
+        {.name = "echo"}, {.name = "infer"}, {.name = "stream"}, {.name = "stalled"}, {.name = "compute"}};
     char path[108];
     int fds[OPEN];
     b.bytes = (size_t)b.side * b.side * 3 * sizeof(float);
@@ -199,7 +203,7 @@ int main(int argc, char **argv) {
     b.tensor = calloc(1, b.bytes);
     b.request = malloc(b.room);
     b.answer = malloc(b.room);
-    for (int i = 0; i < 4; i++) sides[i].us = calloc(rounds * BLOCK, sizeof(double));
+    for (int i = 0; i < SIDES; i++) sides[i].us = calloc(rounds * BLOCK, sizeof(double));
     b.request_bytes = (size_t)snprintf(
         b.request, b.room,
         "POST /v2/models/%s/infer HTTP/1.1\r\nHost: x\r\nInference-Header-Content-Length: 0\r\n"
@@ -216,12 +220,12 @@ int main(int argc, char **argv) {
         ask_http(&b, &sides[0], echo);
         ask_http(&b, &sides[1], http);
         (void)close(http); /* its place is wanted below */
-        ask_stream(&b, &sides[2]);
+        ask_stream(&b, &sides[2], &sides[4]);
         stall(argv[2], fds);
-        ask_stream(&b, &sides[3]);
+        ask_stream(&b, &sides[3], NULL);
         for (int i = 0; i < OPEN; i++) (void)close(fds[i]);
         (void)usleep(20000);
     }
-    for (int i = 0; i < 4; i++) report(&sides[i]);
+    for (int i = 0; i < SIDES; i++) report(&sides[i]);
     return 0;
 }
