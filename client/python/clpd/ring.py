@@ -45,6 +45,7 @@ HEAD_BYTES = 768
 LOOKS = 64  # at `answered` before we sleep: some microseconds, an answer of a small network
 LOOK_S = 0.1  # a sleeper sees so often whether clpd is still there
 FUTEX_WAIT = 0
+ONE = (1).to_bytes(8, "little")  # to the bell
 EXPEDITED = 2  # MEMBARRIER_CMD_GLOBAL_EXPEDITED
 #            machine: futex, membarrier; of 64 bits
 CALLS = {"x86_64": (202, 324), "aarch64": (98, 283), "riscv64": (98, 283)}
@@ -74,9 +75,10 @@ class _Kernel:
             self.futex = None  # we sleep by the clock then
         self.fence: Any = None  # none is needed
         if self.machine not in KEEPS_ORDER:
-            if membarrier is None or not self._syscall or self._membarrier(membarrier, 0) & EXPEDITED == 0:
+            number = membarrier or 0
+            if not number or not self._syscall or self._membarrier(number, 0) & EXPEDITED == 0:
                 raise OSError("rings need membarrier(2) on this machine; use Client")
-            self.fence = lambda: self._membarrier(membarrier, EXPEDITED)
+            self.fence = lambda: self._membarrier(number, EXPEDITED)
 
     def _membarrier(self, number: int, command: int) -> int:
         return max(0, int(self._syscall(self._long(number), self._long(command), self._long(0), self._long(0))))
@@ -88,7 +90,7 @@ class _Kernel:
     def wait(self, word: Any, value: int, seconds: float) -> None:
         """Until the word is not `value` any more, somebody wakes us, or the time is up."""
         t = self._timespec(int(seconds), int(seconds % 1 * 1e9))
-        self._syscall(self._long(self.futex), self._reference(word), self._long(FUTEX_WAIT),
+        self._syscall(self._long(self.futex or 0), self._reference(word), self._long(FUTEX_WAIT),
                       self._word(value), self._reference(t), None, self._long(0))
 
 
@@ -105,7 +107,7 @@ class Slot:
     def view(self, dims: Sequence[int], format: int) -> memoryview:
         """The memory as a tensor of these dimensions: items are written as `view[0, y, x, c]`."""
         kind = "f" if format == wire.F32 else "B"
-        return self.memory[:_bytes_of(dims, format)].cast(kind, list(dims))  # type: ignore[call-overload,no-any-return]
+        return self.memory[:_bytes_of(dims, format)].cast(kind, list(dims))
 
     def array(self, dims: Sequence[int], format: int) -> Any:
         """The same as a NumPy array, without a copy: `array[...] = frame`, or the `out=` of what makes it."""
@@ -241,7 +243,7 @@ class Ring:
         if self._kernel.fence:
             self._kernel.fence()
         self._words[SUBMITTED] = self._submitted
-        os.eventfd_write(self._bell, 1)
+        os.write(self._bell, ONE)
 
     def collect(self, timeout: Optional[float] = None) -> Tuple[Slot, Result]:
         """Waits for the next answer, in whatever order they come. The slot is yours again.
