@@ -118,7 +118,7 @@ static void put_live(FILE *to) {
 }
 
 static const char *tone_of_verdict(const char *v) {
-    return strcmp(v, "unchanged") == 0 ? "good" : strcmp(v, "pruned") == 0 ? "" : "plain";
+    return strcmp(v, "pruned") == 0 ? "bad" : strcmp(v, "unchanged") == 0 ? "good" : "";
 }
 
 static void put_shape(FILE *to, const json_t *model) {
