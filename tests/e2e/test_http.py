@@ -8,7 +8,7 @@ import socket
 import struct
 import unittest
 
-from harness import F32, OK, PATIENCE, SIGNS, U8, Daemon, read_npy, wait_for
+from harness import F32, OK, PATIENCE, SANITIZED, SIGNS, U8, Daemon, read_npy, wait_for
 
 SHAPE = [1, 3, 48, 48]
 SIZE = 3 * 48 * 48
@@ -200,8 +200,9 @@ class HttpPlane(unittest.TestCase):
         self.assertIn(b" 413 ", data.split(b"\r\n")[0])
 
     def test_clients_that_leave_are_not_computed_for(self):
-        """240 requests of a second or more altogether; whoever asked is gone before most of them had their turn. One
-        that only ends its sending still gets its answer."""
+        """Requests of a second or more altogether; whoever asked is gone before most of them had their turn. One that
+        only ends its sending still gets its answer."""
+        many = 40 if SANITIZED else 240
         with Daemon(engine__threads=1, limits__request_bytes="1M", limits__queue=300, http__inflight=250) as daemon:
             daemon.drop(SIGNS / "models/signs-clean.onnx", "signs", SIGNS / "models/signs.yaml")
             daemon.wait_serving("signs")
@@ -211,7 +212,7 @@ class HttpPlane(unittest.TestCase):
             whole = (b"POST /v2/models/signs/infer HTTP/1.1\r\nHost: x\r\nInference-Header-Content-Length: %d\r\n"
                      b"Content-Length: %d\r\n\r\n" % (len(text), len(text) + n * SIZE)) + text + bytes(n * SIZE)
             open_now = []
-            for _ in range(240):
+            for _ in range(many):
                 s = socket.socket(socket.AF_UNIX)
                 s.settimeout(PATIENCE)
                 s.connect(str(daemon.folder / "http.sock"))
@@ -224,7 +225,7 @@ class HttpPlane(unittest.TestCase):
             self.assertIn(b" 200 ", patient.recv(100))
             patient.close()
             wait_for("nothing to be queued", lambda: daemon.status()["queue"] == 0)
-            self.assertLess(daemon.model("signs")["figures"]["ok"], 200)
+            self.assertLess(daemon.model("signs")["figures"]["ok"], many * 5 // 6)
 
     def test_statistics_and_metrics(self):
         self.json("POST", "/v2/models/signs/infer", self.request())

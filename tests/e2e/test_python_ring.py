@@ -8,7 +8,7 @@ import threading
 import time
 import unittest
 
-from harness import F32, ROOT, SIGNS, U8, Daemon, read_npy
+from harness import F32, ROOT, SANITIZED, SIGNS, U8, Daemon, read_npy
 
 sys.path.insert(0, str(ROOT / "client" / "python"))
 import clpd  # noqa: E402
@@ -86,10 +86,10 @@ class PythonRing(unittest.TestCase):
         self.assertEqual(array[0, 0, 0, 0], self.picture(2)[0])  # outlives the ring, and does no harm
 
     def test_many_under_way(self):
-        want = [self.expect(i).top for i in range(8)]
+        want, many = [self.expect(i).top for i in range(8)], 100 if SANITIZED else 600
         with self.ring(slots=8) as ring:
             under_way, done = {}, 0
-            for n in range(600):
+            for n in range(many):
                 if ring.pending() == 8:
                     slot, result = ring.collect()
                     self.assertEqual([[b.index for b in row] for row in result.top],
@@ -105,16 +105,17 @@ class PythonRing(unittest.TestCase):
             while ring.pending():
                 ring.collect()[0].give_back()
                 done += 1
-            self.assertEqual(done, 600)
+            self.assertEqual(done, many)
 
     def test_no_wake_up_is_lost(self):
-        """Both sides sleep before every request; one that is lost shows, since nothing else wakes clpd. 300 a thread."""
+        """Both sides sleep before every request; one that is lost shows, since nothing else wakes clpd."""
+        many = 60 if SANITIZED else 300
         errors = []
 
         def ask(seed):
             try:
                 with self.ring(slots=1) as ring:
-                    for n in range(300):
+                    for n in range(many):
                         time.sleep((seed * 7919 + n * 104729) % 400 / 1e6)
                         slot = ring.take()
                         ring.submit(slot, "signs", (1, 48, 48, 3), U8, top_k=1, scores=False)
