@@ -134,6 +134,9 @@ zoo-families: all                  ## the same with one of each family (minutes)
 	scripts/zoo --build $(BUILD) --families small
 test-oip: all                      ## every case of the Open Inference Protocol by curl, also through nginx; metrics; the page
 	tests/oip/run $(BUILD)
+.PHONY: pictures
+pictures: all                      ## the picture of the report that the README shows (needs Chromium)
+	scripts/pictures $(BUILD)
 bench-http_SRC  := tests/bench/http.c $(CLIENT_LIB)
 bench-http_LIBS := -lmicrohttpd
 $(eval $(call program,bench-http))
