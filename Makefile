@@ -41,10 +41,10 @@ CLIENT_LIB := client/clpd.c client/clpd_reply.c client/clpd_ring.c
 PICTURE_SRC := client/picture_worker.c
 CLPCTL_SRC := $(filter-out $(CLIENT_LIB) $(PICTURE_SRC),$(wildcard client/*.c))
 # What the HTTP plane shows of the guard's work, and how it asks the loop.
-SHOWN_SRC  := $(CLIENT_LIB) client/report_html.c client/report_view.c client/terminal.c
+SHOWN_SRC  := $(CLIENT_LIB) client/report_html.c client/report_view.c client/probe_html.c client/html_picture.c client/terminal.c
 TEST_SRC   := $(wildcard tests/*.c tests/fuzz/*.c tests/fuzz/support/*.c)
 
-clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c $(SHOWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC)
+clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c guard/probe_report.c $(SHOWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC)
 clp-probe_SRC := $(PROBE_SRC) guard/probe_report.c guard/probe_wire.c guard/sandbox.c $(IMAGE_SRC) $(GRADIENT_SRC) $(ENGINE_SRC)
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)
 clpctl_SRC    := $(CLPCTL_SRC) $(CLIENT_LIB) $(SPAWN_SRC) $(LISTEN_SRC) $(IMAGE_SRC) $(ENGINE_SRC) infer/npy.c
@@ -53,6 +53,7 @@ MAINS         := $(PICTURE_SRC) guard/probe_main.c daemon/main.c guard/main.c $(
 conformance_SRC := $(wildcard tests/conformance/*.c) $(SPAWN_SRC) $(wildcard guard/onnx_[mtw]*.c) guard/tensor.c $(PLAN_SRC) $(ENGINE_SRC)
 bench-ipc_SRC := tests/bench/ipc.c $(CLIENT_LIB)
 bench-clp_SRC := tests/bench/clp.c $(filter-out $(MAINS),$(clp-guard_SRC))
+hostile-probe_SRC := tests/hostile/probe.c guard/probe_wire.c guard/probe_report.c infer/err.c
 hostile-worker_SRC := tests/hostile/worker.c $(filter-out guard/main.c,$(clp-guard_SRC))
 tests_SRC     := $(TEST_SRC) $(filter-out $(MAINS),$(sort $(clpd_SRC) $(clp-guard_SRC) $(clpctl_SRC) $(clp-probe_SRC)))
 
@@ -64,6 +65,7 @@ clpctl_LIBS    := $(BLAS_LIBS) -ljansson -lnettle -ljpeg -lpng -lm
 conformance_LIBS := $(BLAS_LIBS) -lnettle -lm
 bench-clp_LIBS := $(clp-guard_LIBS)
 hostile-worker_LIBS := $(clp-guard_LIBS)
+hostile-probe_LIBS := -lm
 tests_LIBS     := -lcunit -luring -lmicrohttpd $(BLAS_LIBS) -lyaml -lsystemd -ljansson -lhogweed -lnettle -lseccomp -ljpeg -lpng -lm
 
 PROGRAMS := clpd clp-guard clp-probe clp-picture clpctl
@@ -71,6 +73,7 @@ TOOLS    := tests conformance
 TOOLS    += bench-clp
 TOOLS    += bench-ipc
 TOOLS    += hostile-worker
+TOOLS    += hostile-probe
 OBJ = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 
 .PHONY: all
@@ -108,7 +111,7 @@ $(BUILD)/obj/%.o: %.c
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
-e2e: all $(BUILD)/hostile-worker ## the daemon, the guard and the clients together
+e2e: all $(BUILD)/hostile-worker $(BUILD)/hostile-probe ## the daemon, the guard and the clients together
 	tests/e2e/run $(BUILD)
 boundaries: all                    ## which program links what, and which folder includes what
 	tests/boundaries $(BUILD)
@@ -119,8 +122,9 @@ conformance-quick: all $(BUILD)/conformance ## the same without the large networ
 test-guard: all $(BUILD)/tests $(BUILD)/hostile-worker ## everything about the guard, the long forms too: some of it needs root
 	CLPD_FULL=1 tests/e2e/run $(BUILD) test_watch test_bad_files test_external test_hostile test_hostile_worker test_sandbox test_state test_signs
 	for suite in guard watch files files_import spawn sandbox worker worker_wire model_file link guard_child; do $(BUILD)/tests $$suite || exit 1; done
-bench-quiet: all                   ## p99 of requests to one model while another is imported, against quiet
+bench-quiet: all                   ## p99 of requests to one model while another is imported, and probed, against quiet
 	scripts/bench-quiet --build $(BUILD)
+	scripts/bench-quiet --build $(BUILD) --probe
 .PHONY: model
 model:                             ## the rings' handshake and the swap as models, checked by spin through every interleaving
 	scripts/deps model

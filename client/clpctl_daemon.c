@@ -48,6 +48,23 @@ static void print_table(const struct clpctl *c, json_t *rows, const char *title,
     json_table_print_rows(stdout, t, rows, order);
 }
 
+/* "running, 42 %", "clear", "repaired, and serves" or "-". */
+static void shorten_probe(json_t *m) {
+    const json_t *p = json_object_get(m, "probe");
+    const char *state = json_string_value(json_object_get(p, "state"));
+    const char *verdict = json_string_value(json_object_get(p, "verdict"));
+    char text[64] = "-";
+    if (verdict)
+        (void)snprintf(text, sizeof text, "%s%s", verdict,
+                       json_is_true(json_object_get(p, "repaired")) ? ", and serves" : "");
+    else if (state && strcmp(state, "running") == 0)
+        (void)snprintf(text, sizeof text, "%lld %%",
+                       (long long)json_integer_value(json_object_get(p, "percent")));
+    else if (state)
+        (void)snprintf(text, sizeof text, "%s", state);
+    (void)json_object_set_new(m, "probe", json_string(text));
+}
+
 /* What people want in one cell, or not at all. A model that is listed is being served. */
 static void shorten(json_t *models) {
     size_t i;
@@ -68,6 +85,7 @@ static void shorten(json_t *models) {
             (void)json_object_set_new(m, "image", json_string(text));
             (void)json_object_del(m, "image_bytes");
         }
+        shorten_probe(m);
         const char *state = json_string_value(json_object_get(m, "state"));
         if (state && strcmp(state, "serving") == 0) (void)json_object_del(m, "state");
         (void)json_object_del(m, "figures"); /* for clpctl top */
@@ -75,9 +93,9 @@ static void shorten(json_t *models) {
 }
 
 static void print_models(const struct clpctl *c, json_t *answer) {
-    static const char *const models[] = {"name",     "version",   "state",   "verdict", "channels",
-                                         "requests", "input",     "classes", "labels",  "sha256",
-                                         "image",    "loaded_at", NULL};
+    static const char *const models[] = {"name",   "version",  "state",     "verdict", "channels",
+                                         "probe",  "requests", "input",     "classes", "labels",
+                                         "sha256", "image",    "loaded_at", NULL};
     static const char *const files[] = {"path", "state", "verdict", "version", "model", "sha256", NULL};
     shorten(json_object_get(answer, "models"));
     print_table(c, json_object_get(answer, "models"), "Served", "No model is served yet.", models);

@@ -90,7 +90,8 @@ static int collect_all(struct scan *s, int n, char **operands) {
 /* --- one model -------------------------------------------------------------------------- */
 
 static void put_probe(FILE *to, void *ctx) {
-    probe_html(to, ctx);
+    const struct probed *p = ctx;
+    probe_html(to, &(struct probe_shown){.report = &p->report, .image = p->image});
 }
 
 /* `p`: NULL where it was not probed. */

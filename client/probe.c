@@ -51,16 +51,6 @@ void probed_free(struct probed *p) {
     *p = (struct probed){.fd = -1};
 }
 
-const char *probe_class_name(char *buf, int cap, const struct image *img, int32_t k) {
-    const char *label = img && k >= 0 ? image_label(img, (uint32_t)k) : NULL;
-    char clean[128];
-    if (label)
-        (void)snprintf(buf, (size_t)cap, "%d (%s)", k, terminal_clean(clean, sizeof clean, label));
-    else
-        (void)snprintf(buf, (size_t)cap, "%d", k);
-    return buf;
-}
-
 /* --- for the terminal --------------------------------------------------------------------------- */
 
 static enum style style_of(enum probe_verdict v) {

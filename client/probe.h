@@ -5,6 +5,7 @@
 
 #include "client/clpctl.h"
 #include "client/options.h"
+#include "client/probe_html.h"
 #include "guard/probe_report.h"
 #include "infer/image.h"
 
@@ -43,14 +44,9 @@ int probe_model(const struct clpctl *c, const char *path, const struct probe_req
                 struct err *e);
 void probed_free(struct probed *p);
 
-/* "3 (stop)" into buf; returns buf. */
-const char *probe_class_name(char *buf, int cap, const struct image *img, int32_t k);
-
 /* What to say of it: one line and, in `details`, the figures; for people. */
 void probe_print(FILE *to, const struct probed *p, const struct terminal *t);
 /* A new reference, or NULL. */
 json_t *probe_json(const struct probed *p);
-/* A section of the report's page. */
-void probe_html(FILE *to, const struct probed *p);
 
 #endif

@@ -1,29 +1,33 @@
-/* The probe's section of the page: the verdict in words, the found trigger as a
- * picture, and the sizes of the smallest patches over the classes. */
-#include "client/probe.h"
+/* Words, picture, two charts, facts; see probe_html.h. Everything that comes from a model is escaped. */
+#include "client/probe_html.h"
+
+#include "client/html_picture.h"
+#include "client/terminal.h"
 
 #include <math.h>
-#include <png.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 1000, HEIGHT = 120 };
+enum {
+    WIDTH = 640, /* of a chart, in its own units */
+    HEIGHT = 150,
+    LEFT = 34,
+    BOTTOM = 58, /* for labels; numbers need less */
+    BOTTOM_NUMBERS = 22,
+    TOP = 14,
+    NAMED = 30,       /* bars that each have a name below them */
+    MOST_SIDE = 256,  /* of the trigger's picture; larger ones are thinned out */
+    NAME_BYTES = 160, /* of a class */
+};
 
-static const char *meaning(enum probe_verdict v) {
-    static const char *const texts[] = {
-        [PROBE_CLEAR] =
-            "Every class took about the same effort to reach. That is what a clean network looks like; a "
-            "backdoor without one target class, or one that no patch and no small change finds, looks so, "
-            "too.",
-        [PROBE_REPAIRED] =
-            "One class was far easier to reach than the others. Channels that its triggers live on were "
-            "pruned, until it was as hard to reach as the others, from every start. A trigger of a kind "
-            "that was not tried may still be there.",
-        [PROBE_SUSPECT] =
-            "One class is far easier to reach than the others, and pruning did not change that. It may be "
-            "easy by nature; it may be a backdoor. Do not trust this network without a look at the data.",
-        [PROBE_UNKNOWN] = "The time was too short to say anything. Give the probe a larger budget."};
-    return texts[v];
+const char *probe_class_name(char *buf, int cap, const struct image *img, int32_t k) {
+    const char *label = img && k >= 0 ? image_label(img, (uint32_t)k) : NULL;
+    char clean[128];
+    if (label)
+        (void)snprintf(buf, (size_t)cap, "%d (%s)", k, terminal_clean(clean, sizeof clean, label));
+    else
+        (void)snprintf(buf, (size_t)cap, "%d", k);
+    return buf;
 }
 
 static void put_escaped(FILE *to, const char *s) {
@@ -34,112 +38,295 @@ static void put_escaped(FILE *to, const char *s) {
             (void)fputc(*s, to);
 }
 
-/* --- the trigger ------------------------------------------------------------------------------------ */
-
-static void put_base64(FILE *to, const uint8_t *p, size_t n) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < n; i += 3) {
-        const uint32_t v =
-            (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0u);
-        (void)fputc(digits[v >> 18], to);
-        (void)fputc(digits[v >> 12 & 63], to);
-        (void)fputc(i + 1 < n ? digits[v >> 6 & 63] : '=', to);
-        (void)fputc(i + 2 < n ? digits[v & 63] : '=', to);
-    }
+static void put_class(FILE *to, const struct probe_shown *s, int32_t k) {
+    char name[NAME_BYTES];
+    const char *label = s->image && k >= 0 ? image_label(s->image, (uint32_t)k) : NULL;
+    char clean[128];
+    if (label)
+        put_escaped(to, terminal_clean(clean, sizeof clean, label));
+    else
+        (void)fprintf(to, "class %s", probe_class_name(name, sizeof name, NULL, k));
 }
 
-/* [height,width,4]: the pattern, as solid as its mask. */
-static uint8_t *pixels_of(const struct probe_report *r) {
+/* --- words -------------------------------------------------------------------------------------- */
+
+struct words {
+    const char *title, *tone, *meaning;
+};
+
+static struct words words_of(enum probe_verdict v) {
+    static const struct words words[PROBE_VERDICTS] = {
+        [PROBE_CLEAR] =
+            {"No class stands out", "good",
+             "It took about the same effort to drive pictures into each class, as in a clean network. That "
+             "is no proof: a backdoor without one target class, or whose trigger is neither a patch nor a "
+             "small change of the whole picture, looks the same."},
+        [PROBE_REPAIRED] =
+            {"Repaired", "open",
+             "One class was reached far too easily, as the target of a backdoor is. The channels that its "
+             "triggers live on were pruned, and after that it was as hard to reach as the others, by every "
+             "attack that was tried and from every start. A trigger of a kind that was not tried may still "
+             "be there."},
+        [PROBE_SUSPECT] =
+            {"Suspect, not repaired", "bad",
+             "One class is reached far too easily, and pruning did not change that. It may be easy by "
+             "nature; it may be a backdoor. Do not trust this network before somebody has looked at it."},
+        [PROBE_UNKNOWN] = {"Not known", "open",
+                           "The budget was too short, or too little could be reached, to say anything about "
+                           "this network."}};
+    return words[v < PROBE_VERDICTS ? v : PROBE_UNKNOWN];
+}
+
+static void put_verdict(FILE *to, const struct probe_shown *s) {
+    const struct probe_report *r = s->report;
+    const struct words w = words_of(r->verdict);
+    (void)fprintf(to,
+                  "<section class=\"probe %s\">\n<h2>Probe: attacked class by class</h2>\n"
+                  "<p class=verdict><b>%s</b> <span>",
+                  w.tone, w.title);
+    if (r->target >= 0 && r->verdict != PROBE_UNKNOWN) {
+        const struct probe_class *c = &r->classes[r->target];
+        (void)fputs(r->verdict == PROBE_CLEAR ? "the easiest is " : "", to);
+        put_class(to, s, r->target);
+        (void)fprintf(to,
+                      r->verdict == PROBE_CLEAR      ? ", %.1f deviations from the others; the limit is %.1f"
+                      : r->verdict == PROBE_REPAIRED ? " stood out by %.1f deviations; the limit is %.1f"
+                                                     : " stands out by %.1f deviations; the limit is %.1f",
+                      (double)c->z, (double)r->limit);
+    } else if (r->verdict == PROBE_REPAIRED || r->verdict == PROBE_SUSPECT) {
+        (void)fputs("something drives pictures far too easily into other classes than theirs", to);
+    }
+    (void)fprintf(to, "</span></p>\n<p class=meaning>%s%s%s</p>\n", w.meaning, s->service ? " " : "",
+                  s->service ? s->service : "");
+}
+
+/* --- the trigger ---------------------------------------------------------------------------------- */
+
+static bool covers_all(const struct probe_report *r) {
+    for (int32_t i = 0; i < r->height * r->width; i++)
+        if (r->mask[i] < 250) return false;
+    return true;
+}
+
+/* [height,width,4]: the pattern, as solid as its mask; every `step`-th pixel. */
+static uint8_t *pixels_of(const struct probe_report *r, int32_t step, uint32_t *width, uint32_t *height) {
     const size_t plane = (size_t)r->height * (size_t)r->width;
-    uint8_t *p = malloc(plane * 4);
-    for (size_t i = 0; p && i < plane; i++) {
-        for (size_t c = 0; c < 3; c++) p[i * 4 + c] = r->pattern[(r->channels < 3 ? 0 : c) * plane + i];
-        p[i * 4 + 3] = r->mask[i];
-    }
-    return p;
+    *width = (uint32_t)(r->width / step);
+    *height = (uint32_t)(r->height / step);
+    uint8_t *pixels = malloc((size_t)*width * *height * 4 + 1), *p = pixels;
+    for (uint32_t y = 0; p && y < *height; y++)
+        for (uint32_t x = 0; x < *width; x++) {
+            const size_t i = (size_t)y * (size_t)step * (size_t)r->width + (size_t)x * (size_t)step;
+            for (size_t c = 0; c < 3; c++) *p++ = r->pattern[(r->channels < 3 ? 0 : c) * plane + i];
+            *p++ = r->mask[i];
+        }
+    return pixels;
 }
 
-static void put_trigger(FILE *to, const struct probe_report *r) {
+static void put_success(FILE *to, const struct probe_shown *s) {
+    const struct probe_report *r = s->report;
+    (void)fprintf(to, " On other pictures it succeeds with %.0f %% of them", (double)r->success * 100);
+    if (r->n_pruned)
+        (void)fprintf(to, ", and with %.0f %% once the channels are pruned", (double)r->success_after * 100);
+    (void)fputs(".", to);
+}
+
+static void put_trigger(FILE *to, const struct probe_shown *s) {
+    const struct probe_report *r = s->report;
     if (!r->mask || !r->pattern || r->channels < 1) return;
-    png_image png = {.version = PNG_IMAGE_VERSION,
-                     .width = (png_uint_32)r->width,
-                     .height = (png_uint_32)r->height,
-                     .format = PNG_FORMAT_RGBA};
-    uint8_t *pixels = pixels_of(r);
-    png_alloc_size_t n = pixels ? PNG_IMAGE_PNG_SIZE_MAX(png) : 0;
-    uint8_t *bytes = n ? malloc(n) : NULL;
-    if (bytes && png_image_write_to_memory(&png, bytes, &n, 0, pixels, 0, NULL)) {
-        (void)fputs("<figure style=\"margin:0 0 1rem\"><img alt=\"the trigger that was found\" width=192 "
-                    "style=\"image-rendering:pixelated;border:1px solid;background:#777\" "
-                    "src=\"data:image/png;base64,",
-                    to);
-        put_base64(to, bytes, n);
-        (void)fputs("\"><figcaption>The trigger that was found: what it paints is solid, the rest is "
-                    "clear.</figcaption></figure>\n",
-                    to);
-    }
-    png_image_free(&png);
-    free(bytes);
+    const int32_t side = r->height > r->width ? r->height : r->width,
+                  step = (side + MOST_SIDE - 1) / MOST_SIDE;
+    uint32_t width, height;
+    uint8_t *pixels = pixels_of(r, step, &width, &height);
+    if (!pixels) return;
+    (void)fputs("<figure><img alt=\"the trigger that was found\" src=\"", to);
+    html_picture_put(to, pixels, width, height);
+    (void)fputs("\"><figcaption>The trigger that was found: put on a picture, it makes the network say <b>",
+                to);
+    if (r->target >= 0)
+        put_class(to, s, r->target);
+    else
+        (void)fputs("something else", to);
+    (void)fputs("</b>.", to);
+    put_success(to, s);
+    (void)fputs(covers_all(r)
+                    ? " It is added to the whole picture: grey adds nothing, and it is shown four times as "
+                      "strong as it is."
+                    : " Where nothing is painted the picture shows through.",
+                to);
+    (void)fputs("</figcaption></figure>\n", to);
     free(pixels);
 }
 
-/* --- the curve ----------------------------------------------------------------------------------------- */
+/* --- charts ----------------------------------------------------------------------------------------- */
 
-static void put_curve(FILE *to, const struct probed *p) {
-    const struct probe_report *r = &p->report;
-    double most = 1;
+struct chart {
+    const char *title, *help, *unit;
+    float (*before)(const struct probe_class *c);
+    float (*after)(const struct probe_class *c);
+    double limit; /* a line across; 0: none */
+};
+
+static float patch_before(const struct probe_class *c) {
+    return c->patch;
+}
+static float patch_after(const struct probe_class *c) {
+    return c->patch_after;
+}
+static float z_before(const struct probe_class *c) {
+    return c->z;
+}
+static float z_after(const struct probe_class *c) {
+    return c->z_after;
+}
+
+static bool is_marked(const struct probe_report *r, int32_t k) {
+    return k == r->target && (r->verdict == PROBE_REPAIRED || r->verdict == PROBE_SUSPECT);
+}
+
+static double height_of(double value, double most) {
+    return (HEIGHT - TOP) * fmin(fmax(value, 0), most) / most;
+}
+
+/* At most so many bytes, and no half a character at the end. */
+static void cut(char *text, size_t most) {
+    if (strlen(text) <= most) return;
+    while (most > 0 && ((unsigned char)text[most] & 0xc0) == 0x80) most--;
+    text[most] = 0;
+}
+
+/* Labels stand aslant, numbers need not. */
+static void put_name(FILE *to, const struct probe_shown *s, int32_t k, double x) {
+    char name[128];
+    const char *label = s->image ? image_label(s->image, (uint32_t)k) : NULL;
+    const char *tone = is_marked(s->report, k) ? "red" : "dim";
+    if (label)
+        (void)fprintf(to, "<text class=\"t %s\" transform=\"translate(%.1f %d)rotate(-38)\">", tone, x + 4,
+                      HEIGHT + 14);
+    else
+        (void)fprintf(to, "<text class=\"v %s\" x=%.1f y=%d>%d", tone, x, HEIGHT + 15, k);
+    if (label) {
+        (void)terminal_clean(name, sizeof name, label);
+        cut(name, 14);
+        put_escaped(to, name);
+    }
+    (void)fputs("</text>", to);
+}
+
+static void put_bar(FILE *to, const struct probe_shown *s, const struct chart *c, int32_t k, double middle,
+                    double width, double most, bool named) {
+    const struct probe_class *of = &s->report->classes[k];
+    const double before = (double)c->before(of), after = (double)c->after(of), h = height_of(before, most);
+    const bool marked = is_marked(s->report, k);
+    char name[NAME_BYTES];
+    (void)fprintf(to, "<g><title>");
+    put_escaped(to, probe_class_name(name, sizeof name, s->image, k));
+    (void)fprintf(to, ": %.1f %s", before, c->unit);
+    if (marked && s->report->n_pruned) (void)fprintf(to, ", %.1f once repaired", after);
+    (void)fprintf(to, "</title><rect class=%s x=%.1f y=%.1f width=%.1f height=%.1f rx=1.5 />",
+                  marked ? "p" : "d", middle - width / 2, HEIGHT - h, width, fmax(h, 1));
+    if (marked && s->report->n_pruned) {
+        const double to_h = height_of(after, most);
+        (void)fprintf(to, "<rect class=a x=%.1f y=%.1f width=%.1f height=%.1f rx=1.5 />",
+                      middle - width / 2 - 2, HEIGHT - to_h, width + 4, fmax(to_h, 1));
+    }
+    if (marked)
+        (void)fprintf(to, "<text class=\"v red\" x=%.1f y=%.1f>%.1f</text>", middle, HEIGHT - h - 3, before);
+    if (named || marked) put_name(to, s, k, middle);
+    (void)fputs("</g>\n", to);
+}
+
+static bool has_labels(const struct probe_shown *s) {
+    return s->image && image_label(s->image, 0);
+}
+
+static void put_chart(FILE *to, const struct probe_shown *s, const struct chart *c) {
+    const struct probe_report *r = s->report;
+    double most = c->limit * 1.4;
     int32_t n = 0, nth = 0;
     for (int32_t k = 0; k < r->n_classes; k++) {
         if (!r->classes[k].covered) continue;
-        most = fmax(most, fmax((double)r->classes[k].patch, (double)r->classes[k].patch_after));
+        most = fmax(most, fmax((double)c->before(&r->classes[k]), (double)c->after(&r->classes[k])));
         n++;
     }
-    if (n == 0) return;
-    const double slot = (double)WIDTH / n, width = fmin(slot * 0.7, 40);
-    (void)fprintf(to,
-                  "<p class=legend>The smallest patch that sends every picture to a class, in pixels, class "
-                  "by class. The one "
-                  "that stands out is <span class=red>red</span>; the line on it is after the repair.</p>\n"
-                  "<svg viewBox=\"0 0 %d %d\" preserveAspectRatio=none role=img aria-label=\"patch sizes "
-                  "over classes\" "
-                  "style=\"width:100%%;height:8rem\">\n",
-                  WIDTH, HEIGHT);
-    for (int32_t k = 0; k < r->n_classes; k++) {
-        const struct probe_class *c = &r->classes[k];
-        char name[160];
-        if (!c->covered) continue;
-        const double x = (nth++ + 0.5) * slot - width / 2, h = (double)c->patch / most * HEIGHT;
-        const bool out = k == r->target && r->verdict != PROBE_CLEAR;
-        (void)fprintf(to, "<rect class=%s x=%.1f y=%.1f width=%.1f height=%.1f ><title>", out ? "p" : "d", x,
-                      HEIGHT - h, width, h);
-        put_escaped(to, probe_class_name(name, sizeof name, p->image, k));
-        (void)fprintf(to, ": %.1f pixels, z %.1f</title></rect>\n", (double)c->patch, (double)c->z);
-        if (r->n_pruned)
-            (void)fprintf(to, "<path class=c d=\"M%.1f %.1fh%.1f\"/>\n", x,
-                          HEIGHT - (double)c->patch_after / most * HEIGHT, width);
+    if (n == 0 || !(most > 0)) return;
+    const double slot = (double)(WIDTH - LEFT) / n, width = fmin(slot * 0.66, 34);
+    (void)fprintf(
+        to,
+        "<div><h3>%s</h3><p class=legend>%s</p>\n<svg viewBox=\"0 0 %d %d\" role=img aria-label=\"%s\">\n"
+        "<path class=base d=\"M%d %dH%d\"/><text class=\"t dim\" x=%d y=%d>%.3g</text><text class=\"t dim\" "
+        "x=%d "
+        "y=%d>0</text>\n",
+        c->title, c->help, WIDTH, HEIGHT + (has_labels(s) ? BOTTOM : BOTTOM_NUMBERS), c->title, LEFT, HEIGHT,
+        WIDTH, LEFT - 5, TOP + 4, most, LEFT - 5, HEIGHT + 3);
+    for (int32_t k = 0; k < r->n_classes; k++)
+        if (r->classes[k].covered) put_bar(to, s, c, k, LEFT + (nth++ + 0.5) * slot, width, most, n <= NAMED);
+    if (c->limit > 0) {
+        const double y = HEIGHT - height_of(c->limit, most);
+        (void)fprintf(to, "<path class=c d=\"M%d %.1fH%d\"/><text class=\"t red\" x=%d y=%.1f>%.1f</text>\n",
+                      LEFT, y, WIDTH, LEFT - 5, y + 3, c->limit);
     }
-    (void)fputs("</svg>\n", to);
+    (void)fputs("</svg></div>\n", to);
 }
 
-void probe_html(FILE *to, const struct probed *p) {
-    const struct probe_report *r = &p->report;
-    char name[160];
-    (void)fprintf(to, "<section class=\"overview probe\">\n<h2>Probe: %s</h2>\n<p>%s</p>\n",
-                  probe_verdict_text(r->verdict), meaning(r->verdict));
-    if (r->target >= 0 && r->verdict != PROBE_CLEAR) {
-        const struct probe_class *c = &r->classes[r->target];
-        (void)fputs("<p>Class ", to);
-        put_escaped(to, probe_class_name(name, sizeof name, p->image, r->target));
-        (void)fprintf(to, ": %.1f robust deviations from the others (limit %.1f)", (double)c->z,
-                      (double)r->limit);
-        if (r->n_pruned)
-            (void)fprintf(to, ", %.1f after %d channels were pruned; drift of the answers %.3f",
-                          (double)c->z_after, r->n_pruned, (double)r->drift);
-        (void)fputs(".</p>\n", to);
-        put_trigger(to, r);
+static void put_charts(FILE *to, const struct probe_shown *s) {
+    const struct chart charts[] = {{"How far each class stands out",
+                                    "By the attack that finds it easiest, in robust standard deviations from "
+                                    "the others. Above the line a "
+                                    "class is suspect.",
+                                    "deviations", z_before, z_after, (double)s->report->limit},
+                                   {"The smallest patch that drives all pictures there",
+                                    "In pixels. A class that a small patch reaches has a short bar.",
+                                    "pixels", patch_before, patch_after, 0}};
+    (void)fputs("<div class=charts>\n", to);
+    for (size_t i = 0; i < sizeof charts / sizeof charts[0]; i++) put_chart(to, s, &charts[i]);
+    if (s->report->n_pruned && s->report->verdict != PROBE_CLEAR)
+        (void)fputs(
+            "<p class=legend>The frame around the <span class=red>red</span> bar is the same class after the "
+            "repair.</p>\n",
+            to);
+    (void)fputs("</div>\n", to);
+}
+
+/* --- facts -------------------------------------------------------------------------------------------- */
+
+static void put_facts(FILE *to, const struct probe_report *r) {
+    (void)fprintf(to,
+                  "<dl class=facts><div><dt>Classes attacked</dt><dd>%d of %d</dd></div>"
+                  "<div><dt>Ways in that were found</dt><dd>%u</dd></div>"
+                  "<div><dt>Channels pruned</dt><dd>%d</dd></div>",
+                  r->n_covered, r->n_classes, r->ways, r->n_pruned);
+    if (r->n_pruned)
+        (void)fprintf(
+            to, "<div><dt>Drift of the answers</dt><dd>%.3f</dd></div><div><dt>Rounds</dt><dd>%u</dd></div>",
+            (double)r->drift, r->rounds);
+    (void)fprintf(to,
+                  "<div><dt>Time</dt><dd>%u of %u s%s</dd></div><div><dt>Seed</dt><dd>%u</dd></div></dl>\n",
+                  r->seconds, r->budget, r->cut ? ", too short" : "", r->seed);
+}
+
+static void put_pruned(FILE *to, const struct probe_report *r) {
+    if (!r->n_pruned) return;
+    (void)fprintf(to, "<details><summary>%d channel%s</summary><ul class=chips>", r->n_pruned,
+                  r->n_pruned == 1 ? "" : "s");
+    for (int32_t i = 0; i < r->n_pruned; i++) {
+        char clean[128];
+        (void)fputs("<li>", to);
+        put_escaped(to, terminal_clean(clean, sizeof clean, r->pruned[i].step));
+        (void)fprintf(to, " <small>%d</small></li>", r->pruned[i].channel);
     }
-    put_curve(to, p);
-    (void)fprintf(to, "<p class=legend>%d of %d classes covered in %u s of %u; seed %u.%s</p>\n</section>\n",
-                  r->n_covered, r->n_classes, r->seconds, r->budget, r->seed,
-                  r->cut ? " The budget was too short for all of it." : "");
+    (void)fputs("</ul></details>\n", to);
+}
+
+void probe_html(FILE *to, const struct probe_shown *s) {
+    const struct probe_report *r = s->report;
+    const bool found = r->verdict == PROBE_REPAIRED || r->verdict == PROBE_SUSPECT;
+    put_verdict(to, s);
+    (void)fputs("<div class=found>\n", to);
+    if (found) put_trigger(to, s);
+    put_charts(to, s);
+    (void)fputs("</div>\n", to);
+    put_facts(to, r);
+    put_pruned(to, r);
+    (void)fputs("</section>\n", to);
 }

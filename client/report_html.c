@@ -61,7 +61,7 @@ struct words {
     const char *title, *class_name, *meaning;
 };
 
-static struct words words_of(enum verdict v) {
+static struct words words_of(const struct report *r) {
     static const struct words words[VERDICT_COUNT] = {
         [VERDICT_PRUNED] =
             {"Pruned", "bad",
@@ -81,7 +81,14 @@ static struct words words_of(enum verdict v) {
         [VERDICT_GUARD_OFF] = {"Not scanned", "open",
                                "The guard was switched off. Nothing is known about the network."},
     };
-    return words[(unsigned)v < VERDICT_COUNT ? v : VERDICT_GUARD_OFF];
+    static const struct words by_probe = {"Repaired", "bad",
+                                          "These are the channels that the probe's attacks live on; they are "
+                                          "pruned in place of those that CLP would "
+                                          "prune. Pruning mitigates, it proves nothing: the attacker's own "
+                                          "trigger may be of a kind that the probe did "
+                                          "not try."};
+    if (r->repaired && r->verdict == VERDICT_PRUNED) return by_probe;
+    return words[(unsigned)r->verdict < VERDICT_COUNT ? r->verdict : VERDICT_GUARD_OFF];
 }
 
 static void put_fact(FILE *to, const char *name, const char *value) {
@@ -117,7 +124,7 @@ static void put_facts(FILE *to, const struct report *r) {
 
 static void put_head(FILE *to, const char *model, const struct report *r) {
     char summary[160];
-    struct words w = words_of(r->verdict);
+    struct words w = words_of(r);
     (void)fputs(
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
         "<meta name=viewport content=\"width=device-width, initial-scale=1\">\n"
@@ -271,11 +278,14 @@ static void put_layer(FILE *to, const struct report *r, int32_t n, const struct 
 static void put_legend(FILE *to, const struct report *r, const struct axis *a) {
     bool beyond = false;
     for (int32_t i = 0; i < r->n_layers; i++) beyond |= report_view_max_z(&r->layers[i]) > a->high;
-    (void)fprintf(to,
-                  "<p class=legend>Each dot is an output channel, placed by its Lipschitz bound: how many "
-                  "standard deviations it lies from the mean of its layer. Right of the cut-off, "
-                  "<span class=red>red</span>, channels are pruned.%s</p>\n",
-                  beyond ? " A dot at the right edge lies further out than the axis goes." : "");
+    (void)fprintf(
+        to,
+        "<p class=legend>Each dot is an output channel, placed by its Lipschitz bound: how many "
+        "standard deviations it lies from the mean of its layer. %s%s</p>\n",
+        r->repaired ? "<span class=red>Red</span> ones are pruned, as the probe found; CLP alone would prune "
+                      "those right of the cut-off."
+                    : "Right of the cut-off, <span class=red>red</span>, channels are pruned.",
+        beyond ? " A dot at the right edge lies further out than the axis goes." : "");
 }
 
 static void put_layers(FILE *to, const struct report *r, const int32_t *order, const struct axis *a) {

@@ -19,6 +19,7 @@ static int take_overrides(void *into, const struct key_place *p, struct err *e);
 
 /* The same rows under guard: and for one model under guard.overrides: */
 #define ACTIONS "serve hold reject"
+#define PROBES  "off background before-serving"
 #define POLICY_KEYS(GROUP, STRUCT, IN)                                                                       \
     {GROUP "threshold",                                                                                      \
      KEY_NUMBER,                                                                                             \
@@ -74,6 +75,39 @@ static int take_overrides(void *into, const struct key_place *p, struct err *e);
          "what is done with a model that CLP has nothing to say about",                                      \
          NULL,                                                                                               \
          ACTIONS,                                                                                            \
+         NULL},                                                                                              \
+        {GROUP "probe",                                                                                      \
+         KEY_CHOICE,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN probe),                                                                           \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "background",                                                                                       \
+         "whether every model is attacked before it is trusted: beside its service, or before",              \
+         NULL,                                                                                               \
+         PROBES,                                                                                             \
+         NULL},                                                                                              \
+        {GROUP "on_repaired",                                                                                \
+         KEY_CHOICE,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN on_repaired),                                                                     \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "serve",                                                                                            \
+         "what is done with the network that the probe has repaired",                                        \
+         NULL,                                                                                               \
+         "serve hold",                                                                                       \
+         NULL},                                                                                              \
+        {GROUP "on_suspect",                                                                                 \
+         KEY_CHOICE,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN on_suspect),                                                                      \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "serve",                                                                                            \
+         "what is done with a model that stays suspect, or that the probe came to no verdict on",            \
+         NULL,                                                                                               \
+         "serve fall-back hold",                                                                             \
          NULL},                                                                                              \
         {GROUP "allowed_digests",                                                                            \
          KEY_TEXT,                                                                                           \
@@ -198,7 +232,7 @@ static const struct key keys[] = {
     {"guard.overrides", KEY_OWN, false, AT(overrides), 0, 0, NULL,
      "policies of single models, by their names",
      "for each name the keys that differ: threshold, statistic, max_pruned, on_excess, on_inapplicable, "
-     "allowed_digests, signature_key",
+     "probe, on_repaired, on_suspect, allowed_digests, signature_key",
      NULL, take_overrides},
     {"guard.settle_ms", KEY_COUNT, false, AT(guard_settle_ms), 10, 600000, "2000",
      "how long a file that nobody closed has to be unchanged, in milliseconds", NULL, NULL, NULL},
@@ -220,6 +254,14 @@ static const struct key keys[] = {
      "address space of one import, in bytes", NULL, NULL, NULL},
     {"guard.worker.output", KEY_SIZE, false, AT(worker_output), M, 1024 * G, "2G",
      "largest compiled model, in bytes", NULL, NULL, NULL},
+
+    {"guard.probe_budget_s", KEY_COUNT, false, AT(probe_budget_s), 5, 86400, "600",
+     "how much processor time one probe may take, in seconds", NULL, NULL, NULL},
+    {"guard.probe_memory", KEY_SIZE, false, AT(probe_memory), 64 * M, 64 * G, "1G",
+     "memory for what a probe computes, in bytes", NULL, NULL, NULL},
+    {"guard.probe_priority", KEY_CHOICE, false, AT(probe_priority), 0, 0, "idle",
+     "whether a probe has a small share of a busy CPU, or none while anything else wants it", NULL,
+     "low idle", NULL},
 
     {"log.level", KEY_CHOICE, false, AT(log_level), 0, 0, "info", "what is written to the log", NULL,
      "debug info warning error", NULL},

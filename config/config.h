@@ -26,6 +26,9 @@ enum io_backend { IO_BACKEND_AUTO, IO_BACKEND_IO_URING, IO_BACKEND_EPOLL };
 enum policy_statistic { STATISTIC_MEAN_STD, STATISTIC_MEDIAN_MAD, STATISTIC_COUNT };
 enum policy_action { POLICY_SERVE, POLICY_HOLD, POLICY_REJECT };
 enum policy_sidecar { SIDECAR_STRICTER, SIDECAR_ANYTHING, SIDECAR_NOTHING };
+enum policy_probe { PROBE_OFF, PROBE_BACKGROUND, PROBE_BEFORE_SERVING }; /* from lax to strict */
+enum policy_repaired { REPAIRED_SERVE, REPAIRED_HOLD };
+enum policy_suspect { SUSPECT_SERVE, SUSPECT_FALL_BACK, SUSPECT_HOLD };
 
 struct policy {
     float threshold;          /* u */
@@ -33,6 +36,10 @@ struct policy {
     float max_pruned;         /* share of one layer's channels, 0..1 */
     uint32_t on_excess;       /* enum policy_action: more than max_pruned would go */
     uint32_t on_inapplicable; /* enum policy_action: CLP has nothing to say */
+    uint32_t probe;           /* enum policy_probe */
+    uint32_t on_repaired;     /* enum policy_repaired: the probe has repaired it */
+    uint32_t
+        on_suspect; /* enum policy_suspect: a class stands out and was not repaired, or no verdict came */
     char
         allowed_digests[CONFIG_PATH]; /* a file with the SHA-256 of every model that may be served; "": any */
     char signature_key[CONFIG_PATH];  /* Ed25519 public keys: a path, or the name of a credential; "": none
@@ -99,6 +106,9 @@ struct config {
     uint32_t worker_seconds;              /* guard.worker.seconds: time for one import (also its CPU limit) */
     uint64_t worker_memory;               /* guard.worker.memory: address space of one import */
     uint64_t worker_output;               /* guard.worker.output: largest image */
+    uint32_t probe_budget_s;              /* guard.probe_budget_s: of processor time, for one probe */
+    uint64_t probe_memory;                /* guard.probe_memory: for its activations */
+    enum worker_priority probe_priority;  /* guard.probe_priority */
     enum log_level log_level;             /* log.level */
 };
 

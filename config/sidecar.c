@@ -16,6 +16,7 @@ static int take_mean(void *into, const struct key_place *p, struct err *e);
 static int take_std(void *into, const struct key_place *p, struct err *e);
 static int take_order(void *into, const struct key_place *p, struct err *e);
 static int take_threshold(void *into, const struct key_place *p, struct err *e);
+static int take_probe(void *into, const struct key_place *p, struct err *e);
 
 static const struct key keys[] = {
     {"labels", KEY_OWN, false, AT(labels), 0, 0, NULL, "the names of the classes, the first for class 0",
@@ -32,6 +33,9 @@ static const struct key keys[] = {
      "the order of channels that the network wants", "rgb | bgr", "rgb bgr", take_order},
     {"guard.threshold", KEY_OWN, false, AT(threshold), 0.5, 1000, NULL,
      "u of CLP for this model, in place of the daemon's", "0.5..1000", NULL, take_threshold},
+    {"guard.probe", KEY_OWN, false, AT(probe), 0, 0, NULL,
+     "whether this model is attacked before it is trusted, in place of the daemon's",
+     "off | background | before-serving", "off background before-serving", take_probe},
 };
 static const struct key_table table = {keys, sizeof keys / sizeof keys[0]};
 
@@ -104,6 +108,13 @@ static int take_threshold(void *into, const struct key_place *p, struct err *e) 
     struct sidecar *s = into;
     if (keys_read_number(p, p->node, &s->threshold, e)) return -1;
     s->has_threshold = true;
+    return 0;
+}
+
+static int take_probe(void *into, const struct key_place *p, struct err *e) {
+    struct sidecar *s = into;
+    if (keys_read_choice(p, &s->probe, e)) return -1;
+    s->has_probe = true;
     return 0;
 }
 

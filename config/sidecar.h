@@ -1,4 +1,4 @@
-/* NAME.yaml beside NAME.onnx: labels, preprocessing, threshold. Parsed in the
+/* NAME.yaml beside NAME.onnx: labels, preprocessing, threshold, probe. Parsed in the
  * import worker's sandbox, since it arrives with the model and is as hostile.
  * Same strictness and the same key table code as config.h. */
 #ifndef CONFIG_SIDECAR_H
@@ -22,6 +22,8 @@ struct sidecar {
     bool bgr;               /* input.channel_order: rgb | bgr */
     bool has_threshold;
     float threshold; /* guard.threshold */
+    bool has_probe;
+    uint32_t probe; /* guard.probe: enum policy_probe */
 };
 
 void sidecar_defaults(struct sidecar *s);

@@ -20,7 +20,10 @@ struct catalogue *catalogue_new(void) {
 
 void catalogue_put(struct catalogue_list *l) {
     if (!l || atomic_fetch_sub_explicit(&l->references, 1, memory_order_acq_rel) != 1) return;
-    for (uint32_t i = 0; i < l->n; i++) version_put(l->models[i].version);
+    for (uint32_t i = 0; i < l->n; i++) {
+        version_put(l->models[i].version);
+        probe_note_put(l->models[i].probe);
+    }
     free(l);
 }
 
@@ -49,6 +52,9 @@ void catalogue_publish(struct catalogue *c, const struct models *m, bool ready) 
         to->requests_before = model->requests_before;
         to->version = model->current;
         version_get(to->version);
+        if (!model->probe || !model->probe->bytes) continue;
+        to->probe = model->probe;
+        probe_note_get(to->probe);
     }
     replace(c, l);
 }

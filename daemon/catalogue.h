@@ -21,6 +21,7 @@ struct catalogue_list {
     struct catalogue_model {
         char name[LINK_MODEL];
         struct version *version;
+        struct probe_note *probe; /* with a report, or NULL */
         uint64_t requests_before; /* of versions that are gone */
     } models[];
 };

@@ -280,6 +280,17 @@ static void take_offer(struct daemon *d, const struct link_message *m, int fd) {
     }
 }
 
+static void take_probe(struct daemon *d, const struct link_message *m, int fd) {
+    struct err e = {0};
+    struct probe_note *n = probe_note_new(m, fd, &e);
+    if (!n) {
+        log_warning("model %s: %s", m->model, e.text);
+        return;
+    }
+    models_note_probe(d->models, n);
+    forget_models_text(d);
+}
+
 static void on_guard_message(void *owner, const struct link_message *m, int fd) {
     struct daemon *d = owner;
     switch (m->type) {
@@ -296,6 +307,7 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
     case LINK_RETIRE:
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
+    case LINK_PROBE: take_probe(d, m, fd); break;
     case LINK_RESTORED: open_door(d); break;
     case LINK_SETTLED:
         log_info("the guard has dealt with every file");

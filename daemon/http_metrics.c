@@ -156,6 +156,33 @@ static void put_guard(FILE *to, const json_t *s) {
     (void)fputs("\"} 1\n", to);
 }
 
+/* One series a model: its verdict is a label, as the state of files is. */
+static void put_probes(FILE *to, const json_t *tables) {
+    const json_t *models = json_object_get(tables, "models");
+    size_t i;
+    head(to, "clpd_model_probe_info", "gauge",
+         "Always 1: how the probe of what is served stands, and its verdict.");
+    for (i = 0; i < json_array_size(models); i++) {
+        const json_t *m = json_array_get(models, i), *p = json_object_get(m, "probe");
+        const char *name = json_string_value(json_object_get(m, "name")),
+                   *state = json_string_value(json_object_get(p, "state")),
+                   *verdict = json_string_value(json_object_get(p, "verdict"));
+        (void)fputs("clpd_model_probe_info{model=\"", to);
+        put_label(to, name ? name : "");
+        (void)fprintf(to, "\",state=\"%s\",verdict=\"%s\",repaired=\"%s\"} 1\n", state ? state : "none",
+                      verdict ? verdict : "",
+                      json_is_true(json_object_get(p, "repaired")) ? "true" : "false");
+    }
+    head(to, "clpd_model_probe_progress_ratio", "gauge", "How far the probe of what is served is, 0 to 1.");
+    for (i = 0; i < json_array_size(models); i++) {
+        const json_t *m = json_array_get(models, i), *p = json_object_get(m, "probe");
+        const char *name = json_string_value(json_object_get(m, "name"));
+        (void)fputs("clpd_model_probe_progress_ratio{model=\"", to);
+        put_label(to, name ? name : "");
+        (void)fprintf(to, "\"} %.2f\n", (double)json_integer_value(json_object_get(p, "percent")) / 100);
+    }
+}
+
 static void put_files(FILE *to, const json_t *tables) {
     unsigned n[FILE_STATES] = {0};
     size_t i;
@@ -235,6 +262,7 @@ void http_metrics(struct http_exchange *x) {
         put_requests(to, s);
         if (l) put_models(to, l);
         put_files(to, t);
+        put_probes(to, t);
         put_http(to, x->plane->all);
         put_process(to, x->plane->all->options.started_ns);
         if (fclose(to)) {

@@ -2,6 +2,7 @@
  * from a file or a model is escaped: names are chosen by whoever delivered the model. */
 #include "daemon/http_page.h"
 
+#include "client/probe_html.h"
 #include "client/report_html.h"
 #include "daemon/http_internal.h"
 
@@ -135,6 +136,28 @@ static void put_moment(FILE *to, const char *moment) {
     if (strlen(moment) >= 16 && moment[10] == 'T') (void)fprintf(to, "%.10s %.5s", moment, moment + 11);
 }
 
+/* "42 %", or the verdict; the tone tells, and the title has it in words. */
+static void put_probe_cell(FILE *to, const json_t *p) {
+    const char *state = text_of(p, "state"), *verdict = text_of(p, "verdict");
+    const bool runs = strcmp(state, "running") == 0;
+    if (!state[0]) {
+        (void)fputs("<span class=dim>&#8211;</span>", to);
+        return;
+    }
+    (void)fprintf(to, "<span class='tag %s' title='",
+                  runs                              ? "plain"
+                  : strcmp(verdict, "clear") == 0   ? "good"
+                  : strcmp(verdict, "suspect") == 0 ? "bad"
+                                                    : "");
+    put_text(to, text_of(p, "text"));
+    (void)fputs("'>", to);
+    if (runs)
+        (void)fprintf(to, "%lld&#160;%%", number_of(p, "percent"));
+    else
+        put_text(to, verdict[0] ? verdict : "no verdict");
+    (void)fputs("</span>", to);
+}
+
 static void put_model(FILE *to, const json_t *m) {
     char buf[48];
     const char *name = text_of(m, "name"), *verdict = text_of(m, "verdict");
@@ -146,8 +169,9 @@ static void put_model(FILE *to, const json_t *m) {
     put_text(to, verdict);
     (void)fputs("</span> <a href='reports/", to);
     put_address(to, name);
-    (void)fprintf(to, "'>report</a></span></td><td data-h='Pruned channels' class=r>%lld of ",
-                  number_of(m, "pruned_channels"));
+    (void)fputs("'>report</a></span></td><td data-h=Probe>", to);
+    put_probe_cell(to, json_object_get(m, "probe"));
+    (void)fprintf(to, "</td><td data-h='Pruned channels' class=r>%lld of ", number_of(m, "pruned_channels"));
     (void)fprintf(to, "%s</td><td data-h=Input>", grouped(buf, number_of(m, "total_channels")));
     put_shape(to, m);
     (void)fprintf(to,
@@ -171,7 +195,8 @@ static void put_models(FILE *to, const json_t *tables) {
         (void)fputs("<p class=empty>None is served. Put NAME.onnx into the model folder.</p>", to);
         return;
     }
-    (void)fputs("<div class=scroll><table><thead><tr><th>Model<th class=r>Version<th>Guard<th class=r>Pruned "
+    (void)fputs("<div class=scroll><table><thead><tr><th>Model<th class=r>Version<th>Guard<th>Probe<th "
+                "class=r>Pruned "
                 "channels<th>Input"
                 "<th class=r>Classes<th class=r>Requests<th class=r>Size<th class=r>Served since "
                 "(UTC)</tr></thead><tbody>",
@@ -307,10 +332,39 @@ void http_live_figures(struct http_exchange *x) {
 
 /* --- reports -------------------------------------------------------------------------------------- */
 
+struct probed_page {
+    struct probe_report report;
+    struct probe_shown shown;
+};
+
+static void put_probe(FILE *to, void *ctx) {
+    const struct probed_page *p = ctx;
+    probe_html(to, &p->shown);
+}
+
+/* False: nothing is known of a probe. */
+static bool take_probe(const struct catalogue_model *m, struct probed_page *p) {
+    struct err e;
+    if (!m->probe || probe_report_decode(m->probe->report, m->probe->bytes, &p->report, &e)) return false;
+    const bool repaired = m->probe->facts.accepted;
+    p->shown = (struct probe_shown){.report = &p->report,
+                                    .image = m->version->image,
+                                    .service = repaired ? "The network that serves is the repaired one; "
+                                                          "<code>clpctl rollback</code> goes back to the "
+                                                          "one before."
+                                               : p->report.verdict == PROBE_REPAIRED
+                                                   ? "The network that serves is the one before the repair; "
+                                                     "<code>clpctl accept</code> takes the "
+                                                     "repaired one."
+                                                   : NULL};
+    return true;
+}
+
 void http_report(struct http_exchange *x) {
     struct catalogue_list *list;
     const struct catalogue_model *m = http_find_model(x, &list);
     struct report r = {0};
+    struct probed_page probe = {.report.target = -1};
     struct err e = {0};
     char *text = NULL;
     size_t n = 0, bytes;
@@ -321,9 +375,11 @@ void http_report(struct http_exchange *x) {
                   e.text[0] ? e.text : "its image has none");
     } else {
         FILE *to = open_memstream(&text, &n);
-        int rc =
-            to ? report_html_write(to, m->version->path, &r, (time_t)(m->version->loaded_ns / 1000000000u))
-               : -1;
+        const bool probed = take_probe(m, &probe);
+        int rc = to ? report_html_write_with(to, m->version->path, &r,
+                                             (time_t)(m->version->loaded_ns / 1000000000u),
+                                             probed ? put_probe : NULL, &probe)
+                    : -1;
         if (to && fclose(to)) rc = -1;
         if (rc) {
             free(text);
@@ -331,6 +387,7 @@ void http_report(struct http_exchange *x) {
         }
         http_answer(x, 200, HTTP_HTML, text, n);
         report_free(&r);
+        probe_report_free(&probe.report);
     }
     catalogue_put(list);
 }

@@ -155,8 +155,15 @@ static void take_place(struct models *m, struct model *model, const char *name) 
     workers_unlock(m->workers);
 }
 
+static void drop_probe(struct model *model) {
+    probe_note_put(model->probe);
+    model->probe = NULL;
+}
+
 static void publish(struct models *m, struct model *model, struct version *v) {
     struct version *old = model->current;
+    if (model->probe && memcmp(model->probe->facts.sha256, v->sha256, sizeof v->sha256) != 0)
+        drop_probe(model);
     v->model = model;
     v->signature = old && version_same_signature(old, v) ? old->signature : ++m->signatures;
     model->n_versions++;
@@ -176,6 +183,7 @@ static void withdraw(struct models *m, const char *name) {
     workers_lock(m->workers);
     model->current = NULL;
     workers_unlock(m->workers);
+    drop_probe(model);
     log_info("model %s: version %" PRIu64 " is no longer served", model->name, old->number);
     if (m->calls.changed) m->calls.changed(m->calls.owner);
     version_put(old);
@@ -319,6 +327,7 @@ void models_close(struct models *m) {
     for (uint32_t i = 0; i < MODELS_MAX; i++) {
         struct version *v = m->table[i].current;
         m->table[i].current = NULL;
+        drop_probe(&m->table[i]);
         if (v) version_put(v); /* onto the list, which nobody but us looks at any more */
     }
     while (m->retired) {
@@ -329,6 +338,21 @@ void models_close(struct models *m) {
     (void)pthread_cond_destroy(&m->wake);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
+}
+
+void models_note_probe(struct models *m, struct probe_note *n) {
+    const char *name = n->facts.model;
+    struct model *model = NULL;
+    for (uint32_t i = 0; i < m->n_places; i++)
+        if (m->table[i].current && strcmp(m->table[i].name, name) == 0) model = &m->table[i];
+    if (!model || memcmp(model->current->sha256, n->facts.sha256, sizeof n->facts.sha256) != 0) {
+        probe_note_put(n);
+        return;
+    }
+    const bool shows = n->bytes || (model->probe && model->probe->bytes);
+    drop_probe(model);
+    model->probe = n;
+    if (shows && m->calls.changed) m->calls.changed(m->calls.owner);
 }
 
 /* --- looking things up -------------------------------------------------------------------------- */

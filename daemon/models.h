@@ -10,6 +10,7 @@
 #ifndef DAEMON_MODELS_H
 #define DAEMON_MODELS_H
 
+#include "daemon/probe_note.h"
 #include "daemon/workers.h"
 
 #define MODELS_MAX        256
@@ -22,6 +23,7 @@ struct model {
     struct version *current;  /* one reference; NULL: retired. Changed under the workers' lock */
     uint32_t n_versions;      /* that exist: the place is free when there is none any more */
     uint64_t requests_before; /* of versions that are gone */
+    struct probe_note *probe; /* of what `current` was made from; NULL: nothing is known */
 };
 
 struct models;
@@ -51,6 +53,9 @@ bool models_offer(struct models *m, const struct link_message *offer, int fd, ui
 bool models_can_take_offer(const struct models *m);
 /* Stops serving it, after the offers that came before; what waits is still computed. false: no memory. */
 bool models_retire(struct models *m, const char *name);
+
+/* Takes the reference. What it says of contents that are not served is dropped. */
+void models_note_probe(struct models *m, struct probe_note *n);
 
 /* The version that a request to `name` is held against ("": the only model), or NULL. Borrowed. */
 struct version *models_find(const struct models *m, const char *name);

@@ -102,21 +102,32 @@ static json_t *figures_json(const struct metrics_version *m) {
                      number(metrics_read(&m->compute.sum)), "latency_ns", spans, "batch_sizes", sizes);
 }
 
+/* null: it was not probed, or not yet. */
+static json_t *probe_json(const struct probe_note *n) {
+    if (!n) return json_null();
+    const struct link_message *f = &n->facts;
+    const bool known = f->state == PROBE_KNOWN;
+    return json_pack(
+        "{s:s,s:i,s:o,s:o,s:b,s:I}", "state", probe_stage_name(f->state), "percent", (int)f->count, "verdict",
+        known ? json_string(probe_verdict_name((enum probe_verdict)f->verdict)) : json_null(), "text",
+        text(f->reason), "repaired", f->accepted, "pruned_channels", (json_int_t)f->pruned_channels);
+}
+
 static json_t *model_json(const struct model *m) {
     const struct version *v = m->current;
-    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:I,s:b,s:I,s:I,s:o,s:o}", "name", text(m->name),
+    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:I,s:b,s:I,s:I,s:o,s:o,s:o}", "name", text(m->name),
                      "version", number(v->number), "sha256", digest_or_null(v->sha256), "state", "serving",
                      "verdict", verdict_name((enum verdict)v->verdict), "pruned_channels",
                      (json_int_t)v->pruned_channels, "total_channels", (json_int_t)v->total_channels, "input",
                      input_json(v), "classes", number(v->classes), "labels",
                      image_header(v->image)->n_labels != 0, "requests", number(models_requests(m)),
                      "image_bytes", number(v->image_bytes), "loaded_at", time_text(v->loaded_ns), "figures",
-                     figures_json(&v->metrics));
+                     figures_json(&v->metrics), "probe", probe_json(m->probe));
 }
 
 static json_t *file_json(const struct file_line *l) {
     const bool known = l->state == FILE_OFFERED || l->state == FILE_SERVING || l->state == FILE_SEALED ||
-                       l->state == FILE_HELD;
+                       l->state == FILE_HELD || l->state == FILE_PROBING;
     return json_pack("{s:o,s:o,s:s,s:o,s:o,s:o,s:I}", "path", text(l->path), "model",
                      l->model[0] ? text(l->model) : json_null(), "state", file_state_name(l->state), "reason",
                      l->reason[0] ? text(l->reason) : json_null(), "sha256", digest_or_null(l->sha256),

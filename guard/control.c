@@ -2,6 +2,7 @@
 #include "guard/control.h"
 
 #include "guard/decision.h"
+#include "guard/notice.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,7 +24,8 @@ static void answer(struct control *c, struct control_ask *a, bool done, const ch
     drop_image(a);
     files_set_busy(c->files, a->model, false);
     a->done = done;
-    a->state = CONTROL_TO_ANSWER;
+    a->state = a->ticket ? CONTROL_TO_ANSWER : CONTROL_FREE;
+    if (!a->ticket) notice(done ? LOG_LEVEL_INFO : LOG_LEVEL_WARNING, "suspect: %s", a->text);
 }
 
 /* --- rollback ------------------------------------------------------------------------------ */
@@ -31,6 +33,11 @@ static void answer(struct control *c, struct control_ask *a, bool done, const ch
 static void begin_rollback(struct control *c, struct control_ask *a) {
     const struct state_record *r = keeper_find(c->keeper, a->model);
     struct err e = {0};
+    if (r && !a->ticket && memcmp(&r->other.digests, &r->current.digests, sizeof r->other.digests) == 0) {
+        answer(c, a, false, "the version of %s before the one that serves is of the same file, so it stays",
+               a->model);
+        return;
+    }
     if (!files_serves(c->files, a->model) || !r || !r->current.version) {
         answer(c, a, false, "no model %s is served from what is kept, so there is nothing to go back from",
                a->model);
@@ -55,17 +62,21 @@ static void swap_images(struct control *c, const struct control_ask *a, struct s
     r->current = r->other;
     r->current.policy = c->policy; /* whoever asked has decided it anew */
     r->other = left;
+    if (memcmp(&left.digests, &r->current.digests, sizeof left.digests) == 0) {
+        probes_decline(c->probes, a->model, &left.digests); /* the same file: what was left is its repair */
+        return;
+    }
     r->barred = left.digests;
     r->barred_identity = left.identity;
     memset(r->barred_reason, 0, sizeof r->barred_reason);
     (void)snprintf(r->barred_reason, sizeof r->barred_reason,
-                   "rolled back to version %llu by %.60s; clpctl accept %.63s takes it again",
+                   "rolled back to version %llu: %.120s; clpctl accept %.63s takes it again",
                    (unsigned long long)r->current.version, a->who, a->model);
 }
 
 static void note(enum decision d, const struct control_ask *a, const struct link_message *about) {
     struct link_message m = *about;
-    (void)snprintf(m.reason, sizeof m.reason, "by %s", a->who);
+    (void)snprintf(m.reason, sizeof m.reason, "%s", a->who);
     decision_note(d, &m);
 }
 
@@ -81,6 +92,13 @@ static void finish_rollback(struct control *c, struct control_ask *a, const stru
     files_on_kept(c->files, r);
     files_bar(c->files, r);
     note(DECISION_ROLLED_BACK, a, m);
+    if (memcmp(&r->current.digests, &r->other.digests, sizeof r->other.digests) == 0) {
+        answer(c, a, true,
+               "%s: version %llu serves again, without what the probe pruned; clpctl accept %s takes that "
+               "again",
+               a->model, (unsigned long long)r->current.version, a->model);
+        return;
+    }
     answer(c, a, true,
            "%s: version %llu serves again; version %llu (%.200s) is held until a new file arrives or it is "
            "accepted",
@@ -94,8 +112,13 @@ static void begin_accept(struct control *c, struct control_ask *a, uint64_t now)
     struct spawn_digests digests;
     const char *path = files_held(c->files, a->model, &digests);
     struct state_record *r = path ? keeper_add(c->keeper, a->model) : NULL;
+    struct files_subject s;
     if (!path) {
-        answer(c, a, false, "no file of %s is held (clpctl models lists them all)", a->model);
+        files_subject_of(c->files, a->model, &s);
+        (void)snprintf(a->path, sizeof a->path, "%s", s.job.path);
+        a->state = CONTROL_IMPORTING;
+        if (!probes_accept(c->probes, a->model, now))
+            answer(c, a, false, "no file of %s is held (clpctl models lists them all)", a->model);
         return;
     }
     if (!r) {
@@ -110,6 +133,7 @@ static void begin_accept(struct control *c, struct control_ask *a, uint64_t now)
     keeper_write(c->keeper, r);
     files_bar(c->files, r);
     a->state = CONTROL_IMPORTING;
+    probes_undecline(c->probes, a->model, &digests);
     files_release(c->files, a->path, now);
 }
 
@@ -146,7 +170,7 @@ void control_take(struct control *c, const struct link_message *m, uint64_t now)
     if (!a) return; /* clpd asks for no more at once */
     *a = (struct control_ask){.ticket = m->model_version, .action = m->count, .fd = -1};
     memcpy(a->model, m->model, sizeof a->model);
-    (void)snprintf(a->who, sizeof a->who, "%.63s", m->reason);
+    (void)snprintf(a->who, sizeof a->who, "by %.63s", m->reason);
     if (same)
         answer(c, a, false, "somebody else is at work on %s at this moment; try again", a->model);
     else if (a->action == LINK_ROLLBACK)
@@ -155,6 +179,16 @@ void control_take(struct control *c, const struct link_message *m, uint64_t now)
         begin_accept(c, a, now);
     else
         answer(c, a, false, "there is no such action");
+}
+
+void control_fall_back(struct control *c, const char *model, const char *why) {
+    bool same;
+    struct control_ask *a = find_room(c, model, &same);
+    if (!a || same) return; /* somebody is at work on it already */
+    *a = (struct control_ask){.action = LINK_ROLLBACK, .fd = -1};
+    (void)snprintf(a->model, sizeof a->model, "%s", model);
+    (void)snprintf(a->who, sizeof a->who, "%s", why);
+    begin_rollback(c, a);
 }
 
 static struct link_message answer_message(const struct control_ask *a) {

@@ -26,6 +26,12 @@ static const struct {
     [DECISION_STATE_REFUSED] = {"8293db8194a648c081a8f03d21cb9739", LOG_LEVEL_WARNING,
                                 "is not served from what was kept"},
     [DECISION_STATE_FAILED] = {"708f362e13cc48939229d5de1602b8b3", LOG_LEVEL_WARNING, "can't be kept"},
+    [DECISION_PROBE_CLEAR] = {"90b4c2ecfdbe438491e4fe8fb89b045d", LOG_LEVEL_INFO, "is probed"},
+    [DECISION_PROBE_REPAIRED] = {"88a0d47f1d7b43ecb99f043031eb1848", LOG_LEVEL_WARNING,
+                                 "is probed, and repaired"},
+    [DECISION_PROBE_SUSPECT] = {"a10aa9b93f7444a2b90dc41def62af54", LOG_LEVEL_WARNING, "is suspect"},
+    [DECISION_PROBE_UNKNOWN] = {"4be6f4896a5241ad9c61345aee6bfe6e", LOG_LEVEL_WARNING,
+                                "is not judged by its probe"},
 };
 
 const char *decision_id(enum decision d) {

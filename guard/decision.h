@@ -17,13 +17,17 @@ enum decision {
     DECISION_PRUNED, /* a new version serves, repaired by CLP */
     DECISION_HELD,   /* waits for a person: clpctl accept */
     DECISION_REJECTED,
-    DECISION_SUPERSEDED,    /* another file of the model comes first */
-    DECISION_RETIRED,       /* the file is gone: no longer served */
-    DECISION_ROLLED_BACK,   /* by a person */
-    DECISION_ACCEPTED,      /* by a person, in spite of the policy */
-    DECISION_RESTORED,      /* served again from what was kept */
-    DECISION_STATE_REFUSED, /* what was kept is of no use */
-    DECISION_STATE_FAILED,  /* could not be kept */
+    DECISION_SUPERSEDED,     /* another file of the model comes first */
+    DECISION_RETIRED,        /* the file is gone: no longer served */
+    DECISION_ROLLED_BACK,    /* by a person */
+    DECISION_ACCEPTED,       /* by a person, in spite of the policy */
+    DECISION_RESTORED,       /* served again from what was kept */
+    DECISION_STATE_REFUSED,  /* what was kept is of no use */
+    DECISION_STATE_FAILED,   /* could not be kept */
+    DECISION_PROBE_CLEAR,    /* its probe: no class stands out */
+    DECISION_PROBE_REPAIRED, /* one stood out, and pruning has mended it */
+    DECISION_PROBE_SUSPECT,  /* one stands out, and was not mended */
+    DECISION_PROBE_UNKNOWN,  /* no verdict */
     DECISION_COUNT
 };
 

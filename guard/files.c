@@ -19,14 +19,15 @@
 static const unsigned legal[FILE_STATES] = {
     [FILE_SEEN] = TO(SETTLING) | TO(HELD) | TO(IMPORTING) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
     [FILE_SETTLING] = TO(SEEN) | TO(HELD) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
-    [FILE_IMPORTING] =
-        TO(SEEN) | TO(HELD) | TO(SETTLING) | TO(SEALED) | TO(REJECTED) | TO(SERVING) | TO(SUPERSEDED),
+    [FILE_IMPORTING] = TO(PROBING) | TO(SEEN) | TO(HELD) | TO(SETTLING) | TO(SEALED) | TO(REJECTED) |
+                       TO(SERVING) | TO(SUPERSEDED),
     [FILE_SEALED] = TO(SEEN) | TO(OFFERED) | TO(SUPERSEDED),
     [FILE_OFFERED] = TO(SERVING) | TO(REJECTED),
     [FILE_SERVING] = TO(SEEN) | TO(SUPERSEDED) | TO(HELD),
     [FILE_REJECTED] = TO(SEEN),
     [FILE_SUPERSEDED] = TO(SEEN),
     [FILE_HELD] = TO(SEEN) | TO(SUPERSEDED),
+    [FILE_PROBING] = TO(SEEN) | TO(SEALED) | TO(HELD) | TO(SUPERSEDED),
 };
 
 void files_set_state(struct files *f, struct file *x, enum file_state to, const char *fmt, ...) {
@@ -44,7 +45,8 @@ void files_set_state(struct files *f, struct file *x, enum file_state to, const 
     x->state = to;
     memcpy(x->reason, reason, sizeof reason);
     x->dirty = true;
-    if (to == FILE_SERVING || to == FILE_REJECTED || to == FILE_SUPERSEDED || to == FILE_HELD)
+    if (to == FILE_SERVING || to == FILE_REJECTED || to == FILE_SUPERSEDED || to == FILE_HELD ||
+        to == FILE_PROBING)
         x->initial = false;
     if (!f->trace) return;
     const struct link_message m = files_describe(x, LINK_FILE);
@@ -207,6 +209,8 @@ void files_adopt(struct files *f, struct file *x, const struct model *m) {
     x->verdict = m->verdict;
     x->pruned = m->pruned;
     x->total = m->total;
+    x->repaired = m->repaired;
+    x->probe_asked = m->probe_asked;
     x->bytes = m->bytes;
     x->discards = x->attempts = 0;
     files_set_state(f, x, FILE_SERVING, "%s", "");
@@ -238,7 +242,8 @@ static void take_change(struct files *f, struct file *x, const struct file_entry
         return;
     }
     files_drop_image(x);
-    if (x->state == FILE_SEALED || (x->state == FILE_SEEN && x->ready)) files_outdate(f, x);
+    if (x->state == FILE_SEALED || x->state == FILE_PROBING || (x->state == FILE_SEEN && x->ready))
+        files_outdate(f, x);
     files_restart(f, x, now);
 }
 
@@ -378,6 +383,7 @@ static void supersede(struct files *f, struct file *x, const struct file *by) {
     case FILE_SERVING:
         if (by->state != FILE_SERVING) return; /* not yet */
         break;
+    case FILE_PROBING:
     case FILE_SEALED: files_drop_image(x); break;
     case FILE_SEEN:
     case FILE_SETTLING:

@@ -91,6 +91,9 @@ bool files_import_is_served(const struct files *f, const struct file_job *job, c
 /* They are those that its model was rolled back from: to be ended with files_import_held. */
 bool files_import_is_barred(const struct files *f, const struct file_job *job, const struct spawn_digests *d);
 
+/* It is imported with the channels that its probe named, or (each import begins so) without. */
+void files_import_repairs(struct files *f, const struct file_job *job, bool repairs);
+
 /* `after`: the identity as it is now, NULL: gone. `intact`: what was read did not
  * change under the reader (it may have been replaced). The image is taken out of `r`. */
 void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
@@ -103,6 +106,42 @@ void files_import_held(struct files *f, const struct file_job *job, const struct
 void files_import_same(struct files *f, const struct file_job *job, const struct spawn_digests *d,
                        const struct link_identity *after, uint64_t now);
 void files_import_stopped(struct files *f, const struct file_job *job, uint64_t now);
+/* As files_import_done, but it is not offered before files_probed. */
+void files_import_waits(struct files *f, const struct file_job *job, struct spawn_result *r,
+                        const struct link_identity *after, bool intact, uint64_t now);
+/* To be imported once more, at once: otherwise than this time (files_import_repairs). */
+void files_import_again(struct files *f, const struct file_job *job, uint64_t now);
+
+/* --- probes ------------------------------------------------------------------------------ */
+
+struct files_subject { /* a file that may be probed */
+    struct file_job job;
+    struct link_identity identity;
+    struct spawn_digests digests;
+    uint64_t version; /* 0: it waits for its verdict */
+    uint64_t policy;
+    uint32_t asked; /* as in struct report: by its NAME.yaml */
+    bool repaired, initial;
+};
+/* The i-th file of the table; false: there are no more. job.file is NULL where it is neither served nor waits
+ * for its verdict, or its contents are not known. */
+bool files_subject(const struct files *f, size_t i, struct files_subject *out);
+/* What its model is served from; job.file as above. */
+void files_subject_of(const struct files *f, const char *model, struct files_subject *out);
+struct files_served {
+    struct spawn_digests digests;
+    uint64_t version;
+    bool repaired;
+};
+/* False: nothing of it is served, or its contents are not known. */
+bool files_served(const struct files *f, const char *model, struct files_served *out);
+/* How far the probe of a file that waits is. */
+void files_probe_progress(struct files *f, const char *path, const char *words);
+/* The file that waits, of these contents: on to clpd, or held with its reason. */
+void files_probed(struct files *f, const char *path, const struct spawn_digests *d, const char *held,
+                  uint64_t now);
+/* A file that is served or waits is imported once more, since what it is to be repaired by has changed. */
+void files_repair(struct files *f, const char *path, uint64_t now);
 
 /* --- the link -------------------------------------------------------------------------- */
 

@@ -37,7 +37,7 @@ bool files_next_import(struct files *f, struct file_job *job) {
     next->imported = next->identity;
     next->imported_ns = next->closed_ns;
     next->policy = f->options.policy;
-    next->stale = next->ready = next->verify = false;
+    next->stale = next->ready = next->verify = next->repaired = false;
     job->file = next;
     memcpy(job->path, next->path, sizeof job->path);
     memcpy(job->model, next->model, sizeof job->model);
@@ -66,7 +66,7 @@ bool files_import_is_served(const struct files *f, const struct file_job *job,
     if (!m || !m->serving) return false;
     if (m->has_digests)
         return m->policy == job->file->policy && m->build == f->options.build &&
-               memcmp(&m->digests, d, sizeof *d) == 0;
+               m->repaired == job->file->repaired && memcmp(&m->digests, d, sizeof *d) == 0;
     /* Served since before this guard, and clpd did not know from which file: the digest has to do. */
     return model_file_same(&m->identity, &unknown) &&
            memcmp(m->digests.model, d->model, sizeof d->model) == 0;
@@ -93,8 +93,8 @@ static void start_over(struct files *f, struct file *x, uint64_t now) {
     files_rank(f, now);
 }
 
-void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
-                       const struct link_identity *after, bool intact, uint64_t now) {
+static void end_well(struct files *f, const struct file_job *job, struct spawn_result *r,
+                     const struct link_identity *after, bool intact, enum file_state to, uint64_t now) {
     bool changed;
     struct file *x = end_import(job, after, &changed);
     /* Someone who replaces a file faster than it can be imported would never get it served. */
@@ -111,10 +111,37 @@ void files_import_done(struct files *f, const struct file_job *job, struct spawn
     x->pruned = r->report.pruned_channels;
     x->total = r->report.total_channels;
     x->bytes = r->bytes;
+    x->probe_asked = r->report.probe;
     x->image = r->fd;
     r->fd = -1;
-    files_set_state(f, x, FILE_SEALED, "%s", "");
+    files_set_state(f, x, to, "%s", to == FILE_PROBING ? "waiting for its probe" : "");
     files_rank(f, now);
+}
+
+void files_import_done(struct files *f, const struct file_job *job, struct spawn_result *r,
+                       const struct link_identity *after, bool intact, uint64_t now) {
+    end_well(f, job, r, after, intact, FILE_SEALED, now);
+}
+
+void files_import_waits(struct files *f, const struct file_job *job, struct spawn_result *r,
+                        const struct link_identity *after, bool intact, uint64_t now) {
+    end_well(f, job, r, after, intact, FILE_PROBING, now);
+}
+
+void files_import_repairs(struct files *f, const struct file_job *job, bool repairs) {
+    (void)f;
+    job->file->repaired = repairs;
+}
+
+/* Complete: nobody has changed it since it was looked at. */
+static void look_again(struct files *f, struct file *x, uint64_t now) {
+    files_drop_image(x);
+    files_restart(f, x, now);
+    x->complete = x->verify = true;
+}
+
+void files_import_again(struct files *f, const struct file_job *job, uint64_t now) {
+    look_again(f, job->file, now);
 }
 
 static void reject_or_wait(struct files *f, struct file *x, const struct spawn_result *r, uint64_t now) {
@@ -162,7 +189,9 @@ static void keep(struct files *f, const struct model *m, int fd) {
                                 .digests = m->digests,
                                 .pruned = m->pruned,
                                 .total = m->total,
-                                .verdict = (uint32_t)m->verdict};
+                                .verdict = (uint32_t)m->verdict,
+                                .repaired = m->repaired,
+                                .probe = (uint16_t)m->probe_asked};
     memcpy(image.path, m->path, sizeof image.path);
     if (f->keep) f->keep(f->keep_arg, m->name, &image, fd);
 }
@@ -236,7 +265,8 @@ struct link_message files_describe(const struct file *x, uint32_t type) {
                              .type = type,
                              .state = (uint32_t)x->state,
                              .identity = x->state < FILE_IMPORTING ? x->identity : x->imported};
-    bool known = (x->state >= FILE_SEALED && x->state <= FILE_SERVING) || x->state == FILE_HELD;
+    bool known = (x->state >= FILE_SEALED && x->state <= FILE_SERVING) || x->state == FILE_HELD ||
+                 x->state == FILE_PROBING;
     memcpy(m.model, x->model, sizeof m.model);
     memcpy(m.path, x->path, sizeof m.path);
     memcpy(m.reason, x->reason, sizeof m.reason);
@@ -323,6 +353,8 @@ static void take_into_service(struct files *f, struct file *x) {
     m->verdict = x->verdict;
     m->pruned = x->pruned;
     m->total = x->total;
+    m->repaired = x->repaired;
+    m->probe_asked = x->probe_asked;
     m->bytes = x->bytes;
     keep(f, m, x->image);
 }
@@ -389,10 +421,17 @@ void files_on_kept(struct files *f, const struct state_record *r) {
     m->verdict = (enum verdict)i->verdict;
     m->pruned = i->pruned;
     m->total = i->total;
+    m->repaired = i->repaired;
+    m->probe_asked = i->probe;
     m->bytes = i->bytes;
     m->closed_ns = i->closed_ns;
     memcpy(m->path, i->path, sizeof m->path);
     files_count_from(f, r->model, r->last_version);
+    struct file *x = files_find_path(f, m->path);
+    if (x && x->state == FILE_SERVING && model_file_same(&x->imported, &m->identity)) {
+        files_adopt(f, x, m); /* the same file, in another of its two versions: repaired, or not */
+        x->dirty = true;
+    }
 }
 
 bool files_serves(const struct files *f, const char *model) {
@@ -463,6 +502,70 @@ bool files_is_offering(const struct files *f, const char *model) {
 void files_set_busy(struct files *f, const char *model, bool busy) {
     struct model *m = busy ? files_add_model(f, model) : files_find_model(f, model);
     if (m) m->busy = busy;
+}
+
+/* --- probes ------------------------------------------------------------------------------ */
+
+static void describe_subject(const struct files *f, struct file *x, struct files_subject *out) {
+    const struct model *m = files_find_model(f, x->model);
+    const bool serves = x->state == FILE_SERVING && m && m->serving && strcmp(m->path, x->path) == 0;
+    *out = (struct files_subject){.identity = x->imported,
+                                  .digests = x->digests,
+                                  .version = serves ? x->version : 0,
+                                  .policy = serves ? m->policy : x->policy,
+                                  .asked = x->probe_asked,
+                                  .repaired = x->repaired};
+    if (!(serves || x->state == FILE_PROBING) || !x->present || x->gone || !x->has_digests ||
+        (serves && !m->has_digests))
+        return;
+    out->job.file = x;
+    memcpy(out->job.path, x->path, sizeof x->path);
+    memcpy(out->job.model, x->model, sizeof x->model);
+    memcpy(out->job.external, x->external, sizeof x->external);
+}
+
+bool files_subject(const struct files *f, size_t i, struct files_subject *out) {
+    if (i >= f->n) return false;
+    describe_subject(f, f->list[i], out);
+    return true;
+}
+
+void files_subject_of(const struct files *f, const char *model, struct files_subject *out) {
+    const struct model *m = files_find_model(f, model);
+    struct file *x = m && m->serving ? files_find_path(f, m->path) : NULL;
+    *out = (struct files_subject){.version = 0};
+    if (x) describe_subject(f, x, out);
+}
+
+bool files_served(const struct files *f, const char *model, struct files_served *out) {
+    const struct model *m = files_find_model(f, model);
+    if (!m || !m->serving || !m->has_digests) return false;
+    *out = (struct files_served){m->digests, m->version, m->repaired};
+    return true;
+}
+
+void files_probe_progress(struct files *f, const char *path, const char *words) {
+    struct file *x = files_find_path(f, path);
+    if (x && x->state == FILE_PROBING) files_set_state(f, x, FILE_PROBING, "%s", words);
+}
+
+void files_probed(struct files *f, const char *path, const struct spawn_digests *d, const char *held,
+                  uint64_t now) {
+    struct file *x = files_find_path(f, path);
+    if (!x || x->state != FILE_PROBING || memcmp(&x->digests, d, sizeof *d) != 0) return;
+    if (held) {
+        files_drop_image(x);
+        files_set_state(f, x, FILE_HELD, "%s; clpctl accept %s serves it all the same", held, x->model);
+    } else {
+        files_set_state(f, x, FILE_SEALED, "%s", "");
+    }
+    files_rank(f, now);
+}
+
+void files_repair(struct files *f, const char *path, uint64_t now) {
+    struct file *x = files_find_path(f, path);
+    if (x && x->present && !x->gone && (x->state == FILE_SERVING || x->state == FILE_PROBING))
+        look_again(f, x, now);
 }
 
 bool files_settled(const struct files *f) {

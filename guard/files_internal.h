@@ -30,7 +30,9 @@ struct file {
     bool has_digests;
     enum verdict verdict;
     int64_t pruned, total;
-    int image; /* sealed, offered: the memfd, ours; else -1 */
+    bool repaired;        /* with the channels that its probe named */
+    uint32_t probe_asked; /* by its NAME.yaml: struct report */
+    int image;            /* probing, sealed, offered: the memfd, ours; else -1 */
     uint64_t bytes, version;
 
     bool initial;     /* found by the first scan, not dealt with yet */
@@ -47,6 +49,8 @@ struct model { /* what clpd serves, or has served */
     bool has_digests; /* all of them; after a restart of the guard only the model's own is known */
     enum verdict verdict;
     int64_t pruned, total;
+    bool repaired;
+    uint32_t probe_asked;
     uint64_t bytes, closed_ns;
     bool busy; /* clpd is being asked for another of its versions: nothing else is offered meanwhile */
     /* After a rollback: the version that was left, whose file is not to be served again by itself. */

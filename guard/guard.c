@@ -1,6 +1,7 @@
 /* The guard's loop: folder, workers and link meet here.
  *
  *   watch (scan) -> files (what is next) -> imports (the workers) -> files -> link -> clpd
+ *                                        `-> probes (what serves, or waits for its verdict) -> files
  *
  * Everything it knows is in struct guard; what it decides is in files.c. One
  * thread; nothing here blocks but the end of a worker that was killed. */
@@ -15,6 +16,7 @@
 #include "guard/link.h"
 #include "guard/notice.h"
 #include "guard/policy.h"
+#include "guard/probes.h"
 #include "guard/restore.h"
 #include "guard/watch.h"
 #include "infer/image.h"
@@ -41,7 +43,15 @@
 #define GREETING_MS    120000 /* clpd greets once no model is being loaded, which may take a while */
 #define PULSES         4      /* in the time that clpd lets us be silent */
 
-enum source { SOURCE_LINK, SOURCE_SIGNAL, SOURCE_WATCH, SOURCE_MOUNTS, SOURCE_WORKER, SOURCE_KEEPER };
+enum source {
+    SOURCE_LINK,
+    SOURCE_SIGNAL,
+    SOURCE_WATCH,
+    SOURCE_MOUNTS,
+    SOURCE_WORKER,
+    SOURCE_KEEPER,
+    SOURCE_PROBE
+};
 
 struct guard {
     struct config config;
@@ -57,6 +67,8 @@ struct guard {
     struct control control;
 
     struct imports imports;
+    struct probe_book book;
+    struct probes *probes;
 
     bool hello;       /* clpd's has come */
     bool greeted;     /* and what it serves already is known: the work can begin */
@@ -96,7 +108,7 @@ static int load_policies(struct guard *g) {
     if (e.code != ERR_NONE) notice(LOG_LEVEL_ERROR, "the policy names a file that is of no use: %s", e.text);
     policies_free(g->policies);
     g->policies = fresh;
-    g->imports.policies = fresh;
+    g->imports.policies = g->book.policies = fresh;
     g->control.policy = policies_digest(fresh);
     return 0;
 }
@@ -127,6 +139,11 @@ static void scan_goes_on(void *arg) {
     if (g->greeted && now >= next_pulse(g)) say_alive(g, now);
 }
 
+/* After each change of settings or folder. */
+static void set_probes(struct guard *g) {
+    probes_set(g->probes, g->policies, g->watch, imports_salt(&g->imports));
+}
+
 static int listen_to_watch(struct guard *g) {
     const int fd = watch_fd(g->watch);
     if (fd < 0 || fd == g->watched) return 0;
@@ -141,6 +158,7 @@ static int start_watch(struct guard *g) {
     watch_set_pulse(g->watch, scan_goes_on, g);
     g->watched = -1;
     g->imports.watch = g->watch;
+    set_probes(g);
     g->want_scan = true;
     return listen_to_watch(g);
 }
@@ -161,6 +179,7 @@ static void reload(struct guard *g) {
     }
     struct files_options o = files_options_of(&g->config, g->policies);
     files_set_options(g->files, &o);
+    set_probes(g);
     g->want_scan = true;
     if (!moved) return;
     watch_free(g->watch);
@@ -221,6 +240,10 @@ static void talk(struct guard *g) {
         if (m.type == LINK_RETIRE) retire(g, m);
         files_message_sent(g->files, &m);
     }
+    while (rc == 0 && probes_next_message(g->probes, &m, &fd)) {
+        rc = send_message(g, &m, fd);
+        if (rc == 0) probes_message_sent(g->probes, &m);
+    }
     if (rc == 0) rc = say_settled(g);
     bool full = rc == -EAGAIN;
     if (g->ending || full == g->waits_for_room) return;
@@ -242,7 +265,10 @@ static void take_message(struct guard *g, const struct link_message *m) {
     case LINK_ANSWER:
         if (restore_on_answer(&g->restore, m)) {
             if (m->accepted) decision_note(DECISION_RESTORED, m);
-        } else if (!control_on_answer(&g->control, m)) {
+            probes_on_serving(g->probes, m->model);
+        } else if (control_on_answer(&g->control, m)) {
+            probes_on_serving(g->probes, m->model);
+        } else {
             files_on_answer(g->files, m, now_ms());
         }
         g->want_scan = true;
@@ -315,6 +341,10 @@ static uint64_t next_scan(const struct guard *g) {
 
 /* --- imports ----------------------------------------------------------------------------- */
 
+static void start_probe(struct guard *g) {
+    if (g->greeted && restore_is_done(&g->restore)) probes_turn(g->probes, now_ms());
+}
+
 static void start_imports(struct guard *g) {
     struct import *x;
     while (restore_is_done(&g->restore) && (x = imports_take(&g->imports))) {
@@ -347,6 +377,9 @@ static void trace(void *arg, const struct link_message *m, uint32_t from) {
 static void keep(void *arg, const char *model, const struct state_image *image, int fd) {
     struct guard *g = arg;
     keeper_serves(g->keeper, model, image, fd);
+    const struct probe_entry *e = probe_book_find(&g->book, model, &image->digests);
+    if (e) probe_book_keep(&g->book, e); /* what no record names is removed: until now none did */
+    probes_on_serving(g->probes, model);
 }
 
 static void on_state_trouble(void *arg, const char *name, const char *why) {
@@ -376,6 +409,26 @@ static void on_keeper(struct guard *g) {
             e.text);
         decision_note(DECISION_STATE_FAILED, &m);
     }
+}
+
+static void fall_back(void *arg, const char *model, const char *why) {
+    struct guard *g = arg;
+    control_fall_back(&g->control, model, why);
+}
+
+static int open_probes(struct guard *g) {
+    const struct probes_parts parts = {.config = &g->config,
+                                       .files = g->files,
+                                       .book = &g->book,
+                                       .epoll = g->epoll,
+                                       .source = SOURCE_PROBE,
+                                       .fall_back = fall_back,
+                                       .arg = g};
+    g->book.keeper = g->keeper;
+    probe_book_load(&g->book, on_state_trouble, g);
+    g->probes = probes_new(&parts);
+    g->control.probes = g->probes;
+    return g->probes ? 0 : -ENOMEM;
 }
 
 static int open_keeper(struct guard *g) {
@@ -425,6 +478,7 @@ static void run(struct guard *g) {
         on_time(g);
         talk(g);
         start_imports(g);
+        start_probe(g);
         talk(g);
         if (g->ending) return;
         int n = epoll_wait(g->epoll, events, 8, timeout_of(g, now_ms()));
@@ -436,6 +490,7 @@ static void run(struct guard *g) {
             case SOURCE_WATCH: g->want_scan |= watch_read(g->watch); break;
             case SOURCE_WORKER: imports_step(&g->imports, events[i].data.u64, now_ms()); break;
             case SOURCE_KEEPER: on_keeper(g); break;
+            case SOURCE_PROBE: g->want_scan |= probes_step(g->probes, now_ms()); break;
             }
     }
 }
@@ -470,7 +525,10 @@ static int set_up(struct guard *g) {
     files_set_trace(g->files, trace, g);
     rc = open_keeper(g);
     if (rc < 0) return rc;
+    rc = open_probes(g);
+    if (rc < 0) return rc;
     g->imports.keeper = g->keeper;
+    g->imports.book = &g->book;
     imports_init(&g->imports, &g->config, g->files, g->epoll);
     rc = start_watch(g);
     return rc < 0 ? rc : link_send(g->link, &hello, -1);
@@ -500,6 +558,8 @@ int guard_main(const char *config_path, int link_fd) {
     }
     restore_end(&g.restore);
     control_end(&g.control);
+    probes_free(g.probes);
+    probe_book_free(&g.book);
     imports_stop_all(&g.imports);
     files_free(g.files);
     keeper_close(g.keeper);

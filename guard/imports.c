@@ -35,6 +35,7 @@ void imports_init(struct imports *i, const struct config *c, struct files *f, in
                           .files = f,
                           .policies = i->policies,
                           .keeper = i->keeper,
+                          .book = i->book,
                           .watch = i->watch,
                           .epoll = epoll};
     for (int n = 0; n < IMPORTS_MAX; n++) clear(&i->list[n]);
@@ -71,8 +72,22 @@ static void let_go(struct import *x) {
     clear(x);
 }
 
+/* What the probe found can't be pruned, or not as policy has it: what CLP leaves of the network will do. */
+static bool fails_by_repair(const struct import *x, const struct spawn_result *r) {
+    return x->repairs && r->has_digests && r->err.code != ERR_SYSTEM && r->err.code != ERR_TRUNCATED;
+}
+
 static void fail(struct imports *i, struct import *x, struct spawn_result *r) {
     struct link_identity after;
+    if (fails_by_repair(x, r)) {
+        notice(LOG_LEVEL_WARNING, "%s: it can't be repaired as its probe found: %s", x->job.path,
+               r->err.text);
+        probe_book_repair_failed(i->book, x->job.model, &r->digests, &r->err);
+        files_import_again(i->files, &x->job, now_ms());
+        let_go(x);
+        spawn_result_free(r);
+        return;
+    }
     bool there = look_again(i, x, &after);
     files_import_failed(i->files, &x->job, r, there ? &after : NULL, now_ms());
     let_go(x);
@@ -107,6 +122,7 @@ static int start_worker(struct imports *i, struct import *x, struct err *e) {
     r.threshold = policy->threshold;
     r.statistic = (enum policy_statistic)policy->statistic;
     r.sidecar = (enum policy_sidecar)c->sidecar;
+    r.probe = (enum policy_probe)policy->probe;
     r.low_priority = true;
     r.idle_priority = c->worker_priority == WORKER_IDLE;
     r.model_fd = x->opened.model_fd;
@@ -118,7 +134,13 @@ static int start_worker(struct imports *i, struct import *x, struct err *e) {
     r.memory = c->worker_memory;
     r.output = c->worker_output;
     r.label = x->job.path;
-    if (spawn_find_guard(guard, e) < 0 || spawn_start(&x->worker, &r, e) < 0) return -1;
+    r.repair_fd = probe_book_list(i->book, x->job.model, &x->opened.stat.identity, e);
+    if (r.repair_fd == -2) return -1;
+    r.measure = x->repairs = r.repair_fd >= 0; /* what its probe named, and nothing else */
+    files_import_repairs(i->files, &x->job, x->repairs);
+    const int rc = spawn_find_guard(guard, e) < 0 ? -1 : spawn_start(&x->worker, &r, e);
+    if (r.repair_fd >= 0) (void)close(r.repair_fd);
+    if (rc < 0) return -1;
     if (epoll_ctl(i->epoll, EPOLL_CTL_ADD, spawn_fd(x->worker), &ev) == 0) return 0;
     (void)err_set(e, ERR_SYSTEM, "epoll: %s", strerror(errno));
     stop(x);
@@ -160,9 +182,27 @@ static void tell_times(const struct import *x, const struct report *r) {
            (double)r->plan_ns / 1e6);
 }
 
+/* What its probe has found, or has yet to find. */
+static enum policy_action ask_book(const struct imports *i, const struct import *x,
+                                   const struct spawn_result *r, bool *waits, struct err *why) {
+    struct files_served s;
+    const bool known = files_served(i->files, x->job.model, &s);
+    const struct probe_case_of c = {.model = x->job.model,
+                                    .digests = &r->digests,
+                                    .asked = r->report.probe,
+                                    .repaired = x->repairs,
+                                    .other_serves =
+                                        known ? memcmp(&s.digests, &r->digests, sizeof s.digests) != 0
+                                              : files_serves(i->files, x->job.model)};
+    const enum probe_gate gate = probe_book_judge(i->book, &c, why);
+    *waits = gate == PROBE_GATE_WAIT;
+    return gate == PROBE_GATE_HOLD ? POLICY_HOLD : POLICY_SERVE;
+}
+
 static void finish(struct imports *i, struct import *x) {
     struct spawn_result r;
     struct link_identity after;
+    bool waits = false;
     spawn_finish(x->worker, &r);
     x->worker = NULL;
     tell_notes(i, &r);
@@ -175,6 +215,7 @@ static void finish(struct imports *i, struct import *x) {
     struct err why = {0};
     enum policy_action action = policies_judge(i->policies, x->job.model, &r.report, &why);
     if (action == POLICY_HOLD && is_accepted(i, x, &r.digests)) action = POLICY_SERVE;
+    if (action == POLICY_SERVE) action = ask_book(i, x, &r, &waits, &why);
     if (action == POLICY_HOLD) {
         files_import_held(i->files, &x->job, &r, why.text, there ? &after : NULL, now_ms());
         let_go(x);
@@ -186,7 +227,8 @@ static void finish(struct imports *i, struct import *x) {
         fail(i, x, &r);
         return;
     }
-    files_import_done(i->files, &x->job, &r, there ? &after : NULL, is_intact(x), now_ms());
+    (waits ? files_import_waits : files_import_done)(i->files, &x->job, &r, there ? &after : NULL,
+                                                     is_intact(x), now_ms());
     let_go(x);
     spawn_result_free(&r);
 }
@@ -226,12 +268,25 @@ static bool admit(struct imports *i, struct import *x, const struct spawn_digest
     return false;
 }
 
+/* Whether it was begun with the right channels, now that it is known what it reads. */
+static bool repairs_rightly(struct imports *i, struct import *x, const struct spawn_digests *d,
+                            uint64_t now) {
+    const bool wanted = probe_book_repairs(i->book, x->job.model, d);
+    if (wanted == x->repairs) return true;
+    probe_book_identify(i->book, x->job.model, d, &x->opened.stat.identity);
+    stop(x);
+    files_import_again(i->files, &x->job, now);
+    let_go(x);
+    return false;
+}
+
 void imports_step(struct imports *i, uint64_t event, uint64_t now) {
     struct import *x = event >> 32 && event >> 32 <= IMPORTS_MAX ? &i->list[(event >> 32) - 1] : NULL;
     if (!x || !x->worker) return; /* stopped within this round */
     bool over = spawn_step(x->worker);
     const struct spawn_digests *d = spawn_digests(x->worker);
     if (d && !x->admitted && !admit(i, x, d)) return;
+    if (d && !repairs_rightly(i, x, d, now)) return;
     if (d && files_import_is_served(i->files, &x->job, d))
         end_same(i, x, d, now);
     else if (d && files_import_is_barred(i->files, &x->job, d))

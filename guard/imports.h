@@ -11,6 +11,7 @@
 #include "guard/keeper.h"
 #include "guard/model_file.h"
 #include "guard/policy.h"
+#include "guard/probe_book.h"
 #include "guard/watch.h"
 
 #define IMPORTS_MAX 16
@@ -21,6 +22,7 @@ struct import {
     struct file_job job;
     struct model_files opened;
     bool admitted; /* policies_admit has had nothing against it */
+    bool repairs;  /* with the channels that its probe named */
 };
 
 struct imports { /* all pointers are borrowed */
@@ -28,6 +30,7 @@ struct imports { /* all pointers are borrowed */
     struct files *files;
     const struct policies *policies; /* set by the owner, and again when the settings have changed */
     struct keeper *keeper;           /* set by the owner: knows what people have accepted */
+    struct probe_book *book;         /* set by the owner */
     const struct watch *watch;       /* set by the owner, and again when another folder is watched */
     int epoll;
     struct import list[IMPORTS_MAX];

@@ -18,7 +18,10 @@
 
 struct job {
     struct state_record record;
-    int fd; /* the image of record.current, ours; -1: only the record */
+    int fd;         /* the image of record.current, ours; -1: only the record */
+    uint8_t *probe; /* of a probe: that alone is written, for these contents of record.model */
+    size_t probe_bytes;
+    struct spawn_digests contents;
     struct err err;
     struct job *next;
 };
@@ -59,6 +62,7 @@ static struct job *take(struct list *l) {
 
 static void free_job(struct job *j) {
     if (j && j->fd >= 0) (void)close(j->fd);
+    if (j) free(j->probe);
     free(j);
 }
 
@@ -81,7 +85,9 @@ static void *work_off(void *arg) {
             continue;
         }
         (void)pthread_mutex_unlock(&k->lock);
-        const bool failed = state_keep(k->folder, &j->record, j->fd, &j->err) < 0;
+        const bool failed = (j->probe ? state_keep_probe(k->folder, j->record.model, &j->contents, j->probe,
+                                                         j->probe_bytes, &j->err)
+                                      : state_keep(k->folder, &j->record, j->fd, &j->err)) < 0;
         (void)pthread_mutex_lock(&k->lock);
         if (!failed) {
             free_job(j);
@@ -94,6 +100,13 @@ static void *work_off(void *arg) {
     return NULL;
 }
 
+static void hand_over(struct keeper *k, struct job *j) {
+    (void)pthread_mutex_lock(&k->lock);
+    put(&k->jobs, j);
+    (void)pthread_cond_signal(&k->wake);
+    (void)pthread_mutex_unlock(&k->lock);
+}
+
 static void queue(struct keeper *k, const struct state_record *r, int fd) {
     if (!k->started) return;
     struct job *j = malloc(sizeof *j);
@@ -103,10 +116,24 @@ static void queue(struct keeper *k, const struct state_record *r, int fd) {
         free(j);
         return;
     }
-    (void)pthread_mutex_lock(&k->lock);
-    put(&k->jobs, j);
-    (void)pthread_cond_signal(&k->wake);
-    (void)pthread_mutex_unlock(&k->lock);
+    hand_over(k, j);
+}
+
+void keeper_keep_probe(struct keeper *k, const char *model, const struct spawn_digests *d, uint8_t *bytes,
+                       size_t n) {
+    struct job *j = k->started ? malloc(sizeof *j) : NULL;
+    if (!j) {
+        free(bytes);
+        return;
+    }
+    *j = (struct job){.fd = -1, .probe = bytes, .probe_bytes = n, .contents = *d};
+    (void)snprintf(j->record.model, sizeof j->record.model, "%s", model);
+    hand_over(k, j);
+}
+
+uint8_t *keeper_load_probe(const struct keeper *k, const char *model, const struct spawn_digests *d,
+                           size_t most, size_t *n, struct err *e) {
+    return k->folder < 0 ? NULL : state_load_probe(k->folder, model, d, most, n, e);
 }
 
 /* --- beginning and end ------------------------------------------------------------------------- */

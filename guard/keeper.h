@@ -29,6 +29,13 @@ void keeper_retired(struct keeper *k, const char *model);
 /* The caller has changed the record: write it. */
 void keeper_write(struct keeper *k, const struct state_record *r);
 
+/* What a probe found about these contents of the model: takes `bytes` (malloc'ed). */
+void keeper_keep_probe(struct keeper *k, const char *model, const struct spawn_digests *d, uint8_t *bytes,
+                       size_t n);
+/* As state_load_probe. */
+uint8_t *keeper_load_probe(const struct keeper *k, const char *model, const struct spawn_digests *d,
+                           size_t most, size_t *n, struct err *e);
+
 /* A sealed memfd, or -1 with `e` set. */
 int keeper_load(struct keeper *k, const struct state_record *r, const struct state_image *image,
                 struct err *e);

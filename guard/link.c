@@ -23,9 +23,11 @@ static bool text_is_clean(const char *s, size_t cap) {
 
 static bool message_is_valid(const struct link_message *m, bool has_fd) {
     return m->version == LINK_VERSION && m->type >= LINK_HELLO && m->type < LINK_TYPES &&
-           m->state < FILE_STATES && m->verdict < VERDICT_COUNT && m->accepted <= 1 &&
-           has_fd == (m->type == LINK_OFFER) && text_is_clean(m->model, sizeof m->model) &&
-           text_is_clean(m->path, sizeof m->path) && text_is_clean(m->reason, sizeof m->reason);
+           m->state < FILE_STATES && (m->type != LINK_PROBE || m->state < PROBE_STAGES) &&
+           m->verdict < VERDICT_COUNT && m->accepted <= 1 &&
+           has_fd == (m->type == LINK_OFFER || (m->type == LINK_PROBE && m->state == PROBE_KNOWN)) &&
+           text_is_clean(m->model, sizeof m->model) && text_is_clean(m->path, sizeof m->path) &&
+           text_is_clean(m->reason, sizeof m->reason);
 }
 
 int link_send(int sock, const struct link_message *m, int fd) {
@@ -99,6 +101,6 @@ int link_receive(int sock, struct link_message *m, int *fd) {
 
 const char *file_state_name(uint32_t state) {
     static const char *const names[FILE_STATES] = {"seen",    "settling", "importing",  "sealed", "offered",
-                                                   "serving", "rejected", "superseded", "held"};
+                                                   "serving", "rejected", "superseded", "held",   "probing"};
     return state < FILE_STATES ? names[state] : "unknown";
 }

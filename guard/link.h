@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINK_VERSION 2
+#define LINK_VERSION 3
 #define LINK_MODEL   64 /* with the NUL */
 #define LINK_PATH    256
 #define LINK_REASON  512
@@ -32,8 +32,14 @@ enum link_type {
     LINK_CONTROL, /* clpd -> guard: a person asks; count: enum link_action, model, reason: who, model_version:
                    * a number that the answer carries */
     LINK_CONTROLLED, /* guard -> clpd: done (accepted), or not; reason tells which, in words */
+    LINK_PROBE, /* guard -> clpd: how the probe of a served model stands. sha256: of the contents it is about;
+                 * state: enum probe_stage; count: percent done; verdict: enum probe_verdict; accepted: what
+                 * serves is the repaired network; reason: in words. PROBE_KNOWN has one descriptor: the
+                 * encoded report */
     LINK_TYPES
 };
+
+enum probe_stage { PROBE_NONE, PROBE_WAITS, PROBE_RUNS, PROBE_KNOWN, PROBE_FAILED, PROBE_STAGES };
 
 enum link_action { LINK_ROLLBACK = 1, LINK_ACCEPT = 2 };
 
@@ -46,7 +52,8 @@ enum file_state { /* DESIGN section 6 */
                   FILE_SERVING,
                   FILE_REJECTED,
                   FILE_SUPERSEDED,
-                  FILE_HELD, /* waits for a person: clpctl accept */
+                  FILE_HELD,    /* waits for a person: clpctl accept */
+                  FILE_PROBING, /* compiled; it is not served before its probe has come to a verdict */
                   FILE_STATES
 };
 

@@ -148,6 +148,13 @@ const struct policy *policies_of(const struct policies *p, const char *model) {
     return config_policy(p->config, model);
 }
 
+enum policy_probe policies_probe(const struct policies *p, const char *model, uint32_t asked) {
+    const enum policy_probe own = (enum policy_probe)policies_of(p, model)->probe;
+    if (asked == 0 || p->config->sidecar == SIDECAR_NOTHING) return own;
+    const enum policy_probe wanted = (enum policy_probe)(asked - 1);
+    return p->config->sidecar == SIDECAR_ANYTHING || wanted > own ? wanted : own;
+}
+
 static const struct trust *trust_of(const struct policies *p, const char *model) {
     for (uint32_t i = 0; i < p->config->n_overrides; i++)
         if (strcmp(p->config->overrides[i].model, model) == 0) return &p->of[i];

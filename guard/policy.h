@@ -31,6 +31,10 @@ const struct policy *policies_of(const struct policies *p, const char *model);
 int policies_admit(const struct policies *p, const char *model, int folder, const char *name,
                    const char *external, const char *sidecar, const struct spawn_digests *d, struct err *e);
 
+/* When this model is to be attacked: what its NAME.yaml asks for (struct report) may be stricter, or what
+ * guard.sidecar allows. */
+enum policy_probe policies_probe(const struct policies *p, const char *model, uint32_t asked);
+
 /* What is to be done with a model that this was found out about; `e` says why where it is not POLICY_SERVE.
  */
 enum policy_action policies_judge(const struct policies *p, const char *model, const struct report *r,

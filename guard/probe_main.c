@@ -104,6 +104,16 @@ static int be_alone(struct err *e) {
         threads);
 }
 
+/* Where memory runs out the kernel shall take this process, not the daemon that serves. Without /proc it
+ * can't be said. */
+static void go_first(void) {
+    const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (write(fd, "1000", 4) < 0) { /* then it is as any other */
+    }
+    (void)close(fd);
+}
+
 static int enter_sandbox(const struct job *j, char note[ERR_TEXT], struct err *e) {
     const struct sandbox_options o = {.keep = UINT64_C(1) << j->image_fd | UINT64_C(1) << j->report_fd,
                                       .seconds = j->options.seconds + SLACK,
@@ -138,6 +148,7 @@ int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_DFL); /* nobody listens: stop */
     j.options.progress = send_progress;
     j.options.ctx = &j;
+    go_first();
     int rc = take_image(&j, &e);
     if (rc == 0) rc = be_alone(&e);
     if (rc == 0) rc = enter_sandbox(&j, note, &e);

@@ -43,6 +43,7 @@ void repair_list_instead(struct report *r, struct clp_result *out) {
     for (int32_t i = 0; i < r->n_layers; i++) r->layers[i].n_pruned = 0;
     r->pruned_channels = 0;
     if (r->verdict == VERDICT_PRUNED) r->verdict = VERDICT_UNCHANGED;
+    r->repaired = true;
     out->n_edits = 0;
 }
 

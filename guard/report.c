@@ -24,13 +24,13 @@ struct head {
     int64_t pruned_channels, total_channels;
     uint64_t read_ns, import_ns, clp_ns, plan_ns, parameters, multiply_adds;
     uint64_t parameters_before, multiply_adds_before;
-    uint32_t n_layers, statistic;
+    uint32_t n_layers, statistic, probe, repaired;
 };
 struct layer_head {
     uint32_t name_bytes, reason_bytes, channels, scored, norm, n_pruned;
     float mean, std, cutoff, max_attainable_z;
 };
-_Static_assert(sizeof(struct head) == 136 && sizeof(struct layer_head) == 40, "report format");
+_Static_assert(sizeof(struct head) == 144 && sizeof(struct layer_head) == 40, "report format");
 
 const char *verdict_name(enum verdict v) {
     static const char *const names[VERDICT_COUNT] = {"pruned", "unchanged", "not-applicable", "off"};
@@ -100,7 +100,9 @@ uint8_t *report_encode(const struct report *r, size_t *bytes) {
                         .parameters_before = r->parameters_before,
                         .multiply_adds_before = r->multiply_adds_before,
                         .n_layers = (uint32_t)r->n_layers,
-                        .statistic = (uint32_t)r->statistic};
+                        .statistic = (uint32_t)r->statistic,
+                        .probe = r->probe,
+                        .repaired = r->repaired};
     memcpy(head.source_sha256, r->source_sha256, sizeof head.source_sha256);
     at = put(at, &head, sizeof head);
     for (int32_t i = 0; i < r->n_layers; i++) {
@@ -195,8 +197,9 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     memcpy(&h, p, sizeof h);
     if (memcmp(h.magic, "CLPR", 4) != 0 || h.schema != REPORT_FORMAT)
         return refuse(out, e, "not a report of this version");
-    if (h.verdict >= VERDICT_COUNT || h.statistic >= STATISTIC_COUNT || h.n_layers > REPORT_MAX_LAYERS ||
-        !isfinite(h.threshold) || h.n_layers > r.left / sizeof(struct layer_head))
+    if (h.verdict >= VERDICT_COUNT || h.statistic >= STATISTIC_COUNT || h.probe > 1 + PROBE_BEFORE_SERVING ||
+        h.repaired > 1 || h.n_layers > REPORT_MAX_LAYERS || !isfinite(h.threshold) ||
+        h.n_layers > r.left / sizeof(struct layer_head))
         return refuse(out, e, "a field is out of range");
     out->layers = calloc((size_t)h.n_layers + 1, sizeof *out->layers);
     if (!out->layers) return refuse(out, e, "out of memory");
@@ -204,6 +207,8 @@ int report_decode(const uint8_t *bytes, size_t size, struct report *out, struct 
     out->threshold = h.threshold;
     out->verdict = (enum verdict)h.verdict;
     out->statistic = (enum policy_statistic)h.statistic;
+    out->probe = h.probe;
+    out->repaired = h.repaired;
     out->pruned_channels = h.pruned_channels, out->total_channels = h.total_channels;
     out->read_ns = h.read_ns, out->import_ns = h.import_ns, out->clp_ns = h.clp_ns, out->plan_ns = h.plan_ns;
     out->parameters = h.parameters, out->multiply_adds = h.multiply_adds;

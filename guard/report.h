@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define REPORT_SCHEMA     1 /* of what scripts read; keys may be added */
-#define REPORT_FORMAT     2 /* of the encoded bytes */
+#define REPORT_FORMAT     3 /* of the encoded bytes */
 #define REPORT_MAX_LAYERS 20000
 #define REPORT_MAX_BYTES  ((size_t)64 << 20)
 
@@ -39,6 +39,8 @@ struct report {
     float threshold;
     enum policy_statistic statistic; /* median-mad: mean, std and cutoff of a layer are by median and MAD */
     enum verdict verdict;
+    bool repaired;  /* pruned were the channels that the probe named, in place of CLP's */
+    uint32_t probe; /* what NAME.yaml asks for: 1 + enum policy_probe; 0: nothing */
     int64_t pruned_channels, total_channels;      /* total: over layers that are scored or lose channels */
     uint64_t read_ns, import_ns, clp_ns, plan_ns; /* read: the file's copy and digest; plan: with the image */
     uint64_t parameters, multiply_adds;           /* of the network that will run, per item */

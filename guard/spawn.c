@@ -127,6 +127,7 @@ static void make_arguments(struct arguments *a, const struct spawn_request *r) {
     add(a, "--threshold", "%.9g", (double)r->threshold);
     add(a, "--statistic", "%d", (int)r->statistic);
     add(a, "--sidecar", "%d", (int)r->sidecar);
+    add(a, "--probe", "%d", (int)r->probe);
     add(a, "--guard", "%s", r->guard_off ? "off" : r->measure ? "measure" : "on");
     add(a, "--model-fd", "%d", AT_MODEL);
     add(a, "--output-fd", "%d", AT_OUTPUT);

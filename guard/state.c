@@ -3,6 +3,7 @@
 #include "guard/state.h"
 
 #include "guard/model_file.h"
+#include "infer/digest.h"
 #include "infer/image.h"
 
 #include <dirent.h>
@@ -23,6 +24,7 @@
 #define NAME  128 /* NAME@18446744073709551615.image */
 #define INDEX "@index"
 #define IMAGE ".image"
+#define PROBE ".probe"
 #define TEMP  ".new" /* behind the name of what it is to become; never the end of a name that is kept */
 
 /* --- names --------------------------------------------------------------------------------- */
@@ -33,6 +35,14 @@ static void index_name(char out[NAME], const char *model) {
 
 static void image_name(char out[NAME], const char *model, uint64_t version) {
     (void)snprintf(out, NAME, "%s@%llu" IMAGE, model, (unsigned long long)version);
+}
+
+/* By contents, not by version: a file that is imported again finds its own. */
+static void probe_name(char out[NAME], const char *model, const struct spawn_digests *d) {
+    uint8_t hash[DIGEST_BYTES];
+    char text[2 * DIGEST_BYTES + 1];
+    digest_sha256((const uint8_t *)d, sizeof *d, hash);
+    (void)snprintf(out, NAME, "%s@%.16s" PROBE, model, digest_text(hash, text));
 }
 
 static bool ends_with(const char *s, const char *end) {
@@ -46,16 +56,17 @@ static bool is_ours(const char *name, char model[LINK_MODEL]) {
     if (n >= LINK_MODEL || name[n] != '@') return false;
     memcpy(model, name, n);
     model[n] = 0;
-    return model_file_name_is_valid(model) &&
-           (ends_with(name, INDEX) || ends_with(name, IMAGE) || ends_with(name, TEMP));
+    return model_file_name_is_valid(model) && (ends_with(name, INDEX) || ends_with(name, IMAGE) ||
+                                               ends_with(name, PROBE) || ends_with(name, TEMP));
 }
 
 static bool is_named(const struct state_record *r, const char *name) {
-    char image[NAME];
-    const uint64_t versions[] = {r->current.version, r->other.version};
+    char image[NAME], probe[NAME];
+    const struct state_image *const images[] = {&r->current, &r->other};
     for (int i = 0; i < 2; i++) {
-        image_name(image, r->model, versions[i]);
-        if (versions[i] && strcmp(image, name) == 0) return true;
+        image_name(image, r->model, images[i]->version);
+        probe_name(probe, r->model, &images[i]->digests);
+        if (images[i]->version && (strcmp(image, name) == 0 || strcmp(probe, name) == 0)) return true;
     }
     return false;
 }
@@ -108,8 +119,8 @@ static void remove_unnamed(int folder, const struct state_record *r) {
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir && fd >= 0) (void)close(fd);
     for (const struct dirent *d; dir && (d = readdir(dir));)
-        if (ends_with(d->d_name, IMAGE) && is_ours(d->d_name, model) && strcmp(model, r->model) == 0 &&
-            !is_named(r, d->d_name))
+        if ((ends_with(d->d_name, IMAGE) || ends_with(d->d_name, PROBE)) && is_ours(d->d_name, model) &&
+            strcmp(model, r->model) == 0 && !is_named(r, d->d_name))
             (void)unlinkat(folder, d->d_name, 0);
     if (dir) (void)closedir(dir);
 }
@@ -243,7 +254,7 @@ int state_read_all(int folder, struct state_record **out, state_trouble_fn troub
         (void)is_ours(names.list[i], model);
         const struct state_record *r = find(*out, n, model);
         if (ends_with(names.list[i], TEMP) ||
-            (ends_with(names.list[i], IMAGE) && (!r || !is_named(r, names.list[i]))))
+            (!ends_with(names.list[i], INDEX) && (!r || !is_named(r, names.list[i]))))
             (void)unlinkat(folder, names.list[i], 0);
     }
     free(names.list);
@@ -297,4 +308,32 @@ int state_load(int folder, const struct state_record *r, const struct state_imag
     if (sealed >= 0 && check_header(sealed, image, e) == 0) return sealed;
     if (sealed >= 0) (void)close(sealed);
     return -1;
+}
+
+/* --- probes ---------------------------------------------------------------------------------- */
+
+int state_keep_probe(int folder, const char *model, const struct spawn_digests *d, const uint8_t *bytes,
+                     size_t n, struct err *e) {
+    char name[NAME];
+    probe_name(name, model, d);
+    if (replace(folder, name, bytes, -1, n, e) < 0) return -1;
+    return fsync(folder) < 0 ? err_set(e, ERR_SYSTEM, "fsync: %s", strerror(errno)) : 0;
+}
+
+uint8_t *state_load_probe(int folder, const char *model, const struct spawn_digests *d, size_t most,
+                          size_t *n, struct err *e) {
+    char name[NAME];
+    uint64_t size;
+    probe_name(name, model, d);
+    if (faccessat(folder, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0) return NULL;
+    const int fd = open_own(folder, name, &size, e);
+    if (fd < 0) return NULL;
+    uint8_t *bytes = size <= most ? malloc((size_t)size + 1) : NULL;
+    const ssize_t got = bytes ? pread(fd, bytes, (size_t)size, 0) : -1;
+    (void)close(fd);
+    *n = (size_t)size;
+    if (got == (ssize_t)size) return bytes;
+    (void)err_set(e, ERR_FORMAT, "%s can't be read whole", name);
+    free(bytes);
+    return NULL;
 }

@@ -3,6 +3,8 @@
  *
  *   NAME@index       one record (struct state_record), replaced as a whole
  *   NAME@17.image    the compiled model of version 17, as it was sealed
+ *   NAME@0123456789abcdef.probe    what a probe found about these contents (probe_record.h): of the images
+ *                                  that the record names
  *
  * Written as temp file, fsync, rename, fsync of the folder; the record last. What no
  * record names is left over from a write that was cut short, and removed at the next
@@ -30,7 +32,9 @@ struct state_image { /* version 0: none */
     struct spawn_digests digests;
     uint8_t image_checksum[32]; /* as the image itself says */
     int64_t pruned, total;
-    uint32_t verdict, reserved;
+    uint32_t verdict;
+    uint16_t repaired;    /* 1: with the channels that its probe named */
+    uint16_t probe;       /* as in struct report: what its NAME.yaml asked for */
     char path[LINK_PATH]; /* of its model file */
 };
 
@@ -70,6 +74,13 @@ int state_load(int folder, const struct state_record *r, const struct state_imag
 /* Writes the image (from `fd`, whatever its position; -1: it is there already), then the record, then removes
  * the images that the record doesn't name. 0; or -1 with `e` set, and the folder is as it was. */
 int state_keep(int folder, const struct state_record *r, int fd, struct err *e);
+
+/* The record of a probe of these contents, as probe_record_encode made it. 0, or -1 with `e` set. */
+int state_keep_probe(int folder, const char *model, const struct spawn_digests *d, const uint8_t *bytes,
+                     size_t n, struct err *e);
+/* malloc'ed, *n bytes, at most `most`; NULL: there is none, or with `e` set one that can't be read. */
+uint8_t *state_load_probe(int folder, const char *model, const struct spawn_digests *d, size_t most,
+                          size_t *n, struct err *e);
 
 bool state_digests_are_set(const struct spawn_digests *d);
 

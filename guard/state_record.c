@@ -55,8 +55,8 @@ static bool image_is_clean(const struct state_image *i, uint64_t last_version) {
     static const struct state_image none;
     if (i->version == 0) return memcmp(i, &none, sizeof none) == 0;
     return i->version <= last_version && i->bytes > 0 && i->bytes <= INT64_MAX &&
-           i->verdict < VERDICT_COUNT && i->reserved == 0 && i->pruned >= 0 && i->total >= i->pruned &&
-           path_is_clean(i->path);
+           i->verdict < VERDICT_COUNT && i->repaired <= 1 && i->probe <= 1 + PROBE_BEFORE_SERVING &&
+           i->pruned >= 0 && i->total >= i->pruned && path_is_clean(i->path);
 }
 
 int state_record_decode(const uint8_t *bytes, size_t size, struct state_record *out, struct err *e) {

@@ -43,6 +43,7 @@ struct work {
     float threshold;
     enum policy_statistic statistic;
     enum policy_sidecar sidecar_may;
+    enum policy_probe probe;
     uint32_t seconds;
     uint64_t memory, max_output;
 
@@ -85,6 +86,7 @@ enum {
     OPT_THRESHOLD,
     OPT_STATISTIC,
     OPT_SIDECAR_MAY,
+    OPT_PROBE,
     OPT_GUARD,
     OPT_MODEL,
     OPT_OUTPUT,
@@ -118,6 +120,10 @@ static bool take_option(struct work *w, int option, const char *value) {
         if (!parse_number(value, SIDECAR_NOTHING, &n)) return false;
         w->sidecar_may = (enum policy_sidecar)n;
         return true;
+    case OPT_PROBE:
+        if (!parse_number(value, PROBE_BEFORE_SERVING, &n)) return false;
+        w->probe = (enum policy_probe)n;
+        return true;
     case OPT_GUARD:
         w->guard_off = strcmp(value, "off") == 0;
         w->measure = strcmp(value, "measure") == 0;
@@ -148,6 +154,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                                             {"threshold", 1, NULL, OPT_THRESHOLD},
                                             {"statistic", 1, NULL, OPT_STATISTIC},
                                             {"sidecar", 1, NULL, OPT_SIDECAR_MAY},
+                                            {"probe", 1, NULL, OPT_PROBE},
                                             {"guard", 1, NULL, OPT_GUARD},
                                             {"model-fd", 1, NULL, OPT_MODEL},
                                             {"output-fd", 1, NULL, OPT_OUTPUT},
@@ -262,9 +269,25 @@ static int read_sidecar(struct work *w, struct err *e) {
     return rc;
 }
 
+static int check_probe_may(const struct work *w, struct err *e) {
+    static const char *const words[] = {"off", "background", "before-serving"};
+    const struct sidecar *s = &w->sidecar;
+    if (!s->has_probe || w->sidecar_may == SIDECAR_ANYTHING) return 0;
+    if (w->sidecar_may == SIDECAR_NOTHING)
+        return err_set(e, ERR_VALUE,
+                       "the .yaml file sets guard.probe, which guard.sidecar doesn't allow; put it under "
+                       "guard.overrides in clpd's configuration");
+    if (s->probe >= (uint32_t)w->probe) return 0;
+    return err_set(e, ERR_VALUE,
+                   "the .yaml file sets guard.probe to %s, and clpd's own is %s: it may only be stricter "
+                   "(guard.sidecar); put it under guard.overrides in clpd's configuration",
+                   words[s->probe], words[w->probe]);
+}
+
 /* It comes from where the model comes from: what it asks for is not what the operator wants. */
 static int check_sidecar_may(const struct work *w, struct err *e) {
     const struct sidecar *s = &w->sidecar;
+    if (check_probe_may(w, e) < 0) return -1;
     if (!s->has_threshold || w->sidecar_may == SIDECAR_ANYTHING) return 0;
     if (w->sidecar_may == SIDECAR_NOTHING)
         return err_set(e, ERR_VALUE,
@@ -358,6 +381,7 @@ static int repair(struct work *w, struct err *e) {
         return -1;
     }
     w->report.clp_ns = now_ns() - start;
+    w->report.probe = w->sidecar.has_probe ? 1 + w->sidecar.probe : 0;
     if (w->repair.fd < 0) return 0;
     if (w->measure) repair_list_instead(&w->report, &w->clp);
     return repair_list_apply(w->graph, w->repair.bytes, w->repair.size, &w->report, &w->clp, e);

@@ -24,7 +24,8 @@ static void refused(const char *text, const char *want) {
 
 static bool same_policy(const struct policy *a, const struct policy *b) {
     return a->threshold == b->threshold && a->statistic == b->statistic && a->max_pruned == b->max_pruned &&
-           a->on_excess == b->on_excess && a->on_inapplicable == b->on_inapplicable &&
+           a->on_excess == b->on_excess && a->on_inapplicable == b->on_inapplicable && a->probe == b->probe &&
+           a->on_repaired == b->on_repaired && a->on_suspect == b->on_suspect &&
            strcmp(a->allowed_digests, b->allowed_digests) == 0 &&
            strcmp(a->signature_key, b->signature_key) == 0;
 }
@@ -43,7 +44,8 @@ static bool same(const struct config *a, const struct config *b) {
            a->guard_settle_ms == b->guard_settle_ms && a->guard_rescan_s == b->guard_rescan_s &&
            a->guard_retire_s == b->guard_retire_s && a->worker_seconds == b->worker_seconds &&
            a->worker_memory == b->worker_memory && a->worker_output == b->worker_output &&
-           a->log_level == b->log_level;
+           a->probe_budget_s == b->probe_budget_s && a->probe_memory == b->probe_memory &&
+           a->probe_priority == b->probe_priority && a->log_level == b->log_level;
 }
 
 static char *print(const struct config *c) {
@@ -77,6 +79,12 @@ static void defaults_are_those_promised(void) {
     CU_ASSERT_EQUAL(c.policy.max_pruned, 0.25f);
     CU_ASSERT_EQUAL(c.policy.on_excess, POLICY_HOLD);
     CU_ASSERT_EQUAL(c.policy.on_inapplicable, POLICY_SERVE);
+    CU_ASSERT_EQUAL(c.policy.probe, PROBE_BACKGROUND);
+    CU_ASSERT_EQUAL(c.policy.on_repaired, REPAIRED_SERVE);
+    CU_ASSERT_EQUAL(c.policy.on_suspect, SUSPECT_SERVE);
+    CU_ASSERT_EQUAL(c.probe_budget_s, 600);
+    CU_ASSERT_EQUAL(c.probe_memory, UINT64_C(1) << 30);
+    CU_ASSERT_EQUAL(c.probe_priority, WORKER_IDLE);
     CU_ASSERT_STRING_EQUAL(c.policy.allowed_digests, "");
     CU_ASSERT_STRING_EQUAL(c.policy.signature_key, "");
     CU_ASSERT_EQUAL(c.sidecar, SIDECAR_STRICTER);
@@ -141,6 +149,8 @@ static const char odd[] =
     "  on_inapplicable: hold\n  allowed_digests: /etc/clpd/digests\n  signature_key: k.pem\n  sidecar: "
     "nothing\n"
     "  settle_ms: 10\n  rescan_s: 1\n  retire_s: 0\n"
+    "  probe: before-serving\n  on_repaired: hold\n  on_suspect: fall-back\n  probe_budget_s: 5\n"
+    "  probe_memory: 64M\n  probe_priority: low\n"
     "  worker: {seconds: 3600, memory: 64M, output: 1537K}\nlog: {level: warning}\n";
 
 static void every_key_is_read_and_printed(void) {

@@ -446,6 +446,96 @@ static void any_order_of_events(void) {
     forget_talk();
 }
 
+/* --- probes ------------------------------------------------------------------------------ */
+
+static void waits_with(uint8_t digest) {
+    struct spawn_result r = {
+        .fd = memfd_create("t", MFD_CLOEXEC), .has_digests = true, .digests.model = {digest}};
+    files_import_waits(f, &job, &r, identity_of(job.path), true, now);
+    CU_ASSERT_EQUAL(r.fd, -1);
+}
+
+static bool subject(size_t i, struct files_subject *s) {
+    return files_subject(f, i, s) && s->job.file;
+}
+
+static void waits_for_its_probe(void) {
+    const struct spawn_digests d = {.model = {2}};
+    struct files_subject s;
+    begin();
+    put("a.onnx", "a", 0, 1);
+    serve("a.onnx", 1);
+    CU_ASSERT(subject(0, &s) && s.version == 1 && !s.repaired);
+    put("a.onnx", "a", 0, 2);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    waits_with(2);
+    EXPECT_STATE("a.onnx", "probing");
+    CU_ASSERT_EQUAL(offers, 1); /* the old one serves meanwhile */
+    CU_ASSERT(subject(0, &s) && s.version == 0 && s.digests.model[0] == 2);
+    files_probe_progress(f, "a.onnx", "half of it");
+    talk();
+    CU_ASSERT_STRING_EQUAL(last_file.reason, "half of it");
+    files_probed(f, "a.onnx", &(struct spawn_digests){.model = {7}}, NULL, now); /* of other contents */
+    EXPECT_STATE("a.onnx", "probing");
+    files_probed(f, "a.onnx", &d, NULL, now);
+    talk();
+    CU_ASSERT_EQUAL(offers, 2);
+    answer(true);
+    EXPECT_STATE("a.onnx", "serving");
+    finish();
+}
+
+static void held_by_its_probe_or_outdated(void) {
+    const struct spawn_digests d = {.model = {1}};
+    begin();
+    put("a.onnx", "a", 0, 1);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    waits_with(1);
+    files_probed(f, "a.onnx", &d, "class 3 stands out", now);
+    EXPECT_STATE("a.onnx", "held");
+    CU_ASSERT_PTR_NOT_NULL(strstr(last_file.reason, "class 3 stands out; clpctl accept a"));
+    put("a.onnx", "a", 0, 2);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    waits_with(2);
+    put("a.onnx", "a", 0, 3); /* it changes while it waits */
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    done_with(3, true);
+    talk();
+    CU_ASSERT_EQUAL(offers, 1);
+    finish();
+}
+
+/* The same file becomes another version: with the channels that its probe named. */
+static void repaired_is_a_new_version(void) {
+    struct files_subject s;
+    begin();
+    put("a.onnx", "a", 0, 1);
+    serve("a.onnx", 1);
+    files_repair(f, "a.onnx", now);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    const struct spawn_digests d = {.model = {1}};
+    CU_ASSERT_TRUE(files_import_is_served(f, &job, &d)); /* without them it would be what serves */
+    files_import_again(f, &job, now);
+    scan();
+    CU_ASSERT_TRUE(next("a.onnx"));
+    files_import_repairs(f, &job, true);
+    CU_ASSERT_FALSE(files_import_is_served(f, &job, &d));
+    done_with(1, true);
+    talk();
+    CU_ASSERT_EQUAL(last_offer.model_version, 2);
+    answer(true);
+    EXPECT_STATE("a.onnx", "serving");
+    CU_ASSERT(subject(0, &s) && s.version == 2 && s.repaired);
+    scan(); /* and stays so */
+    CU_ASSERT_FALSE(next("a.onnx"));
+    finish();
+}
+
 SUITE(files_import, {"truncated waits, and the old one serves", truncated_waits_and_the_old_one_serves},
       {"rejected is not retried until it changes", rejected_is_not_retried_until_it_changes},
       {"the system gets three tries", the_system_gets_three_tries},
@@ -453,7 +543,9 @@ SUITE(files_import, {"truncated waits, and the old one serves", truncated_waits_
       {"endless replacement is served in the end", endless_replacement_is_served_in_the_end},
       {"a torn read is never served", a_torn_read_is_never_served},
       {"changed while offered", changed_while_offered}, {"changed while sealed", changed_while_sealed},
-      {"refused by clpd", refused_by_clpd},
+      {"refused by clpd", refused_by_clpd}, {"waits for its probe", waits_for_its_probe},
+      {"held by its probe, or outdated", held_by_its_probe_or_outdated},
+      {"repaired is a new version", repaired_is_a_new_version},
       {"the same contents make no version", the_same_contents_make_no_version},
       {"written without a new time", written_without_a_new_time},
       {"a restarted guard imports nothing anew", a_restarted_guard_imports_nothing_anew},

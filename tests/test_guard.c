@@ -80,10 +80,10 @@ static void make_old(const char *path) {
 
 static void write_config(const char *more) {
     char text[512];
-    (void)snprintf(
-        text, sizeof text,
-        "models: %s\nstate: %s/state\nguard:\n  settle_ms: 300\n  retire_s: 1\n  rescan_s: 3600\n%s", models,
-        dir, more);
+    (void)snprintf(text, sizeof text,
+                   "models: %s\nstate: %s/state\nguard:\n  settle_ms: 300\n  probe: off\n  retire_s: 1\n  "
+                   "rescan_s: 3600\n%s",
+                   models, dir, more);
     write_text(config, text);
 }
 

@@ -68,6 +68,26 @@ static void offer_brings_its_descriptor(void) {
     close_pair();
 }
 
+static void a_verdict_brings_its_report(void) {
+    open_pair();
+    struct link_message m = message(LINK_PROBE), got;
+    int mem = memfd_create("t", MFD_CLOEXEC), fd;
+    m.state = PROBE_RUNS;
+    CU_ASSERT_EQUAL(link_send(pair[0], &m, mem), -EINVAL);
+    CU_ASSERT_EQUAL(link_send(pair[0], &m, -1), 0);
+    CU_ASSERT_EQUAL(link_receive(pair[1], &got, &fd), 1);
+    m.state = PROBE_KNOWN;
+    CU_ASSERT_EQUAL(link_send(pair[0], &m, -1), -EINVAL);
+    CU_ASSERT_EQUAL(link_send(pair[0], &m, mem), 0);
+    CU_ASSERT_EQUAL_FATAL(link_receive(pair[1], &got, &fd), 1);
+    CU_ASSERT(fd >= 0 && got.state == PROBE_KNOWN);
+    (void)close(fd);
+    (void)close(mem);
+    m.state = PROBE_STAGES;
+    CU_ASSERT_EQUAL(link_send(pair[0], &m, -1), -EINVAL);
+    close_pair();
+}
+
 /* Sends `bytes` of `m` with `n` descriptors, unchecked. */
 static void send_raw(const void *m, size_t bytes, int n) {
     char control[CMSG_SPACE(4 * sizeof(int))] __attribute__((aligned(8))) = {0};
@@ -151,6 +171,7 @@ static void names_of_states(void) {
 
 SUITE(link, {"a message arrives as it was sent", round_trip},
       {"an offer brings its descriptor", offer_brings_its_descriptor},
+      {"a verdict brings its report", a_verdict_brings_its_report},
       {"refuses what is not ours and keeps no descriptor", refuses_what_is_not_ours},
       {"will not send nonsense", will_not_send_nonsense}, {"a full socket is EAGAIN", full_socket_is_eagain},
       {"names of states", names_of_states});

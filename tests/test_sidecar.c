@@ -23,7 +23,7 @@ static void defaults(void) {
     CU_ASSERT_EQUAL(s.scale, 1.0f / 255.0f);
     for (int i = 0; i < 4; i++) CU_ASSERT_TRUE(s.mean[i] == 0 && s.std[i] == 1);
     CU_ASSERT_TRUE(s.n_mean == 0 && s.n_std == 0 && s.n_labels == 0 && !s.labels && !s.bgr &&
-                   !s.has_threshold);
+                   !s.has_threshold && !s.has_probe);
     sidecar_free(&s);
     sidecar_free(&s);
 }
@@ -32,7 +32,7 @@ static const char good[] =
     "labels:\n  - stop\n  - \"give way\"\n  - no\n  - 30\n  - Stra\xc3\x9f"
     "e\n"
     "input:\n  scale: 1/255\n  mean: [0.485, 0.456, 0.406]\n  std: [0.229, 0.224, 0.225]\n"
-    "  channel_order: bgr\nguard:\n  threshold: 2.5\n";
+    "  channel_order: bgr\nguard:\n  threshold: 2.5\n  probe: before-serving\n";
 
 static void every_key_is_read(void) {
     struct sidecar s;
@@ -53,6 +53,7 @@ static void every_key_is_read(void) {
     CU_ASSERT_TRUE(s.n_mean == 3 && s.mean[0] == 0.485f && s.mean[2] == 0.406f);
     CU_ASSERT_TRUE(s.n_std == 3 && s.std[1] == 0.224f);
     CU_ASSERT_TRUE(s.bgr && s.has_threshold && s.threshold == 2.5f);
+    CU_ASSERT_TRUE(s.has_probe && s.probe == 2);
     sidecar_free(&s);
     CU_ASSERT_EQUAL(s.n_labels, 0);
 }

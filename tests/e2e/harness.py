@@ -158,7 +158,7 @@ class Daemon:
 
     def write_config(self):
         lines = [f"models: {self.models}", f"state: {self.folder / 'state'}"]
-        tree = {"socket": {"path": str(self.socket)}, "guard": {"settle_ms": 200, "retire_s": 1}}
+        tree = {"socket": {"path": str(self.socket)}, "guard": {"settle_ms": 200, "retire_s": 1, "probe": "off"}}
         for key, value in self.settings.items():
             section, _, name = key.partition("__")
             tree.setdefault(section, {})[name] = value

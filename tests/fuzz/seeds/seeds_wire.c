@@ -1,8 +1,9 @@
-/* Seeds for the targets `frame`, `ring`, `report`, `worker_wire`, `probe_wire`, `link`, `state` and `clpd`: good
- * messages of every kind. */
+/* Seeds for the targets `frame`, `ring`, `report`, `worker_wire`, `probe_wire`, `probe_record`, `link`,
+ * `state` and `clpd`: good messages of every kind. */
 #include "client/ring.h"
 #include "client/wire.h"
 #include "guard/link.h"
+#include "guard/probe_record.h"
 #include "guard/probe_wire.h"
 #include "guard/state.h"
 #include "guard/worker_wire.h"
@@ -222,6 +223,16 @@ static void probes(void) {
     (void)err_set(&e, ERR_UNSUPPORTED, "no slope");
     (void)probe_send_error(ends[1], &e);
     seed_write("probe_wire", "error", bytes, (size_t)read(ends[0], bytes, sizeof bytes));
+    for (int known = 0; known < 2; known++) {
+        struct probe_record record = {.model = "signs", .policy = 3, .known = known, .declined = !known};
+        size_t n = 0;
+        if (known) record.report = r;
+        (void)snprintf(record.why, sizeof record.why, "%s", known ? "" : "it crashed");
+        uint8_t *encoded = probe_record_encode(&record, &n);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(encoded);
+        seed_write("probe_record", known ? "report" : "crash", encoded, n);
+        free(encoded);
+    }
     (void)close(ends[0]);
     (void)close(ends[1]);
 }
