@@ -71,18 +71,6 @@ static void tell_external(const struct clpctl *c, const char *in, const char *ou
                     external, beside);
 }
 
-/* The probe's channels as a file for the import worker. -1 with `e` set. */
-static int list_channels(const struct probe_report *p, struct err *e) {
-    size_t n = 0;
-    char *text = probe_report_channels(p, &n);
-    const int fd = text ? memfd_create("clpd-repair", MFD_CLOEXEC) : -1;
-    const bool ok = fd >= 0 && write(fd, text, n) == (ssize_t)n;
-    free(text);
-    if (ok) return fd;
-    if (fd >= 0) (void)close(fd);
-    return err_set(e, ERR_SYSTEM, "the probe's list of channels: %s", strerror(errno));
-}
-
 /* What is pruned follows from the verdict. Repaired: what the attacks showed, instead of what CLP guesses
  * from the weights. Suspect: both. Else CLP's alone, as without the probe. */
 static int probe_first(const struct clpctl *c, const char *in, const struct probe_request *r,
@@ -95,7 +83,7 @@ static int probe_first(const struct clpctl *c, const char *in, const struct prob
         *suspect = v == PROBE_SUSPECT;
         m->measure = v == PROBE_REPAIRED;
         if ((v == PROBE_REPAIRED || v == PROBE_SUSPECT) && p.report.n_pruned) {
-            m->repair_fd = list_channels(&p.report, e);
+            m->repair_fd = probe_report_list(&p.report, e);
             rc = m->repair_fd < 0 ? -1 : 0;
         }
     }

@@ -111,29 +111,32 @@ static void stop(struct import *x) {
     x->worker = NULL;
 }
 
+void imports_request(struct spawn_request *r, const struct config *c, const struct policy *policy,
+                     const struct model_files *opened, const char *label) {
+    spawn_defaults(r);
+    r->threshold = policy->threshold;
+    r->statistic = (enum policy_statistic)policy->statistic;
+    r->sidecar = (enum policy_sidecar)c->sidecar;
+    r->probe = (enum policy_probe)policy->probe;
+    r->low_priority = true;
+    r->idle_priority = c->worker_priority == WORKER_IDLE;
+    r->model_fd = opened->model_fd;
+    r->sidecar_fd = opened->sidecar_fd;
+    r->sidecar_secret = opened->sidecar_elsewhere;
+    r->external_fd = opened->external_fd;
+    r->external_name = opened->external_name;
+    r->seconds = c->worker_seconds;
+    r->memory = c->worker_memory;
+    r->output = c->worker_output;
+    r->label = label;
+}
+
 static int start_worker(struct imports *i, struct import *x, struct err *e) {
-    const struct config *c = i->config;
     struct spawn_request r;
     char guard[PATH_MAX];
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)(x - i->list + 1) << 32};
-    spawn_defaults(&r);
+    imports_request(&r, i->config, policies_of(i->policies, x->job.model), &x->opened, x->job.path);
     r.guard_path = guard;
-    const struct policy *policy = policies_of(i->policies, x->job.model);
-    r.threshold = policy->threshold;
-    r.statistic = (enum policy_statistic)policy->statistic;
-    r.sidecar = (enum policy_sidecar)c->sidecar;
-    r.probe = (enum policy_probe)policy->probe;
-    r.low_priority = true;
-    r.idle_priority = c->worker_priority == WORKER_IDLE;
-    r.model_fd = x->opened.model_fd;
-    r.sidecar_fd = x->opened.sidecar_fd;
-    r.sidecar_secret = x->opened.sidecar_elsewhere;
-    r.external_fd = x->opened.external_fd;
-    r.external_name = x->opened.external_name;
-    r.seconds = c->worker_seconds;
-    r.memory = c->worker_memory;
-    r.output = c->worker_output;
-    r.label = x->job.path;
     r.repair_fd = probe_book_list(i->book, x->job.model, &x->opened.stat.identity, e);
     if (r.repair_fd == -2) return -1;
     r.measure = x->repairs = r.repair_fd >= 0; /* what its probe named, and nothing else */

@@ -37,6 +37,10 @@ struct imports { /* all pointers are borrowed */
     char last_note[ERR_TEXT];
 };
 
+/* What every import of this model asks its worker for; `opened` and `label` are borrowed. */
+void imports_request(struct spawn_request *r, const struct config *c, const struct policy *policy,
+                     const struct model_files *opened, const char *label);
+
 /* Workers are added to `epoll` with data.u64 = (n + 1) << 32. */
 void imports_init(struct imports *i, const struct config *c, struct files *f, int epoll);
 /* The next file, `importing` from now on; to be followed by imports_launch. NULL: nothing to do, or no room.

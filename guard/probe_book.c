@@ -1,12 +1,9 @@
 /* A list, looked up by model and contents; see probe_book.h. */
 #include "guard/probe_book.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define MOST_BYTES (PROBE_REPORT_MAX_BYTES + 4096)
 
@@ -126,26 +123,16 @@ static bool is_known(const struct link_identity *id) {
     return id->device || id->inode;
 }
 
-static int write_list(const struct probe_report *r, struct err *e) {
-    size_t n = 0;
-    char *text = probe_report_channels(r, &n);
-    const int fd = text ? memfd_create("clpd-repair", MFD_CLOEXEC) : -1;
-    const bool ok = fd >= 0 && write(fd, text, n) == (ssize_t)n;
-    free(text);
-    if (ok) return fd;
-    if (fd >= 0) (void)close(fd);
-    (void)err_set(e, ERR_SYSTEM, "the probe's list of channels: %s", strerror(errno));
-    return -2;
-}
-
 int probe_book_list(const struct probe_book *b, const char *model, const struct link_identity *id,
                     struct err *e) {
     for (size_t i = 0; i < b->n; i++) {
         const struct probe_entry *x = &b->list[i];
-        if (strcmp(x->record.model, model) == 0 && is_known(&x->identity) &&
-            memcmp(&x->identity, id, sizeof *id) == 0 && repairs(x) &&
-            x->record.policy == policies_digest(b->policies))
-            return write_list(&x->record.report, e);
+        if (strcmp(x->record.model, model) != 0 || !is_known(&x->identity) ||
+            memcmp(&x->identity, id, sizeof *id) != 0 || !repairs(x) ||
+            x->record.policy != policies_digest(b->policies))
+            continue;
+        const int fd = probe_report_list(&x->record.report, e);
+        return fd < 0 ? -2 : fd;
     }
     return -1;
 }

@@ -1,10 +1,13 @@
 /* Encodes and decodes the record of a probe: little-endian, counts before what they count. */
 #include "guard/probe_report.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define SCHEMA 1
 
@@ -174,4 +177,15 @@ char *probe_report_channels(const struct probe_report *p, size_t *bytes) {
     if (fclose(f) == 0) return text;
     free(text);
     return NULL;
+}
+
+int probe_report_list(const struct probe_report *p, struct err *e) {
+    size_t n = 0;
+    char *text = probe_report_channels(p, &n);
+    const int fd = text ? memfd_create("clpd-repair", MFD_CLOEXEC) : -1;
+    const bool ok = fd >= 0 && write(fd, text, n) == (ssize_t)n;
+    free(text);
+    if (ok) return fd;
+    if (fd >= 0) (void)close(fd);
+    return err_set(e, ERR_SYSTEM, "the probe's list of channels: %s", strerror(errno));
 }

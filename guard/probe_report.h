@@ -67,5 +67,7 @@ int probe_report_decode(const uint8_t *bytes, size_t size, struct probe_report *
 /* The pruned channels as the import worker reads them (guard/repair_list.h). malloc'ed; NULL: out of memory.
  */
 char *probe_report_channels(const struct probe_report *p, size_t *bytes);
+/* The same in a memfd, the caller's; -1 with `e` set. */
+int probe_report_list(const struct probe_report *p, struct err *e);
 
 #endif

@@ -2,6 +2,7 @@
 #include "guard/probes.h"
 
 #include "guard/decision.h"
+#include "guard/imports.h"
 #include "guard/model_file.h"
 #include "guard/notice.h"
 #include "guard/spawn_probe.h"
@@ -143,26 +144,11 @@ static int start_import(struct probes *p, struct err *e) {
     const struct config *c = p->parts.config;
     struct spawn_request r;
     char guard[PATH_MAX];
-    spawn_defaults(&r);
-    const struct policy *policy = policies_of(p->policies, p->subject.job.model);
+    imports_request(&r, c, policies_of(p->policies, p->subject.job.model), &p->opened, p->subject.job.path);
     r.guard_path = guard;
     r.mode = SPAWN_GRADIENT;
     r.measure = true; /* the network as it came: what CLP takes from it is not what is asked about */
-    r.threshold = policy->threshold;
-    r.statistic = (enum policy_statistic)policy->statistic;
-    r.sidecar = (enum policy_sidecar)c->sidecar;
-    r.probe = (enum policy_probe)policy->probe;
-    r.low_priority = true;
     r.idle_priority = c->probe_priority == WORKER_IDLE;
-    r.model_fd = p->opened.model_fd;
-    r.sidecar_fd = p->opened.sidecar_fd;
-    r.sidecar_secret = p->opened.sidecar_elsewhere;
-    r.external_fd = p->opened.external_fd;
-    r.external_name = p->opened.external_name;
-    r.seconds = c->worker_seconds;
-    r.memory = c->worker_memory;
-    r.output = c->worker_output;
-    r.label = p->subject.job.path;
     if (spawn_find_guard(guard, e) < 0 || spawn_start(&p->worker, &r, e) < 0) return -1;
     return listen_to(p, spawn_fd(p->worker), e);
 }
