@@ -39,6 +39,7 @@ static struct probe_entry *insert(struct probe_book *b, struct probe_record *r) 
     probe_record_free(&e->record);
     e->record = *r;
     e->untold = true;
+    e->tried = false;
     return e;
 }
 

@@ -19,6 +19,7 @@ struct probe_entry {
     struct probe_record record;
     struct link_identity identity; /* of the file that was found to have these contents */
     bool untold;                   /* clpd does not know it yet */
+    bool tried; /* since this guard was started its file has been sent to be imported with the channels */
 };
 
 struct probe_book { /* zero it but for the first two */

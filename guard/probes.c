@@ -186,6 +186,21 @@ static enum decision decision_of(const struct probe_record *r) {
     return r->known ? by_verdict[r->report.verdict] : DECISION_PROBE_UNKNOWN;
 }
 
+/* What is known to be mended and serves, or waits, as it was: the guard may have ended before it came to
+ * that. */
+static void repair_pending(const struct probes *p, uint64_t now) {
+    struct files_subject s;
+    for (size_t i = 0; files_subject(p->parts.files, i, &s); i++) {
+        if (!s.job.file || s.repaired || !probe_book_repairs(p->parts.book, s.job.model, &s.digests))
+            continue;
+        struct probe_entry *e = probe_book_find(p->parts.book, s.job.model, &s.digests);
+        if (e->tried) continue;
+        e->tried = true;
+        e->identity = s.identity;
+        files_repair(p->parts.files, s.job.path, now);
+    }
+}
+
 /* What the verdict means for the file: see the table in probe_book.h. */
 static void follow(struct probes *p, const struct files_subject *s, const struct probe_entry *e,
                    uint64_t now) {
@@ -193,7 +208,7 @@ static void follow(struct probes *p, const struct files_subject *s, const struct
     char room[ERR_TEXT];
     struct err why = {0};
     if (probe_record_repairs(&e->record) && !e->record.declined) {
-        if (!s->repaired) files_repair(f, s->job.path, now);
+        repair_pending(p, now);
     } else if (s->version == 0) {
         const struct probe_case_of c = {.model = s->job.model,
                                         .digests = &s->digests,
@@ -305,6 +320,7 @@ bool probes_step(struct probes *p, uint64_t now) {
 void probes_turn(struct probes *p, uint64_t now) {
     struct files_subject next;
     struct err e = {0};
+    repair_pending(p, now);
     if (p->state != NOTHING && !is_wanted(p)) let_go(p);
     if (!choose(p, &next)) return;
     if (p->state != NOTHING && (p->subject.version == 0 || next.version != 0)) return;
@@ -331,10 +347,9 @@ bool probes_accept(struct probes *p, const char *model, uint64_t now) {
     struct probe_entry *e =
         s.job.file && !s.repaired ? probe_book_find(p->parts.book, model, &s.digests) : NULL;
     if (!e || !probe_record_repairs(&e->record)) return false;
-    e->record.declined = false;
-    e->identity = s.identity;
+    e->record.declined = e->tried = false;
     probe_book_keep(p->parts.book, e);
-    files_repair(p->parts.files, s.job.path, now);
+    repair_pending(p, now);
     return true;
 }
 

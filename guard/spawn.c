@@ -5,6 +5,7 @@
  * One epoll descriptor holds the pipe, the pidfd and the timer, so that a loop
  * has one thing to wait for. Ownership and threads: see spawn.h. */
 #include "guard/spawn.h"
+#include "guard/waited.h"
 #include "guard/worker_wire.h"
 
 #include <errno.h>
@@ -43,7 +44,7 @@ enum { AT_MODEL = 3, AT_OUTPUT, AT_REPORT, AT_SIDECAR, AT_EXTERNAL, AT_REPAIR, A
 struct spawn {
     pid_t pid;
     int pidfd, pipe, memfd, timer, epoll;
-    int schedule; /* /proc/PID/schedstat, or -1 */
+    int schedule; /* of waited_open */
     uint64_t started;
     bool killed, over;
     siginfo_t exit; /* si_pid 0: how it ended is not known */
@@ -253,13 +254,6 @@ static void limit_output(const struct spawn *s) {
     (void)prlimit(s->pid, RLIMIT_FSIZE, &most, NULL); /* EPERM: its sandbox stands already */
 }
 
-/* Opened while its files may still be seen, which the sandbox ends. -1: then its waiting counts as work. */
-static int open_schedule(pid_t pid) {
-    char path[64];
-    (void)snprintf(path, sizeof path, "/proc/%d/schedstat", (int)pid);
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 static void close_fd(int *fd) {
     if (*fd >= 0) (void)close(*fd);
     *fd = -1;
@@ -309,7 +303,7 @@ int spawn_start(struct spawn **out, const struct spawn_request *r, struct err *e
         goto err_child;
     limit_output(s);
     if (r->low_priority || r->idle_priority) {
-        s->schedule = open_schedule(s->pid);
+        s->schedule = waited_open(s->pid);
         lower_priority(s->pid, r->idle_priority);
     }
     *out = s;
@@ -357,22 +351,12 @@ static void read_pipe(struct spawn *s, int chunks) {
     }
 }
 
-/* How long it was ready to run and others had the CPU. */
-static uint64_t waited_ns(const struct spawn *s) {
-    char text[96];
-    unsigned long long ran, waited = 0;
-    const ssize_t n = s->schedule < 0 ? -1 : pread(s->schedule, text, sizeof text - 1, 0);
-    if (n <= 0) return 0;
-    text[n] = 0;
-    return sscanf(text, "%llu %llu", &ran, &waited) == 2 ? waited : 0;
-}
-
 /* On a machine that is busy serving, an import takes longer and is none the worse for it. */
 static void check_clock(struct spawn *s) {
     uint64_t times;
     if (s->killed || read(s->timer, &times, sizeof times) != sizeof times) return;
     const uint64_t took = now_ns() - s->started, most = s->seconds * SECOND;
-    uint64_t waited = waited_ns(s);
+    uint64_t waited = waited_ns(s->schedule);
     if (waited > most * (BUSY_FACTOR - 1)) waited = most * (BUSY_FACTOR - 1);
     if (took < most + waited && set_clock(s, most + waited - took) == 0) return;
     (void)err_set(&s->err, ERR_LIMIT,

@@ -4,10 +4,11 @@ A small network with a backdoor put in by hand (backdoor.py); CLP's threshold is
 stands in the place of clp-probe where one misbehaves. The networks of ../shared are used where they are."""
 import os
 import shutil
+import subprocess
 import unittest
 
 import backdoor
-from harness import BUILD, F32, OK, SHARED, clpctl, wait_for
+from harness import BUILD, F32, OK, SANITIZED, SHARED, clpctl, wait_for
 from test_http import Http
 from test_state import Kept
 
@@ -101,6 +102,15 @@ class Background(Case):
             d.wait_serving("net", 1)
             wait_for("a second probe", lambda: d.log.read_text().count("is probed") == 2)
 
+    def test_a_guard_that_dies_takes_it_up_again(self):
+        with self.daemon() as d:
+            d.drop(TRAPPED, "net")
+            d.wait_log("is probed, and repaired")
+            subprocess.run(["pkill", "-KILL", "-P", str(d.process.pid), "clp-guard"], check=True)
+            self.assertEqual(d.wait_serving("net", 1)["version"], 2)
+            wait_for("it to be known as repaired", lambda: (self.probe_of(d) or {}).get("repaired"))
+            self.assertNotEqual(self.says(d), backdoor.TARGET)
+
     def test_hold_waits_for_a_person(self):
         with self.daemon(guard__on_repaired="hold") as d:
             d.drop(TRAPPED, "net")
@@ -164,6 +174,7 @@ class Misbehaving(Case):
     def behave(self, d, how):
         (d.build / "how").write_text(how)
 
+    @unittest.skipIf(SANITIZED, "a sanitizer's own handlers end these otherwise")
     def test_without_a_verdict(self):
         cases = {"abort": "signal (Aborted)", "crash": "signal (Segmentation fault)",
                  "mute": "ended without a result (status 0)", "rubbish": "broke its protocol",
@@ -191,6 +202,14 @@ class Misbehaving(Case):
             d.wait_serving("net", version)
             self.wait_probe(d, "clear")
             self.assertEqual(d.status()["guard"]["restarts"], 0)
+
+    @unittest.skipUnless(os.environ.get("CLPD_FULL"), "CLPD_FULL=1: a hang is noticed two minutes after the budget")
+    def test_a_hang_is_noticed(self):
+        with self.with_probe("hang", guard__probe_budget_s=5) as d:
+            d.drop(TRAPPED, "net")
+            d.wait_serving("net")
+            p = wait_for("no verdict", lambda: (p := self.probe_of(d)) and p["state"] == "failed" and p, patience=200)
+            self.assertIn("did not end within its 5 s", p["text"])
 
     def test_lies_about_channels(self):
         with self.with_probe("no such channel") as d:
