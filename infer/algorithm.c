@@ -65,7 +65,7 @@ static uint32_t choose_blocked(const struct conv *c) {
     return cheapest(c);
 }
 
-/* What no blocked kernel takes (groups that are not whole blocks) is unfolded; what
+/* What no blocked kernel takes (a few filters for each of many channels, odd strides) is unfolded; what
  * im2col cannot take (volumes, enormous filters) goes through the plain loops. */
 static uint32_t choose_plain(const struct conv *c) {
     static const uint32_t plain[] = {ALG_CONV_DEPTHWISE, ALG_CONV_POINTWISE, ALG_CONV_IM2COL};
@@ -87,10 +87,11 @@ uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params 
 uint32_t algorithm_choose_direct(enum image_isa isa, enum op op, const union op_params *p,
                                  const struct shape *in, int n_in, const struct shape *out) {
     const uint32_t best = algorithm_choose(isa, op, p, in, n_in, out);
-    if (best != ALG_CONV_WINOGRAD_2 && best != ALG_CONV_WINOGRAD_4) return best;
     struct conv c;
+    if (best != ALG_CONV_DIRECT && best != ALG_CONV_WINOGRAD_2 && best != ALG_CONV_WINOGRAD_4) return best;
     conv_describe(&p->window, &in[0], out, &c);
-    return conv_blocked_fits(ALG_CONV_DIRECT, &c) ? ALG_CONV_DIRECT : choose_plain(&c);
+    const bool whole = conv_span_of(c.groups, c.group_channels, c.group_filters).whole;
+    return whole && conv_blocked_fits(ALG_CONV_DIRECT, &c) ? ALG_CONV_DIRECT : choose_plain(&c);
 }
 
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
@@ -107,9 +108,8 @@ size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_pa
 
 size_t algorithm_weight_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                               const struct shape *weight) {
-    (void)p;
     if (op == OP_CONV && is_blocked(algorithm))
-        return (size_t)conv_blocked_weight_floats(algorithm, weight) * sizeof(float);
+        return (size_t)conv_blocked_weight_floats(algorithm, weight, p->window.groups) * sizeof(float);
     return (size_t)shape_elements(weight) * sizeof(float);
 }
 
@@ -138,7 +138,7 @@ bool algorithm_keeps_weight(uint32_t algorithm, enum op op, const double *scale)
 void algorithm_pack_weight(uint32_t algorithm, enum op op, const union op_params *p,
                            const struct shape *weight, const double *scale, const float *from, void *to) {
     if (op == OP_CONV && is_blocked(algorithm)) {
-        conv_blocked_pack(algorithm, weight, scale, from, to);
+        conv_blocked_pack(algorithm, weight, p->window.groups, scale, from, to);
         return;
     }
     const int64_t rows = weight->dim[0], columns = shape_product(weight, 1, weight->rank);

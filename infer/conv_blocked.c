@@ -10,6 +10,7 @@
 #define BAND_PIXELS        56 /* a flat band has a multiple of this: four tiles of 14 */
 #define BAND_MAX_FLOATS    (16 * 1024 * 1024)
 #define FIRST_MAX_CHANNELS 8
+#define SPAN_MOST          8 /* products for one that counts */
 /* Transformed tiles of a chunk and their products; see chunk_of. */
 #define CHUNK_FLOATS     (160 * 1024)
 #define CHUNK_MAX_FLOATS (2 * 1024 * 1024)
@@ -23,6 +24,40 @@ static int64_t at_least(int64_t a, int64_t b) {
 }
 static int64_t at_most(int64_t a, int64_t b) {
     return a < b ? a : b;
+}
+
+/* --- groups ----------------------------------------------------------------------------------- */
+
+struct range {
+    int64_t first, end; /* blocks of channels */
+};
+
+static struct range seen_by(int64_t group_channels, int64_t group_filters, int64_t filters, int64_t block) {
+    const int64_t last = at_most(block * LANES + LANES, filters) - 1;
+    const int64_t from = block * LANES / group_filters * group_channels,
+                  to = (last / group_filters + 1) * group_channels;
+    return (struct range){from / LANES, ceil_div(to, LANES)};
+}
+
+struct conv_span conv_span_of(int64_t groups, int64_t group_channels, int64_t group_filters) {
+    struct conv_span s = {groups == 1 || (group_channels % LANES == 0 && group_filters % LANES == 0),
+                          layout_blocks(group_channels)};
+    const int64_t filters = groups * group_filters;
+    for (int64_t block = 0; !s.whole && block < layout_blocks(filters); block++) {
+        const struct range r = seen_by(group_channels, group_filters, filters, block);
+        s.blocks = at_least(s.blocks, r.end - r.first);
+    }
+    return s;
+}
+
+int64_t conv_span_start(const struct conv_span *s, int64_t groups, int64_t group_channels,
+                        int64_t group_filters, int64_t block) {
+    const struct range r = seen_by(group_channels, group_filters, groups * group_filters, block);
+    return at_most(r.first, layout_blocks(groups * group_channels) - s->blocks);
+}
+
+static struct conv_span span_of(const struct conv *c) {
+    return conv_span_of(c->groups, c->group_channels, c->group_filters);
 }
 
 /* --- bands ------------------------------------------------------------------------------------ */
@@ -63,7 +98,8 @@ void conv_bands_of(uint32_t algorithm, const struct conv *c, struct conv_bands *
         .plane = algorithm == ALG_CONV_FIRST ? 1 : LANES, .out_rows = c->out[1], .out_width = c->out[2]};
     b->group_planes = algorithm == ALG_CONV_FIRST ? c->channels
                       : channelwise               ? 1
-                                                  : layout_blocks(c->group_channels);
+                      : span_of(c).whole          ? layout_blocks(c->group_channels)
+                                                  : layout_blocks(c->channels);
     b->copied = reaches_over(c, 1) || reaches_over(c, 2);
     if (is_flat(c)) {
         flat_band(c, b, b->group_planes * b->plane);
@@ -85,7 +121,8 @@ static bool product_within(int64_t a, int64_t b, int64_t c, int64_t d, int64_t m
 
 static bool bands_fit(uint32_t algorithm, const struct conv *c) {
     struct conv_bands b;
-    if (!product_within(layout_blocks(c->group_channels), LANES, seen(c, 2, c->out[2]), 1, BAND_MAX_FLOATS))
+    const int64_t channels = algorithm == ALG_CONV_DIRECT ? c->channels : c->group_channels;
+    if (!product_within(layout_blocks(channels), LANES, seen(c, 2, c->out[2]), 1, BAND_MAX_FLOATS))
         return false;
     conv_bands_of(algorithm, c, &b);
     return b.flat || product_within(b.group_planes, b.plane, b.in_rows, b.in_width, BAND_MAX_FLOATS);
@@ -129,17 +166,20 @@ static bool winograd_fits(const struct conv *c) {
     return c->groups == 1 && c->channels + c->filters <= 16384; /* a tile and its products: 2.4 MiB */
 }
 
+/* Not channel by channel, nor where the zeros would be many. */
+static bool groups_fit(const struct conv *c) {
+    const struct conv_span s = span_of(c);
+    return s.whole || s.blocks * LANES <= SPAN_MOST * c->group_channels;
+}
+
 /* --- for the planner --------------------------------------------------------------------------- */
 
 bool conv_blocked_fits(uint32_t algorithm, const struct conv *c) {
     if (c->in[0] != 1 || c->out[0] != 1 || c->kernel[0] != 1) return false;
-    const int64_t s = c->stride[2];
-    const bool whole = c->groups == 1 || (c->group_channels % LANES == 0 && c->group_filters % LANES == 0);
     switch (algorithm) {
-    case ALG_CONV_DIRECT: return whole && (s == 1 || s == 2) && bands_fit(algorithm, c);
+    case ALG_CONV_DIRECT: return groups_fit(c) && bands_fit(algorithm, c);
     case ALG_CONV_FIRST:
-        return c->groups == 1 && c->channels <= FIRST_MAX_CHANNELS && (s == 1 || s == 2 || s == 4) &&
-               bands_fit(algorithm, c);
+        return c->groups == 1 && c->channels <= FIRST_MAX_CHANNELS && bands_fit(algorithm, c);
     case ALG_CONV_CHANNELWISE:
         return c->groups > 1 && c->group_channels == 1 && c->group_filters == 1 && bands_fit(algorithm, c);
     case ALG_CONV_WINOGRAD_2:

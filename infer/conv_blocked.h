@@ -12,6 +12,21 @@ bool conv_blocked_fits(uint32_t algorithm, const struct conv *c);
 /* Floats of scratch, of a convolution that fits. */
 int64_t conv_blocked_scratch_floats(uint32_t algorithm, const struct conv *c);
 
+/* --- DIRECT: groups ---------------------------------------------------------------------- */
+
+/* Groups are whole where each is whole blocks of channels and of filters. Where they are not, a block of
+ * filters sees all blocks of channels that its groups touch, and its weights are 0 where a filter does not
+ * see a channel: up to eight times the products, and still many times as fast as group by group. (A NaN then
+ * also shows in the groups that share its block.) */
+struct conv_span {
+    bool whole;
+    int64_t blocks; /* of channels that one block of filters sees; where groups are whole, those of a group */
+};
+struct conv_span conv_span_of(int64_t groups, int64_t group_channels, int64_t group_filters);
+/* The first of them; of groups that are not whole. */
+int64_t conv_span_start(const struct conv_span *s, int64_t groups, int64_t group_channels,
+                        int64_t group_filters, int64_t block);
+
 /* --- DIRECT, FIRST, CHANNELWISE: bands of output rows ---------------------------------- */
 
 /* A band's input stays in the second-level cache while all filters go over it.
@@ -23,7 +38,7 @@ struct conv_bands {
     bool flat;                   /* one long row: bands cut it along x */
     bool copied;                 /* into scratch, with edges */
     int64_t in_rows, in_width;   /* of a copied band */
-    int64_t group_planes;        /* channel blocks, or channels (FIRST), of one group */
+    int64_t group_planes;        /* channel blocks, or channels (FIRST), of one group; of all, if not whole */
     int64_t plane;               /* floats of one pixel: 16, or 1 (FIRST) */
 };
 void conv_bands_of(uint32_t algorithm, const struct conv *c, struct conv_bands *b);
@@ -44,12 +59,13 @@ void conv_winograd_of(uint32_t algorithm, const struct conv *c, struct conv_wino
 /* --- weights ------------------------------------------------------------------------------- */
 
 /* As the kernels read them; `scale` one factor per filter, or NULL. Spare filters are 0.
- *   DIRECT       [blocks][C/16][kh][kw][16 channels][16 filters], a last block of channels as long as it is
+ *   DIRECT       [blocks][C/16][kh][kw][16 channels][16 filters], a last block of channels as long as it is;
+ *                groups that are not whole have [span] for [C/16], with zeros behind a last block
  *   FIRST        [blocks][C][kh][kw][16 filters]
  *   CHANNELWISE  [blocks][kh][kw][16]
  *   WINOGRAD     [points][blocks][C][16 filters], transformed */
-uint64_t conv_blocked_weight_floats(uint32_t algorithm, const struct shape *weight);
-void conv_blocked_pack(uint32_t algorithm, const struct shape *weight, const double *scale, const float *from,
-                       float *to);
+uint64_t conv_blocked_weight_floats(uint32_t algorithm, const struct shape *weight, int64_t groups);
+void conv_blocked_pack(uint32_t algorithm, const struct shape *weight, int64_t groups, const double *scale,
+                       const float *from, float *to);
 
 #endif

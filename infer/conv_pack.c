@@ -16,9 +16,16 @@ static int64_t points_of(uint32_t algorithm) {
     return algorithm == ALG_CONV_WINOGRAD_4 ? 36 : 16;
 }
 
-uint64_t conv_blocked_weight_floats(uint32_t algorithm, const struct shape *weight) {
+static struct conv_span span_of(const struct shape *weight, int64_t groups) {
+    return conv_span_of(groups, weight->dim[1], weight->dim[0] / groups);
+}
+
+uint64_t conv_blocked_weight_floats(uint32_t algorithm, const struct shape *weight, int64_t groups) {
     const uint64_t filters = (uint64_t)layout_blocks(weight->dim[0]) * LANES;
     if (is_winograd(algorithm)) return filters * (uint64_t)weight->dim[1] * (uint64_t)points_of(algorithm);
+    const struct conv_span span = span_of(weight, groups);
+    if (algorithm == ALG_CONV_DIRECT && !span.whole)
+        return filters * (uint64_t)(span.blocks * LANES * shape_product(weight, 2, weight->rank));
     return filters * (uint64_t)shape_product(weight, 1, weight->rank);
 }
 
@@ -63,6 +70,36 @@ static void pack_direct(const struct source *s, int64_t block, float *to) {
                 }
 }
 
+/* Filters [first, first + 16), each with 0 for a channel (of all) that its group does not have. */
+static void load_grouped(const struct source *s, int64_t group_filters, int64_t first, int64_t channel,
+                         int64_t tap, double *lanes) {
+    for (int64_t j = 0; j < LANES; j++) {
+        const int64_t f = first + j, c = channel - f / group_filters * s->channels;
+        lanes[j] = 0;
+        if (f >= s->filters || c < 0 || c >= s->channels) continue;
+        lanes[j] = (double)s->from[(f * s->channels + c) * s->taps + tap];
+        if (s->scale) lanes[j] *= s->scale[f];
+    }
+}
+
+/* The same of groups that are not whole: each block of filters has its span of channels. */
+static void pack_spans(const struct source *s, int64_t groups, const struct conv_span *span, float *to) {
+    const int64_t group_filters = s->filters / groups, channels = groups * s->channels;
+    const int64_t step = span->blocks * s->taps * LANES * LANES;
+    double lanes[LANES];
+    for (int64_t f = 0; f < s->filters; f += LANES, to += step) {
+        const int64_t start = conv_span_start(span, groups, s->channels, group_filters, f / LANES) * LANES;
+        float *at = to;
+        memset(to, 0, (size_t)step * sizeof *to);
+        for (int64_t c0 = start; c0 < start + span->blocks * LANES; c0 += LANES)
+            for (int64_t tap = 0; tap < s->taps; tap++)
+                for (int64_t c = c0; c < c0 + LANES && c < channels; c++) {
+                    load_grouped(s, group_filters, f, c, tap, lanes);
+                    at = store_lanes(lanes, at);
+                }
+    }
+}
+
 /* --- Winograd ---------------------------------------------------------------------------------- */
 
 /* G of F(4x4,3x3) with the points 0, +-5/8, +-3/2 and infinity, as the kernel has them; of all that
@@ -105,13 +142,16 @@ static void pack_winograd(const struct source *s, uint32_t algorithm, float *to)
         }
 }
 
-/* Groups are whole blocks, so filters of all groups lie one behind the other. */
-void conv_blocked_pack(uint32_t algorithm, const struct shape *weight, const double *scale, const float *from,
-                       float *to) {
+/* Where groups are whole blocks, filters of all groups lie one behind the other. */
+void conv_blocked_pack(uint32_t algorithm, const struct shape *weight, int64_t groups, const double *scale,
+                       const float *from, float *to) {
+    const struct conv_span span = span_of(weight, groups);
     const struct source s = {from, scale, weight->dim[0], weight->dim[1],
                              shape_product(weight, 2, weight->rank)};
     if (is_winograd(algorithm))
         pack_winograd(&s, algorithm, to);
+    else if (algorithm == ALG_CONV_DIRECT && !span.whole)
+        pack_spans(&s, groups, &span, to);
     else
         pack_direct(&s, algorithm == ALG_CONV_FIRST ? 1 : LANES, to);
 }

@@ -27,7 +27,10 @@ struct direct { /* one call */
     struct tile_limits limits;
     struct tile_leg legs[2]; /* whole blocks of channels; a last one that is not full */
     int n_legs;
-    int64_t s;                                   /* floats from pixel to pixel along a row */
+    struct conv_span span;
+    int64_t groups; /* 1 where they are not whole: then each block of filters finds its channels itself */
+    int64_t depth;  /* rows of 16 weights of a block of filters */
+    int64_t s;      /* floats from pixel to pixel along a row */
     int64_t in_planes, out_blocks, group_blocks; /* of one image; of one image; of one group */
     int64_t n_bands, splits;                     /* of an image; of a group's filters */
     float *scratch;                              /* of the hand that runs a part */
@@ -39,23 +42,25 @@ struct band { /* where its output rows find their input */
     int64_t first, rows;
 };
 
-/* Channel planes lie `plane_step` apart and rows `row_step`. A window's columns are one run
- * of floats where nothing lies between them. */
-static void set_legs(struct direct *d, int64_t row_step, int64_t plane_step) {
+/* `channels` from plane `start` on. Planes lie `plane_step` apart and rows `row_step`. A window's columns
+ * are one run of floats where nothing lies between them. */
+static void set_legs(struct direct *d, int64_t start, int64_t channels, int64_t row_step,
+                     int64_t plane_step) {
     const struct conv *c = &d->c;
-    const int64_t lanes = d->bands.plane, full = c->group_channels / lanes, rest = c->group_channels % lanes;
+    const int64_t lanes = d->bands.plane, full = channels / lanes, rest = channels % lanes;
     const int64_t down = c->dilation[1] * row_step, along = c->dilation[2] * lanes;
     const bool joined = c->dilation[2] == 1;
     d->n_legs = 0;
     if (full)
         d->legs[d->n_legs++] = (struct tile_leg){
+            .at = start * plane_step,
             .n = {full, c->kernel[1], joined ? 1 : c->kernel[2]},
             .step = {plane_step, down, along},
             .run = joined ? c->kernel[2] * lanes : lanes,
         };
     if (rest)
         d->legs[d->n_legs++] = (struct tile_leg){
-            .at = full * plane_step,
+            .at = (start + full) * plane_step,
             .n = {1, c->kernel[1], c->kernel[2]},
             .step = {0, down, along},
             .run = rest,
@@ -100,7 +105,7 @@ static struct band start_band(struct direct *d, const float *x, int64_t first, i
     } else {
         b.x = d->bands.flat ? x : x + first * c->stride[1] * b.row_step;
     }
-    set_legs(d, b.row_step, b.plane_step);
+    set_legs(d, 0, c->group_channels, b.row_step, b.plane_step);
     return b;
 }
 
@@ -127,19 +132,27 @@ static void run_row(const struct direct *d, struct blocks *b, const float *x, in
         t->x = x + at * d->s;
         t->out = out + (offset + at) * LANES;
         t->residual = residual ? residual + (offset + at) * LANES : NULL;
-        tile_look_ahead(t, b->next, d->c.depth, b->turn++, b->turns);
+        tile_look_ahead(t, b->next, d->depth, b->turn++, b->turns);
         tile_find(b->n, (int)(end - at), d->s)(t);
         for (int k = 0; d->bounds.function && k < b->n; k++)
             bounds_finish(&d->bounds, t->out + k * t->out_step, (end - at) * LANES);
     }
 }
 
+/* Of a block of filters in groups that are not whole. */
+static void find_channels(struct direct *d, const struct band *b, int64_t block) {
+    const struct conv *c = &d->c;
+    const int64_t start = conv_span_start(&d->span, c->groups, c->group_channels, c->group_filters, block);
+    const int64_t left = c->channels - start * LANES, most = d->span.blocks * LANES;
+    set_legs(d, start, left < most ? left : most, b->row_step, b->plane_step);
+}
+
 /* Blocks [block, block + blocks) of filters, counted over all groups, of one band. */
-static void run_blocks(const struct direct *d, const struct band *b, uint32_t item, int64_t image,
-                       int64_t block, int blocks) {
+static void run_blocks(struct direct *d, const struct band *b, uint32_t item, int64_t image, int64_t block,
+                       int blocks) {
     const struct conv *c = &d->c;
     const struct view *bias = kernel_input(d->call, 2);
-    const int64_t w_step = c->depth * LANES, step = c->out_plane * LANES;
+    const int64_t w_step = d->depth * LANES, step = c->out_plane * LANES;
     const int64_t at = (image * d->out_blocks + block) * step;
     const float *residual = d->call->residual.t ? view_item(&d->call->residual, item) + at : NULL;
     float lanes[TILE_MAX_BLOCKS * LANES] = {0}, *out = view_item(&d->call->out, item) + at;
@@ -147,7 +160,9 @@ static void run_blocks(const struct direct *d, const struct band *b, uint32_t it
     if (bias)
         memcpy(lanes, view_item(bias, item) + block * LANES,
                (size_t)(left < blocks * LANES ? left : blocks * LANES) * sizeof *lanes);
-    struct blocks f = {.t = {.legs = d->legs,
+    if (!d->span.whole) find_channels(d, b, block);
+    struct blocks f = {.t = {.s = d->s,
+                             .legs = d->legs,
                              .n_legs = d->n_legs,
                              .w = view_item(&d->call->in[1], 0) + block * w_step,
                              .w_step = w_step,
@@ -184,8 +199,8 @@ static struct part part_of(const struct direct *d, int64_t index) {
     index /= d->splits;
     p.band = index % d->n_bands;
     index /= d->n_bands;
-    p.group = index % d->c.groups;
-    index /= d->c.groups;
+    p.group = index % d->groups;
+    index /= d->groups;
     p.image = index % d->c.images;
     p.item = (uint32_t)(index / d->c.images);
     return p;
@@ -220,12 +235,16 @@ static void run(const struct kernel_call *call, uint32_t algorithm) {
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &d.c);
     conv_bands_of(algorithm, &d.c, &d.bands);
     d.bounds = bounds_of(call->step);
+    d.span = conv_span_of(d.c.groups, d.c.group_channels, d.c.group_filters);
+    if (!d.span.whole) d.limits.blocks = 1; /* the next one sees other channels */
+    d.groups = d.span.whole ? d.c.groups : 1;
+    d.depth = d.span.whole ? d.c.depth : d.span.blocks * LANES * d.c.window;
     d.s = d.c.stride[2] * d.bands.plane;
     d.in_planes = algorithm == ALG_CONV_FIRST ? d.c.channels : layout_blocks(d.c.channels);
     d.out_blocks = layout_blocks(d.c.filters);
-    d.group_blocks = layout_blocks(d.c.group_filters);
+    d.group_blocks = layout_blocks(d.c.filters / d.groups);
     d.n_bands = ((d.bands.flat ? d.c.out_plane : d.c.out[1]) + d.bands.rows - 1) / d.bands.rows;
-    const int64_t bands = d.n_bands * d.c.groups * d.c.images * call->n_items;
+    const int64_t bands = d.n_bands * d.groups * d.c.images * call->n_items;
     d.splits = splits_of(&d, bands);
     team_run_all(call->seat, run_part, &d, bands * d.splits);
 }

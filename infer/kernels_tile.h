@@ -6,7 +6,8 @@
  *                 w[b][next 16 floats] * x[at + i*step[0] + j*step[1] + k*step[2] + n + p*S]
  *
  * x are single floats, broadcast; S, the floats from pixel to pixel, is a constant
- * of each function: 16 and 32 for a blocked tensor (stride 1, 2), 1, 2 and 4 for a plain one. Weights
+ * of each function: 16 and 32 for a blocked tensor (stride 1, 2), 1, 2 and 4 for a plain one; for any other
+ * stride there is a function that asks for it. Weights
  * lie in the order in which they are read. Measured: 97 to 100 % of a core's
  * peak from 64 to 2048 channels, without any packing at run time. */
 #ifndef INFER_KERNELS_TILE_H
@@ -26,6 +27,7 @@ struct tile_leg {
 
 struct tile {
     const float *x;
+    int64_t s; /* S */
     const struct tile_leg *legs;
     int n_legs;
     const float *w;
@@ -54,7 +56,7 @@ struct tile_limits {
     int blocks, pixels;
 };
 struct tile_limits tile_limits(void);
-/* blocks and pixels from 1 up to the limits; NULL for an S that is not there. */
+/* blocks and pixels from 1 up to the limits. */
 tile_fn tile_find(int blocks, int pixels, int64_t s);
 
 #endif

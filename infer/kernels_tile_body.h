@@ -2,12 +2,13 @@
  * this once per level, with TILE_BLOCKS and TILE_PIXELS, what its registers hold. */
 #include "infer/kernels_level_body.h"
 
-/* Every loop over blocks, parts and pixels has constant bounds once this is inlined, so sums are registers.
+/* `step`: S, or 0 for that of the tile. Every loop over blocks, parts and pixels has constant bounds once
+ * this is inlined, so sums are registers.
  */
-LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int pixels, const int s,
+LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int pixels, const int step,
                              VEC sums[TILE_BLOCKS * PARTS][TILE_PIXELS]) {
     const float *w = t->w, *ahead = t->ahead;
-    const int64_t w_step = t->w_step, ahead_step = t->ahead_step;
+    const int64_t s = step ? step : t->s, w_step = t->w_step, ahead_step = t->ahead_step;
     for (const struct tile_leg *l = t->legs; l < t->legs + t->n_legs; l++)
         for (int64_t i = 0; i < l->n[0]; i++)
             for (int64_t j = 0; j < l->n[1]; j++)
@@ -47,17 +48,19 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
         for (int p = 0; p < pixels; p++) sums[v][p] = bias;
     }
     LEVEL(sum)(t, vectors, pixels, s, sums);
+    const float *residual = t->residual;
+    float *out = t->out; /* a copy that stores can't change */
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; v++) {
         const int64_t at = v / PARTS * t->out_step + v % PARTS * LEVEL_LANES;
-        if (t->residual)
+        if (residual)
 #pragma GCC unroll 14
-            for (int p = 0; p < pixels; p++) sums[v][p] += *(const AT *)(t->residual + at + p * LAYOUT_LANES);
+            for (int p = 0; p < pixels; p++) sums[v][p] += *(const AT *)(residual + at + p * LAYOUT_LANES);
         if (t->bounded)
 #pragma GCC unroll 14
             for (int p = 0; p < pixels; p++) LEVEL(clip)(&sums[v][p], t->lo, t->hi);
 #pragma GCC unroll 14
-        for (int p = 0; p < pixels; p++) *(AT *)(t->out + at + p * LAYOUT_LANES) = sums[v][p];
+        for (int p = 0; p < pixels; p++) *(AT *)(out + at + p * LAYOUT_LANES) = sums[v][p];
     }
 }
 
@@ -85,9 +88,10 @@ ALL_TILES(2)
 ALL_TILES(4)
 ALL_TILES(16)
 ALL_TILES(32)
+ALL_TILES(0)
 
 static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {
-    ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32)};
+    ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32), ALL_NAMES(0)};
 
 #undef TILE
 #undef TILES_OF

@@ -39,9 +39,11 @@ static void layers_take_what_is_fastest(void) {
     CU_ASSERT_EQUAL(chosen(1, 1, 1, SHAPE(1, 96, 1, 1), 24), ALG_CONV_DIRECT);
     CU_ASSERT_EQUAL(chosen(3, 1, 144, SHAPE(1, 144, 56, 56), 144), ALG_CONV_CHANNELWISE);
     CU_ASSERT_EQUAL(chosen(3, 1, 2, SHAPE(1, 64, 14, 14), 64), ALG_CONV_DIRECT);
-    CU_ASSERT_EQUAL(chosen(3, 1, 32, SHAPE(1, 128, 56, 56), 128),
-                    ALG_CONV_IM2COL); /* groups of four channels */
-    CU_ASSERT_EQUAL(chosen(3, 3, 1, SHAPE(1, 64, 14, 14), 64), ALG_CONV_IM2COL);
+    CU_ASSERT_EQUAL(chosen(3, 1, 32, SHAPE(1, 128, 56, 56), 128), ALG_CONV_DIRECT); /* groups of four */
+    CU_ASSERT_EQUAL(chosen(1, 1, 3, SHAPE(1, 60, 28, 28), 240), ALG_CONV_DIRECT);
+    CU_ASSERT_EQUAL(chosen(3, 1, 32, SHAPE(1, 32, 28, 28), 64), ALG_CONV_DEPTHWISE); /* two filters each */
+    CU_ASSERT_EQUAL(chosen(3, 3, 1, SHAPE(1, 64, 14, 14), 64), ALG_CONV_DIRECT);
+    CU_ASSERT_EQUAL(chosen(16, 16, 1, SHAPE(1, 3, 224, 224), 768), ALG_CONV_FIRST);
 }
 
 /* Chunks of Winograd and bands cover what they are to cover, and scratch holds them. */
@@ -71,12 +73,35 @@ static void packing_by_hand(void) {
     const double scale[] = {1, 10, -1};
     for (int i = 0; i < 24; i++) w[i] = (float)(i + 1);
     const struct shape s = SHAPE(3, 2, 2, 2);
-    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_DIRECT, &s), 16 * 8);
-    conv_blocked_pack(ALG_CONV_DIRECT, &s, scale, w, to); /* per tap: channel 0, channel 1; 16 filters each */
+    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_DIRECT, &s, 1), 16 * 8);
+    conv_blocked_pack(ALG_CONV_DIRECT, &s, 1, scale, w,
+                      to); /* per tap: channel 0, channel 1; 16 filters each */
     CU_ASSERT(to[0] == 1 && to[1] == 90 && to[2] == -17 && to[3] == 0 && to[15] == 0);
     CU_ASSERT(to[16] == 5 && to[17] == 130 && to[32] == 2);
-    conv_blocked_pack(ALG_CONV_FIRST, &s, NULL, w, to); /* per channel: its taps */
+    conv_blocked_pack(ALG_CONV_FIRST, &s, 1, NULL, w, to); /* per channel: its taps */
     CU_ASSERT(to[0] == 1 && to[1] == 9 && to[16] == 2 && to[4 * 16] == 5);
+}
+
+/* Groups that fill no blocks: what a block of filters sees of them, with zeros between. */
+static void packing_of_groups_by_hand(void) {
+    float w[20 * 6 * 1], to[3 * 16 * 2 * 16];
+    for (int i = 0; i < 20 * 6; i++) w[i] = (float)(i + 1);
+    const struct shape s = SHAPE(20, 6, 1, 1); /* 4 groups of 6 channels and 5 filters: 24 channels */
+    const struct conv_span span = conv_span_of(4, 6, 5);
+    CU_ASSERT(!span.whole && span.blocks == 2);
+    CU_ASSERT_EQUAL(conv_span_start(&span, 4, 6, 5, 0), 0);
+    CU_ASSERT_EQUAL(conv_span_start(&span, 4, 6, 5, 1),
+                    0); /* sees channels 18 to 23; two blocks reach back */
+    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_DIRECT, &s, 4), 2 * 16 * 2 * 16);
+    conv_blocked_pack(ALG_CONV_DIRECT, &s, 4, NULL, w, to);
+    CU_ASSERT(to[0] == 1 && to[1] == 7 && to[4] == 25 &&
+              to[5] == 0);                              /* channel 0: the first group's filters */
+    CU_ASSERT(to[6 * 16] == 0 && to[6 * 16 + 5] == 31); /* channel 6: the second's */
+    const float *second = to + 2 * 16 * 16;
+    CU_ASSERT(second[0] == 0 && second[18 * 16] == 97 && second[23 * 16 + 3] == 120);
+    CU_ASSERT(second[24 * 16] == 0); /* behind the last channel */
+    CU_ASSERT(conv_span_of(2, 32, 16).whole && conv_span_of(1, 5, 3).whole);
+    CU_ASSERT_FALSE(conv_span_of(2, 32, 24).whole);
 }
 
 /* A filter of one in the middle leaves what it sees: G g G^T of it, by hand for F(2x2). */
@@ -84,9 +109,9 @@ static void winograd_weights_by_hand(void) {
     float w[9] = {0}, to[16 * 36];
     w[4] = 1;
     const struct shape s = SHAPE(1, 1, 3, 3);
-    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_WINOGRAD_2, &s), 16 * 16);
-    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_WINOGRAD_4, &s), 16 * 36);
-    conv_blocked_pack(ALG_CONV_WINOGRAD_2, &s, NULL, w, to);
+    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_WINOGRAD_2, &s, 1), 16 * 16);
+    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_WINOGRAD_4, &s, 1), 16 * 36);
+    conv_blocked_pack(ALG_CONV_WINOGRAD_2, &s, 1, NULL, w, to);
     static const float column[4] = {0, 0.5f, -0.5f, 0};
     for (int i = 0; i < 16; i++) {
         CU_ASSERT_EQUAL(to[i * 16], column[i / 4] * column[i % 4]);
@@ -111,4 +136,5 @@ static void costs_grow(void) {
 
 SUITE(conv_blocked, {"layers take what is fastest", layers_take_what_is_fastest},
       {"pieces cover the whole", pieces_cover_the_whole}, {"packing by hand", packing_by_hand},
+      {"packing of groups by hand", packing_of_groups_by_hand},
       {"Winograd weights by hand", winograd_weights_by_hand}, {"costs grow with work", costs_grow});

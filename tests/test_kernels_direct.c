@@ -36,7 +36,16 @@ static const struct geometry geometries[] = {
     {1, 16, 2, 2, 16, 1, {3, 3}, {2, 2}, {1, 1}, {3, 4}, {4, 3}}, /* windows in the padding alone */
     {1, 16, 7, 7, 32, 1, {7, 7}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
     {1, 64, 8, 9, 32, 2, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+    {1, 32, 9, 9, 32, 4, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}, /* groups that are not whole blocks: */
+    {1, 64, 12, 11, 64, 16, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}},
+    {2, 24, 11, 12, 20, 4, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}}, /* a last block that is not full */
+    {1, 104, 7, 7, 104, 13, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
+    {1, 60, 7, 6, 240, 3, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
+    {1, 72, 13, 13, 36, 3, {1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
     {1, 3, 45, 47, 24, 1, {7, 7}, {2, 2}, {1, 1}, {3, 3}, {3, 3}},
+    {1, 16, 19, 20, 40, 1, {3, 3}, {3, 3}, {1, 1}, {1, 1}, {1, 1}}, /* other strides */
+    {1, 3, 64, 80, 20, 1, {16, 16}, {16, 16}, {1, 1}, {0, 0}, {0, 0}},
+    {1, 3, 42, 56, 33, 1, {14, 14}, {14, 14}, {1, 1}, {0, 0}, {0, 0}},
     {1, 3, 33, 32, 16, 1, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}},
     {1, 1, 28, 28, 6, 1, {5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}},
     {2, 4, 40, 43, 20, 1, {11, 11}, {4, 4}, {1, 1}, {2, 2}, {2, 2}},
@@ -123,10 +132,10 @@ static int check(uint32_t algorithm, float tolerance) {
 }
 
 static void direct(void) {
-    CU_ASSERT(check(ALG_CONV_DIRECT, TOLERANCE) >= 22);
+    CU_ASSERT(check(ALG_CONV_DIRECT, TOLERANCE) >= 31);
 }
 static void first(void) {
-    CU_ASSERT(check(ALG_CONV_FIRST, TOLERANCE) >= 6);
+    CU_ASSERT(check(ALG_CONV_FIRST, TOLERANCE) >= 8);
 }
 static void channelwise(void) {
     CU_ASSERT_EQUAL(check(ALG_CONV_CHANNELWISE, TOLERANCE), 7);
@@ -172,9 +181,8 @@ static void not_finite(void) {
 /* What would need much scratch, or a tile that is not there, is not taken. */
 static void refusals(void) {
     const struct geometry wide = {1, 16, 3, 200000, 16, 1, {3, 3}, {2, 2}, {1, 1}, {1, 1}, {1, 1}},
-                          far = {1, 16, 9, 9, 16, 1, {3, 3}, {3, 3}, {1, 1}, {1, 1}, {1, 1}},
-                          thin = {1, 32, 9, 9, 32, 4, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
-    const struct geometry *all[] = {&wide, &far, &thin};
+                          thin = {1, 32, 9, 9, 64, 32, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+    const struct geometry *all[] = {&wide, &thin};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct kernel_case *f = convolution(all[i], 0, 1);
         for (uint32_t a = ALG_CONV_DIRECT; a <= ALG_CONV_WINOGRAD_4; a++) {
