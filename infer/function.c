@@ -79,9 +79,7 @@ STRIP(log) {
 
 STRIP(sigmoid) {
     UNUSED;
-    EACH(-v)
-    simd_exp(x);
-    EACH(1 / (1 + v))
+    simd_sigmoid(x);
 }
 
 STRIP(silu) {

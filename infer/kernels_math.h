@@ -41,6 +41,41 @@ SIMD_INLINE void simd_exp(float x[SIMD_LANES]) {
     }
 }
 
+/* x[j] = 1 / (1 + exp(-x[j])), within 3 units in the last place; below -87 it gives 0, NaN stays NaN. As
+ * simd_exp, but bounded through the bits, which gcc turns into a minimum: of a comparison of floats it makes
+ * a mask on every step that follows, and takes half as long again. */
+SIMD_INLINE void simd_sigmoid(float x[SIMD_LANES]) {
+    const float magic = 12582912.0f, log2e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+    const uint32_t most = 0x42ae0000u; /* 87: its exponential's reciprocal is still normal */
+    float v[SIMD_LANES], shifted[SIMD_LANES], y[SIMD_LANES], power[SIMD_LANES];
+    uint32_t bits[SIMD_LANES];
+    memcpy(bits, x, sizeof bits);
+    SIMD_EACH(j) {
+        const uint32_t size = bits[j] & 0x7fffffffu;
+        bits[j] = (size < most ? size : most) | (bits[j] & 0x80000000u);
+    }
+    memcpy(v, bits, sizeof v);
+    SIMD_EACH(j) {
+        shifted[j] = magic - v[j] * log2e;
+        const float n = shifted[j] - magic, r = (-v[j] - n * ln2_high) - n * ln2_low;
+        float p = 1.0f / 5040;
+        p = p * r + 1.0f / 720;
+        p = p * r + 1.0f / 120;
+        p = p * r + 1.0f / 24;
+        p = p * r + 1.0f / 6;
+        p = p * r + 0.5f;
+        p = p * r + 1;
+        y[j] = p * r + 1;
+    }
+    memcpy(bits, shifted, sizeof bits);
+    SIMD_EACH(j) bits[j] = (bits[j] - 0x4b400000u + 127u) << 23;
+    memcpy(power, bits, sizeof power);
+    SIMD_EACH(j) {
+        const float s = 1 / (1 + y[j] * power[j]), bounded = x[j] < -87 ? 0 : s;
+        x[j] = x[j] != x[j] ? x[j] : bounded;
+    }
+}
+
 /* x[j] = log(x[j]), within 2 units in the last place; 0 gives -infinity, below 0
  * NaN. Denormals are scaled up first.
  *
