@@ -145,6 +145,13 @@ bench-http_SRC  := tests/bench/http.c $(CLIENT_LIB)
 bench-http_LIBS := -lmicrohttpd
 $(eval $(call program,bench-http))
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(bench-http_SRC))
+bench-conv_SRC  := tests/bench/conv.c $(IMAGE_SRC) $(ENGINE_SRC)
+bench-conv_LIBS := $(BLAS_LIBS) -lnettle -lm
+$(eval $(call program,bench-conv))
+-include $(patsubst %.c,$(BUILD)/obj/%.d,$(bench-conv_SRC))
+.PHONY: bench-conv
+bench-conv: $(BUILD)/bench-conv    ## every algorithm on the 3x3 layers of real networks, beside what the cost model says
+	$(BUILD)/bench-conv
 .PHONY: bench-http
 bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
 	scripts/bench-http --build $(BUILD)

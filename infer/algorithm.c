@@ -48,7 +48,7 @@ static uint32_t cheapest(const struct conv *c) {
     double least = 0;
     for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
         if (!conv_blocked_fits(candidates[i], c)) continue;
-        const double cost = conv_cost(candidates[i], c);
+        const double cost = conv_cost(conv_rates_of(conv_host()), candidates[i], c);
         if (best == ALG_DEFAULT || cost < least) {
             best = candidates[i];
             least = cost;
