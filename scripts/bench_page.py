@@ -34,15 +34,17 @@ def mean(rows):
 
 
 def speed_table(rows, wanted):
-    lines = ["| network | clpd | ONNX Runtime | times as fast |%s PyTorch | times as fast |" % (" wanted |" if wanted else ""),
-             "|---|---|---|---|%s---|---|" % ("---|" if wanted else "")]
+    torch = any("torch" in r for r in rows)
+    lines = ["| network | clpd | ONNX Runtime | times as fast |%s%s" % (
+                 " wanted |" if wanted else "", " PyTorch | times as fast |" if torch else ""),
+             "|---|---|---|---|%s%s" % ("---|" if wanted else "", "---|---|" if torch else "")]
     for r in rows:
         if "error" in r:
-            lines.append("| %s | not run: %s |%s" % (r["name"], r["error"].split(": ")[-1], " |" * (5 if wanted else 4)))
+            lines.append("| %s | not run: %s |%s" % (r["name"], r["error"].split(": ")[-1], " |" * (2 + bool(wanted) + 2 * torch)))
             continue
-        lines.append("| %s | %.2f | %.2f | **%.2f** |%s %s | %s |" % (
-            r["name"], r["ours"], r["ort"], r["ratio"], " %.2f |" % r["target"] if wanted else "",
-            "%.2f" % r["torch"] if "torch" in r else "", "%.2f" % r["torch_ratio"] if "torch" in r else ""))
+        beside = " %.2f | %.2f |" % (r["torch"], r["torch_ratio"]) if "torch" in r else " | |" if torch else ""
+        lines.append("| %s | %.2f | %.2f | **%.2f** |%s%s" % (
+            r["name"], r["ours"], r["ort"], r["ratio"], " %.2f |" % r["target"] if wanted else "", beside))
     all_of, n = mean(rows)
     return "\n".join(lines + (["", "Geometric mean over the %d networks for 224 x 224 pictures: %.2f." % (n, all_of)]
                               if n else [])) + "\n"
@@ -54,7 +56,7 @@ def accuracy_table(rows):
         if "error" in r:
             continue
         apart = "not measured" if r.get("difference") is None else "%.1e" % r["difference"]
-        same = "%d of %d" % r["agreement"] if r.get("agreement") else ""
+        same = "%d of %d" % tuple(r["agreement"]) if r.get("agreement") else ""
         lines.append("| %s | %s | %s |" % (r["name"], apart, same))
     return "\n".join(lines) + "\n"
 
