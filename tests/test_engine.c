@@ -1,6 +1,6 @@
 /* The engine: what it computes for whole images, batches and both input
- * formats; that a run allocates nothing and makes no system call; what it
- * refuses. Outputs differ by less than 1e-4 of the largest from those of the
+ * formats; that a run allocates nothing and makes no system call (with helpers none but to
+ * sleep and wake); what it refuses. Outputs differ by less than 1e-4 of the largest from those of the
  * interpreter in twin.c, which shares no code with it. */
 #include "infer/engine.h"
 #include "infer/team.h"
@@ -11,9 +11,11 @@
 #include "tests/twin.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <math.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -452,7 +454,58 @@ static void test_help_changes_nothing(void) {
     graph_free(g);
 }
 
+/* From here on the process may wait for its threads and wake them, and end; anything else kills it. */
+static int allow_only_futex(void) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_futex, 2, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog filter = {sizeof code / sizeof *code, code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return -1;
+    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
+}
+
+/* Of a child: 0, or what went wrong. Helpers are the child's, since a fork copies no threads. */
+static int run_helped_in_cage(const struct image *img) {
+    struct err e = {0};
+    struct batch b;
+    struct team *team = team_new(2, NULL, &e);
+    struct engine *en = engine_new();
+    batch_fill(&b, img, 3, 1);
+    if (!team || !en || !engine_join(en, team) || engine_reserve(en, img, 3, &e)) return 2;
+    if (engine_run(en, img, 3, b.items)) return 4;
+    if (allow_only_futex()) return 3;
+    for (int i = 0; i < 10; i++)
+        if (engine_run(en, img, 1 + (uint32_t)i % 3, b.items)) return 5;
+    return 0;
+}
+
+/* Helpers that sleep have to be woken, and that is all that is asked of the kernel. */
+static void test_help_only_sleeps_and_wakes(void) {
+#if defined(__SANITIZE_THREAD__)
+    suite_skip("engine", "ThreadSanitizer makes system calls of its own");
+    return;
+#endif
+    struct graph *g = helped_graph();
+    struct compiled c = fixture_compile(g, false);
+    int status = 0;
+    const pid_t child = fork();
+    CU_ASSERT_FATAL(child >= 0);
+    if (child == 0) (void)syscall(SYS_exit_group, run_helped_in_cage(c.img));
+    CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 3)
+        suite_skip("engine", "this kernel has no seccomp filters");
+    else
+        CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    fixture_discard(&c);
+    graph_free(g);
+}
+
 SUITE(engine, {"help changes no number", test_help_changes_nothing},
+      {"help only sleeps and wakes", test_help_only_sleeps_and_wakes},
       {"networks and batches equal the twin", test_networks}, {"images in turn", test_images_in_turn},
       {"pictures and floats in one batch", test_pictures}, {"a run allocates nothing", test_no_allocation},
       {"a run makes no system call", test_no_system_call}, {"four engines at once", test_threads},
