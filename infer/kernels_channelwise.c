@@ -68,6 +68,7 @@ struct depthwise { /* one call */
     struct conv_bands bands;
     struct bounds bounds;
     row_fn row;
+    int64_t cuts;   /* parts of a block, each some of its rows */
     float *scratch; /* of the hand that runs a part */
 };
 
@@ -109,7 +110,9 @@ static void run_band(const struct depthwise *d, struct channelwise *r, const flo
     }
 }
 
-static void run_block(const struct depthwise *d, uint32_t item, int64_t image, int64_t block) {
+/* Output rows [from, to) of a block. */
+static void run_block(const struct depthwise *d, uint32_t item, int64_t image, int64_t block, int64_t from,
+                      int64_t to) {
     const struct conv *c = &d->c;
     const struct view *bias = kernel_input(d->call, 2);
     const int64_t index = image * layout_blocks(c->channels) + block,
@@ -130,8 +133,8 @@ static void run_block(const struct depthwise *d, uint32_t item, int64_t image, i
                             .bounded = d->bounds.any,
                             .lo = d->bounds.lo,
                             .hi = d->bounds.hi};
-    for (int64_t first = 0, rows; first < c->out[1]; first += rows) {
-        rows = c->out[1] - first < d->bands.rows ? c->out[1] - first : d->bands.rows;
+    for (int64_t first = from, rows; first < to; first += rows) {
+        rows = to - first < d->bands.rows ? to - first : d->bands.rows;
         run_band(d, &r, x, d->call->residual.t ? view_item(&d->call->residual, item) + at : NULL,
                  view_item(&d->call->out, item) + at, first, rows);
     }
@@ -139,14 +142,19 @@ static void run_block(const struct depthwise *d, uint32_t item, int64_t image, i
 
 static void run_part(const void *work, uint32_t part, uint32_t hand) {
     struct depthwise d = *(const struct depthwise *)work;
-    const int64_t blocks = layout_blocks(d.c.channels), image = part / blocks;
+    const int64_t blocks = layout_blocks(d.c.channels), cut = part % d.cuts, index = part / d.cuts,
+                  image = index / blocks;
     d.scratch = kernel_scratch(d.call, hand);
-    run_block(&d, (uint32_t)(image / d.c.images), image % d.c.images, part % blocks);
+    run_block(&d, (uint32_t)(image / d.c.images), image % d.c.images, index % blocks,
+              d.c.out[1] * cut / d.cuts, d.c.out[1] * (cut + 1) / d.cuts);
 }
 
 void kernel_conv_channelwise(const struct kernel_call *call) {
     struct depthwise d = {.call = call, .bounds = bounds_of(call->step), .row = find_row()};
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &d.c);
     conv_bands_of(ALG_CONV_CHANNELWISE, &d.c, &d.bands);
-    team_run_all(call->seat, run_part, &d, call->n_items * d.c.images * layout_blocks(d.c.channels));
+    const int64_t blocks = call->n_items * d.c.images * layout_blocks(d.c.channels);
+    const int64_t cuts = (team_parts(call->seat) + blocks - 1) / blocks, most = (d.c.out[1] + 3) / 4;
+    d.cuts = cuts < most ? cuts : most; /* of four rows at least */
+    team_run_all(call->seat, run_part, &d, blocks * d.cuts);
 }

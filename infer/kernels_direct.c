@@ -4,7 +4,7 @@
  *     copy the band with zeros around it, where windows reach over an edge
  *     per 1 or 2 blocks of filters: per row: per tile of up to 14 pixels
  *
- * A band is a part for a team; where there are few, some of its filters are.
+ * A band is a part for a team; where there are few, some of its filters are, and smaller bands.
  *
  * Weights of the blocks and the band stay in the second-level cache; bias,
  * residual and activation meet the sums in registers. */
@@ -222,12 +222,24 @@ static void run_part(const void *work, uint32_t index, uint32_t hand) {
     }
 }
 
-/* Bands by themselves where there are enough for all hands; else their filters are split, too. */
-static int64_t splits_of(const struct direct *d, int64_t bands) {
-    const int64_t wanted = 4 * (int64_t)team_hands(d->call->seat);
-    const int64_t most = (d->group_blocks + d->limits.blocks - 1) / d->limits.blocks;
-    const int64_t splits = d->call->seat && bands < wanted ? (wanted + bands - 1) / bands : 1;
-    return splits < most ? splits : most;
+static int64_t ceil_div(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+/* Bands by themselves where there are enough for all hands; else their filters are split, too; and where
+ * these are too few, the bands are cut smaller, but not below some tiles or two rows. */
+static void cut_parts(struct direct *d) {
+    const int64_t wanted = team_parts(d->call->seat), images = d->groups * d->c.images * d->call->n_items;
+    const int64_t end = d->bands.flat ? d->c.out_plane : d->c.out[1];
+    const int64_t most = ceil_div(d->group_blocks, d->limits.blocks);
+    d->n_bands = ceil_div(end, d->bands.rows);
+    const int64_t splits = ceil_div(wanted, d->n_bands * images);
+    d->splits = splits < most ? splits : most;
+    if (d->n_bands * images * d->splits >= wanted) return;
+    const int64_t unit = d->bands.flat ? 2 * d->limits.pixels : 2;
+    const int64_t rows = ceil_div(ceil_div(end, ceil_div(wanted, images * d->splits)), unit) * unit;
+    if (rows < d->bands.rows) d->bands.rows = rows;
+    d->n_bands = ceil_div(end, d->bands.rows);
 }
 
 static void run(const struct kernel_call *call, uint32_t algorithm) {
@@ -243,10 +255,8 @@ static void run(const struct kernel_call *call, uint32_t algorithm) {
     d.in_planes = algorithm == ALG_CONV_FIRST ? d.c.channels : layout_blocks(d.c.channels);
     d.out_blocks = layout_blocks(d.c.filters);
     d.group_blocks = layout_blocks(d.c.filters / d.groups);
-    d.n_bands = ((d.bands.flat ? d.c.out_plane : d.c.out[1]) + d.bands.rows - 1) / d.bands.rows;
-    const int64_t bands = d.n_bands * d.groups * d.c.images * call->n_items;
-    d.splits = splits_of(&d, bands);
-    team_run_all(call->seat, run_part, &d, bands * d.splits);
+    cut_parts(&d);
+    team_run_all(call->seat, run_part, &d, d.n_bands * d.groups * d.c.images * call->n_items * d.splits);
 }
 
 void kernel_conv_direct(const struct kernel_call *c) {

@@ -68,6 +68,7 @@ struct winograd { /* one call */
     float *tiles, *products;
     int64_t first, n; /* tiles of the chunk */
     int64_t end, chunks;
+    int64_t part_tiles;
 };
 
 static void set_transforms(struct winograd *g) {
@@ -190,16 +191,17 @@ enum { PART_TILES = 14 };
 /* Weights of which each hand can have a copy in its second-level cache: then it is better to share out the
  * tiles, all that a hand does with them being its own; else the points. */
 #define OWN_WEIGHTS (192 * 1024)
+#define OWN_TILES   8 /* of a hand at least: fewer would use each weight too seldom */
 
 static int64_t part_end(const struct winograd *g, uint32_t part) {
-    const int64_t end = ((int64_t)part + 1) * PART_TILES;
+    const int64_t end = ((int64_t)part + 1) * g->part_tiles;
     return end < g->n ? end : g->n;
 }
 
 static void forward_part(const void *work, uint32_t part, uint32_t hand) {
     const struct winograd *g = work;
     (void)hand;
-    for (int64_t i = (int64_t)part * PART_TILES; i < part_end(g, part); i++) {
+    for (int64_t i = (int64_t)part * g->part_tiles; i < part_end(g, part); i++) {
         const struct place p = place_of(g, g->first + i);
         transform_tile(g, &p, g->tiles + i * LANES);
     }
@@ -214,7 +216,7 @@ static void multiply_part(const void *work, uint32_t point, uint32_t hand) {
 static void back_part(const void *work, uint32_t part, uint32_t hand) {
     const struct winograd *g = work;
     (void)hand;
-    for (int64_t i = (int64_t)part * PART_TILES; i < part_end(g, part); i++) {
+    for (int64_t i = (int64_t)part * g->part_tiles; i < part_end(g, part); i++) {
         const struct place p = place_of(g, g->first + i);
         transform_back(g, &p, g->products + i * LANES);
     }
@@ -232,7 +234,8 @@ static void chunk_part(const void *work, uint32_t part, uint32_t hand) {
 }
 
 static void run(const struct kernel_call *call, uint32_t algorithm) {
-    struct winograd g = {.call = call, .bounds = bounds_of(call->step), .limits = tile_limits()};
+    struct winograd g = {
+        .call = call, .bounds = bounds_of(call->step), .limits = tile_limits(), .part_tiles = PART_TILES};
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &g.c);
     conv_winograd_of(algorithm, &g.c, &g.w);
     set_transforms(&g);
@@ -241,7 +244,7 @@ static void run(const struct kernel_call *call, uint32_t algorithm) {
     g.end = g.w.tiles * g.c.images * call->n_items;
     const int64_t hands = team_hands(call->seat),
                   weights = g.w.points * g.c.channels * g.w.out_blocks * LANES;
-    if (hands > 1 && weights <= OWN_WEIGHTS && g.end >= hands * PART_TILES) {
+    if (hands > 1 && weights <= OWN_WEIGHTS && g.end >= hands * OWN_TILES) {
         g.chunks = (g.end + g.w.chunk - 1) / g.w.chunk;
         g.chunks = (g.chunks + hands - 1) / hands * hands;
         team_run_all(call->seat, chunk_part, &g, g.chunks);
@@ -250,7 +253,9 @@ static void run(const struct kernel_call *call, uint32_t algorithm) {
     for (; g.first < g.end; g.first += g.n) {
         const int64_t chunks = (g.end - g.first + g.w.chunk - 1) / g.w.chunk; /* of nearly equal size */
         g.n = (g.end - g.first + chunks - 1) / chunks;
-        const int64_t parts = (g.n + PART_TILES - 1) / PART_TILES;
+        const int64_t share = (g.n + team_parts(call->seat) - 1) / team_parts(call->seat);
+        g.part_tiles = share < PART_TILES ? share : PART_TILES;
+        const int64_t parts = (g.n + g.part_tiles - 1) / g.part_tiles;
         team_run_all(call->seat, forward_part, &g, parts);
         team_run_all(call->seat, multiply_part, &g, g.w.points);
         team_run_all(call->seat, back_part, &g, parts);

@@ -173,6 +173,10 @@ uint32_t team_hands(const struct team_seat *s) {
     return s ? s->team->n_hands : 1;
 }
 
+uint32_t team_parts(const struct team_seat *s) {
+    return s ? 4 * team_hands(s) : 1;
+}
+
 /* --- seats --------------------------------------------------------------------------------- */
 
 struct team_seat *team_sit(struct team *t) {

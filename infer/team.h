@@ -33,6 +33,10 @@ void team_leave(struct team_seat *s); /* NULL is fine */
 /* Hands that may work on a step: helpers, and the one who asks. 1 without a seat. */
 uint32_t team_hands(const struct team_seat *s);
 
+/* Parts that a step of any kind should have at least: some for each hand, so that none waits long for
+ * another's last one. 1 without a seat. */
+uint32_t team_parts(const struct team_seat *s);
+
 /* Around the steps of a run: wakes the helpers, and lets them sleep. */
 void team_begin(struct team_seat *s);
 void team_end(struct team_seat *s);
