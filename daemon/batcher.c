@@ -2,6 +2,7 @@
 #include "daemon/batcher.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 int batcher_open(struct batcher *b, uint32_t limit, struct err *e) {
@@ -204,7 +205,7 @@ static struct request *take_first(struct batcher *b, struct batcher_flow *f) {
         flow_to_end(q, f);
     }
     request_remove(b, r);
-    b->n_running++;
+    (void)atomic_fetch_add_explicit(&b->n_running, 1, memory_order_relaxed);
     return r;
 }
 
@@ -239,8 +240,9 @@ uint32_t batcher_take(struct batcher *b, uint64_t now, uint32_t idle, struct req
 }
 
 void batcher_finish(struct batcher *b, uint32_t n) {
-    assert(n <= b->n_running);
-    b->n_running -= n;
+    const uint32_t before = atomic_fetch_sub_explicit(&b->n_running, n, memory_order_relaxed);
+    assert(n <= before);
+    (void)before;
 }
 
 struct request *batcher_cancel(struct batcher *b, struct batcher_client *c) {

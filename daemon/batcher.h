@@ -44,8 +44,9 @@ struct batcher_client { /* embedded in whoever sends requests; zero at first */
 
 struct batcher {
     uint32_t limit;
-    uint32_t n_waiting, n_running; /* requests */
-    uint64_t earliest;             /* no waiting request has an earlier deadline; 0: none has one */
+    uint32_t n_waiting;         /* requests */
+    _Atomic uint32_t n_running; /* the same; counted down by any thread */
+    uint64_t earliest;          /* no waiting request has an earlier deadline; 0: none has one */
     uint32_t n_queues;
     struct batcher_queue *first, *last;
     struct batcher_flow *flows, *free_flows;
@@ -66,7 +67,7 @@ bool batcher_push(struct batcher *b, struct request *r);
  * running until batcher_finish. */
 uint32_t batcher_take(struct batcher *b, uint64_t now, uint32_t idle, struct request **out,
                       struct request **expired);
-void batcher_finish(struct batcher *b, uint32_t n);
+void batcher_finish(struct batcher *b, uint32_t n); /* any thread, without the rest's lock */
 
 /* Each gives a chain (by next) of what it took out of the queues. */
 struct request *batcher_cancel(struct batcher *b, struct batcher_client *c);

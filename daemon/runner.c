@@ -27,8 +27,9 @@ static uint64_t longest(const struct version *v, uint32_t items) {
     return STUCK_AFTER + (uint64_t)(seconds * 1e9);
 }
 
-static int run_items(struct runner *w, const struct version *v, uint32_t n) {
-    atomic_store_explicit(&w->due, loop_clock() + longest(v, n), memory_order_relaxed);
+/* `now`: not long ago. */
+static int run_items(struct runner *w, const struct version *v, uint32_t n, uint64_t now) {
+    atomic_store_explicit(&w->due, now + longest(v, n), memory_order_relaxed);
     int rc = engine_run(w->engine, v->image, n, w->items);
     atomic_store_explicit(&w->due, 0, memory_order_relaxed);
     return rc;
@@ -62,13 +63,14 @@ static void advance(struct place *p, const struct batch *b) {
 }
 
 /* One run, but for requests larger than the largest batch: those take several, on the one version. */
-static int run_all(struct runner *w, const struct version *v, const struct batch *b) {
+static int run_all(struct runner *w, const struct version *v, const struct batch *b, uint64_t now) {
     struct place from = {0, 0}, to = {0, 0};
     while (from.request < b->n) {
         uint32_t n = 0;
         for (; n < v->max_items && to.request < b->n; advance(&to, b))
             w->items[n++] = item_of(v, b->requests[to.request], to.item);
-        if (run_items(w, v, n)) return -EINVAL;
+        if (run_items(w, v, n, now)) return -EINVAL;
+        if (to.request < b->n) now = loop_clock();
         for (uint32_t i = 0; i < n; i++, advance(&from, b))
             reply_put_item(v, b->requests[from.request], from.item, engine_output(w->engine, i, 0));
     }
@@ -80,7 +82,7 @@ void runner_run(struct runner *w, struct batch *b) {
     uint64_t pictures = 0;
     for (uint32_t k = 0; k < b->n; k++) pictures += (uint64_t)b->requests[k]->items * v->pictures;
     const uint64_t start = loop_clock();
-    const int rc = run_all(w, v, b);
+    const int rc = run_all(w, v, b, start);
     struct reply_facts f = {.compute_ns = loop_clock() - start, .batch = (uint32_t)pictures};
     learn_item_time(v, f.compute_ns, pictures / v->pictures);
     for (uint32_t k = 0; k < b->n; k++) {
@@ -109,7 +111,7 @@ int runner_warm(struct runner *w, struct version *v, struct err *e) {
     if (!zeros) return err_set(e, ERR_SYSTEM, "out of memory for a first run");
     w->items[0] = (struct engine_item){.inputs = {zeros}, .format = INPUT_F32_NCHW};
     const uint64_t start = loop_clock();
-    const int rc = run_items(w, v, 1);
+    const int rc = run_items(w, v, 1, start);
     learn_item_time(v, loop_clock() - start, 1);
     free(zeros);
     if (rc) return err_set(e, ERR_INTERNAL, "the first run failed: %s", strerror(-rc));

@@ -3,7 +3,7 @@
  *   IDLE (on the stack of idle workers, asleep on its own condition; or the watcher: spinning, then asleep on
  * bells)
  *     -> TASK   warm an image
- *     -> BATCH  finish the last one, pull from rings and take the next under one lock; deliver, run
+ *     -> BATCH  pull from rings and take one under the lock; run; deliver
  *     -> end
  */
 #include "daemon/workers.h"
@@ -39,7 +39,7 @@ struct worker {
     bool started;
     int cpu; /* -1: not pinned */
     struct runner runner;
-    struct batch batches[2];  /* one that runs, one that is through and not delivered yet */
+    struct batch batch;
     struct task *task;        /* under the lock */
     _Atomic bool idle;        /* changed under the lock; the watcher spins on it */
     bool on_bells;            /* the watcher has gone to sleep; under the lock */
@@ -213,8 +213,8 @@ static void sleep_until_woken(struct worker *w) {
     all->n_coming--;
 }
 
-/* Idle, with an eye on the rings. Under the lock, which is given up meanwhile. */
-static void watch(struct worker *w) {
+/* Idle, with an eye on the rings. Under the lock, which is given up meanwhile. Returns the time. */
+static uint64_t watch(struct worker *w) {
     struct workers *all = w->all;
     const uint64_t since = loop_clock();
     push_idle(w);
@@ -229,12 +229,14 @@ static void watch(struct worker *w) {
         pthread_mutex_lock(&all->lock);
         w->on_bells = false;
     }
-    lookout_learn(&all->lookout, loop_clock() - since);
+    const uint64_t now = loop_clock();
+    lookout_learn(&all->lookout, now - since);
     all->watcher = NULL;
     if (w->idle)
         unlink_idle(w); /* a ring has something, or a bell rang for nothing */
     else
         all->n_coming--;
+    return now;
 }
 
 /* Under the lock, a batch in hand: whether somebody else is to come, for what waits or for the watch. */
@@ -249,11 +251,10 @@ static void call_for_help(struct workers *all, const struct batch *b, struct cal
 static void *work(void *arg) {
     struct worker *w = arg;
     struct workers *all = w->all;
-    struct batch *next = &w->batches[0], *through = &w->batches[1];
+    struct batch *batch = &w->batch;
+    uint64_t now = 0; /* 0: the clock is to be read */
     pthread_mutex_lock(&all->lock);
     for (;;) {
-        batcher_finish(&all->batcher,
-                       through->n); /* before anyone hears of it: room for what they send next */
         const bool stopping = all->stopping;
         struct task *t = w->task;
         struct request *late = NULL, *refused = NULL;
@@ -262,30 +263,30 @@ static void *work(void *arg) {
         calls.bells = false;
         w->task = NULL;
         if (!t && !stopping) {
-            const uint64_t now = loop_clock();
+            if (now == 0) now = loop_clock();
             refused = pull(all, now);
-            late = take_batch(w, next, now);
+            late = take_batch(w, batch, now);
+            now = 0;
         }
-        if (!t && !late && !refused && !stopping && next->n + through->n == 0) {
+        if (!t && !late && !refused && !stopping && batch->n == 0) {
             if (all->lookout.n && !all->watcher)
-                watch(w);
+                now = watch(w);
             else
                 sleep_until_woken(w);
             continue;
         }
-        if (next->n) call_for_help(all, next, &calls);
+        if (batch->n) call_for_help(all, batch, &calls);
         pthread_mutex_unlock(&all->lock);
         wake(all, &calls);
-        end_batch(through);
         deliver_refused(refused);
         deliver_chain(late, CLPD_DEADLINE);
         if (stopping) return NULL;
         if (t) run_task(w, t);
-        if (next->n) {
-            runner_run(&w->runner, next);
-            struct batch *swap = next;
-            next = through;
-            through = swap;
+        if (batch->n) {
+            runner_run(&w->runner, batch);
+            batcher_finish(&all->batcher,
+                           batch->n); /* before anyone hears of it: room for what they send next */
+            end_batch(batch);
         }
         pthread_mutex_lock(&all->lock);
     }
