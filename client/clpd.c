@@ -27,7 +27,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire's structures
 #define MAX_REPLY    LIBCLPD_MAX_REPLY
 #define FIRST_BUFFER ((size_t)16 << 10)
 #define NO_SLOT      UINT32_MAX
-#define SMALL_TENSOR ((size_t)8 << 10) /* bytes that are copied sooner than gathered */
+#define SMALL_TENSOR ((size_t)4 << 10) /* bytes that are copied sooner than gathered */
 
 struct slot {
     uint32_t generation; /* of the request in it; counts up with each use */

@@ -141,6 +141,9 @@ static int open_uring(struct loop *l, struct err *e) {
     }
     if (!(u->ring.features & IORING_FEAT_EXT_ARG)) rc = -EINVAL;
     if (rc == 0) rc = open_chunks(u);
+    /* Spares a look-up of the descriptor per turn; where the kernel is older than 5.18 it is looked up. Before the
+     * restrictions, which do not allow it. */
+    if (rc == 0) (void)io_uring_register_ring_fd(&u->ring);
     if (rc == 0) rc = restrict_ring(u);
     if (rc) {
         io_uring_queue_exit(&u->ring);
