@@ -31,6 +31,7 @@ struct loop_stream {
     bool ended;              /* the peer sends no more */
     bool polled;             /* io_uring: the kernel has the poll that tells of bytes */
     bool in_kernel;          /* io_uring: it has the receive */
+    bool news; /* io_uring: the poll spoke while it had: bytes may have come behind those received */
     bool rearm_poll, rearm_receive, rearm_send, rearm_cancel; /* io_uring: to be submitted in the next turn */
     bool send_polls; /* io_uring: the send is ours to do when the socket has room */
     bool listed;     /* on the list below */

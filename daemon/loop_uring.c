@@ -141,8 +141,8 @@ static int open_uring(struct loop *l, struct err *e) {
     }
     if (!(u->ring.features & IORING_FEAT_EXT_ARG)) rc = -EINVAL;
     if (rc == 0) rc = open_chunks(u);
-    /* Spares a look-up of the descriptor per turn; where the kernel is older than 5.18 it is looked up. Before the
-     * restrictions, which do not allow it. */
+    /* Spares a look-up of the descriptor per turn; where the kernel is older than 5.18 it is looked up.
+     * Before the restrictions, which do not allow it. */
     if (rc == 0) (void)io_uring_register_ring_fd(&u->ring);
     if (rc == 0) rc = restrict_ring(u);
     if (rc) {
@@ -196,6 +196,7 @@ static void submit_receive(struct loop_stream *s) {
         sqe->buf_group = CHUNK_GROUP;
     }
     s->in_kernel = true;
+    s->news = false;
     io_uring_sqe_set_data64(sqe, cookie(ON_RECEIVE, index_of(s), s->generation));
 }
 
@@ -387,6 +388,7 @@ static void on_readable(struct loop_stream *s, int res, bool more) {
         s->ended = true; /* for ever, so a new poll would not wait */
     if (!more && !s->ended) submit_poll(s);
     s->readable = true;
+    s->news = true;
     if (res > 0 && (res & (POLLHUP | POLLERR))) loop_tell_gone(s);
     if (s->state == STREAM_OPEN && s->receiving && !s->in_kernel && !s->rearm_receive) take_bytes(s);
 }
@@ -394,7 +396,9 @@ static void on_readable(struct loop_stream *s, int res, bool more) {
 static void on_received(struct uring *u, struct loop_stream *s, int res, unsigned flags) {
     const unsigned chunk = flags >> IORING_CQE_BUFFER_SHIFT;
     s->in_kernel = false;
-    note_received(s, res, s->to ? s->want - s->got : LOOP_CHUNK);
+    /* The kernel posts what a poll says at once, and what was received a little later: bytes that came
+     * between the two were told of already. */
+    if (!s->news) note_received(s, res, s->to ? s->want - s->got : LOOP_CHUNK);
     if (try_again(res))
         receive_later(u, s);
     else if (s->to)
