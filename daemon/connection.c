@@ -569,7 +569,7 @@ struct connection *connection_open(struct server *s, int fd, struct user *user) 
 void connection_close(struct connection *c) {
     if (c->state == CONNECTION_CLOSING) return;
     set_state(c, CONNECTION_CLOSING);
-    (void)outlet_take(&c->outlet); /* no worker uses the descriptor from here on */
+    outlet_end(&c->outlet); /* no worker uses the descriptor from here on */
     loop_stream_close(c->stream);
     workers_cancel(c->server->workers, &c->client);
     while (c->n_rings) ring_detach(c->rings[--c->n_rings]);
@@ -603,7 +603,7 @@ void connection_proceed(struct connection *c) {
         server_forget(c->server, c);
         free(c);
     } else {
-        note_waiting(c, c->state != CONNECTION_OPEN || !c->receiving);
+        note_waiting(c, c->state != CONNECTION_OPEN || !c->receiving || (c->out && !c->sending));
     }
 }
 

@@ -20,12 +20,13 @@ size_t outlet_send(struct outlet *o, const uint8_t *bytes, size_t n) {
 }
 
 bool outlet_take(struct outlet *o) {
-    for (;;) {
-        const uint32_t holder = atomic_load_explicit(&o->holder, memory_order_relaxed);
-        if (holder == OUTLET_LOOP || pass(o, OUTLET_FREE, OUTLET_LOOP)) return true;
-        if (holder == OUTLET_HANDED) return false;
-        if (holder == OUTLET_WORKER) (void)sched_yield();
-    }
+    return atomic_load_explicit(&o->holder, memory_order_relaxed) == OUTLET_LOOP ||
+           pass(o, OUTLET_FREE, OUTLET_LOOP);
+}
+
+void outlet_end(struct outlet *o) {
+    while (!outlet_take(o) && atomic_load_explicit(&o->holder, memory_order_acquire) != OUTLET_HANDED)
+        (void)sched_yield();
 }
 
 void outlet_adopt(struct outlet *o) {

@@ -25,9 +25,12 @@ struct outlet {
  * by outlet_adopt; 0: nothing was done. */
 size_t outlet_send(struct outlet *o, const uint8_t *bytes, size_t n);
 
-/* The loop's. true: it may send, until outlet_free. false: a worker's rest comes first. Waits for a worker
- * that sends, which does not block. */
+/* The loop's. true: it may send, until outlet_free. false: a worker sends, or its rest comes first; the post
+ * that follows says when to try again. It does not wait: a worker that wakes its client may lose its CPU to
+ * it. */
 bool outlet_take(struct outlet *o);
+/* For good, before the descriptor is closed: waits for a worker that sends, which does not block. */
+void outlet_end(struct outlet *o);
 void outlet_adopt(struct outlet *o); /* the rest is here */
 void outlet_free(struct outlet *o);
 
