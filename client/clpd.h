@@ -117,6 +117,10 @@ struct clpd_ring_options {
         spin_us; /* how long poll looks before it sleeps; 0: up to 50, as pays off; negative: not at all */
     uint64_t tensor_bytes; /* of the largest tensor */
     uint64_t reply_bytes;  /* of the largest answer; 0: CLPD_RING_REPLY_BYTES */
+    /* How long a daemon that goes away (a restart, a crash) is waited for, in ms; 0: 10 s; negative: not at
+     * all. When it is back, the ring is opened again where it was in memory, and what was unanswered is asked
+     * again. */
+    int32_t patience_ms;
 };
 
 /* A connection of its own, and a ring on it. 0; -errno; or a positive enum clpd_status where the daemon has

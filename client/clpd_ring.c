@@ -2,6 +2,9 @@
  *
  *   slot:  FREE -> taken (YOURS) -> submit (THEIRS) -> answer (YOURS) -> FREE
  *
+ *   daemon gone:  lose -> try_again (connect, ask, wait) -> take_over: the new memory comes to lie where the
+ * old one lay, with what the slots held, and what was unanswered is submitted again
+ *
  * The order of writes, and how either side sleeps without missing the other, is in ring.h. The daemon's
  * answers are checked as over the stream; it is trusted to leave them alone once they are announced. */
 #include "client/libclpd.h"
@@ -24,10 +27,12 @@
 #define OPEN_MS 10000
 #define LOOK_MS                                                                                              \
     100 /* how often a sleeper makes sure that the daemon is still there: it may have been killed */
-#define DEFAULT_SPIN 50000u
-#define LEAST_SPIN   2000u
-#define LOOKS        32 /* between two looks at the clock */
-#define FORGET       8  /* the average of waits follows that many */
+#define DEFAULT_SPIN     50000u
+#define LEAST_SPIN       2000u
+#define LOOKS            32 /* between two looks at the clock */
+#define FORGET           8  /* the average of waits follows that many */
+#define DEFAULT_PATIENCE 10000
+#define TRY_PAUSE        10000000u /* ns between two attempts to find a daemon */
 #define LOOKS_AT_DAEMON                                                                                      \
     4096 /* so many looks in vain, then it is asked whether it is there: a system call                       \
           */
@@ -38,10 +43,14 @@ struct ring_slot {
     uint32_t generation, next_free;
     enum slot_state state;
     struct asked asked;
+    uint64_t order; /* of submission */
+    struct clpd_ring_request request;
 };
 
 struct clpd_ring {
-    struct clpd *connection;
+    struct clpd *connection; /* NULL: the daemon is gone, and nothing has been heard of another one */
+    struct clpd_ring_options options;
+    char *path; /* NULL: the default */
     struct clpd_ring_info plan;
     uint8_t *memory;
     struct clpd_ring_head *head;
@@ -51,7 +60,9 @@ struct clpd_ring {
     uint32_t looks;     /* in vain */
     uint64_t spin, gap; /* ns: longest; how long answers take, averaged */
     int broken;         /* -errno; 0: it stands */
-    uint32_t lent;      /* classify's: its answer lies there; NO_SLOT: none */
+    uint64_t lost_ns;   /* since when the daemon is gone; 0: it is there */
+    uint64_t next_try, orders;
+    uint32_t lent; /* classify's: its answer lies there; NO_SLOT: none */
     struct ring_slot *slots;
     char error[320];
 };
@@ -127,8 +138,7 @@ static int receive_exactly(int fd, void *to, size_t n, int fds[2]) {
     return 0;
 }
 
-static int ask(int fd, const struct clpd_ring_options *o, struct clpd_ring_info *info, int fds[2], char *why,
-               size_t room) {
+static int send_ask(int fd, const struct clpd_ring_options *o) {
     struct {
         struct clpd_header header;
         struct clpd_ring_open open;
@@ -140,13 +150,16 @@ static int ask(int fd, const struct clpd_ring_options *o, struct clpd_ring_info 
              .open = {.slots = o->slots ? o->slots : 8,
                       .tensor_bytes = o->tensor_bytes,
                       .reply_bytes = o->reply_bytes}};
+    return send(fd, &out, sizeof out, MSG_NOSIGNAL) == (ssize_t)sizeof out ? 0 : errno ? -errno : -EPIPE;
+}
+
+static int receive_plan(int fd, struct clpd_ring_info *info, int fds[2], char *why, size_t room) {
     struct clpd_header h;
     union {
         struct clpd_reply reply;
         uint8_t bytes[sizeof(struct clpd_reply) + 1024];
     } body = {.bytes = {0}};
     struct clpd_result r = {.text = ""};
-    if (send(fd, &out, sizeof out, MSG_NOSIGNAL) != (ssize_t)sizeof out) return errno ? -errno : -EPIPE;
     int rc = receive_exactly(fd, &h, sizeof h, fds);
     if (rc) return rc;
     if (h.magic != CLPD_MAGIC || h.version != CLPD_WIRE_VERSION || h.bytes >= sizeof body) return -EPROTO;
@@ -174,19 +187,27 @@ static bool plan_is_sound(const struct clpd_ring_info *p, uint64_t bytes) {
            ((p->slots_at | p->slot_bytes | p->tensor_at) & 63) == 0;
 }
 
-static int map(struct clpd_ring *g, int fd) {
+/* The memory that such a ring lies in. 0 or -errno. */
+static int map_memory(const struct clpd_ring_info *p, const int fds[2], uint8_t **out) {
     struct stat st;
-    if (fd < 0 || g->bell < 0 || fstat(fd, &st) < 0) return -EPROTO;
-    if (!plan_is_sound(&g->plan, (uint64_t)st.st_size)) return -EPROTO;
+    if (fds[0] < 0 || fds[1] < 0 || fstat(fds[0], &st) < 0) return -EPROTO;
+    if (!plan_is_sound(p, (uint64_t)st.st_size)) return -EPROTO;
+    uint8_t *memory = mmap(NULL, p->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0], 0);
+    if (memory == MAP_FAILED) return -errno;
+    if (((const struct clpd_ring_head *)(const void *)memory)->magic != CLPD_RING_MAGIC) {
+        (void)munmap(memory, p->bytes);
+        return -EPROTO;
+    }
+    *out = memory;
+    return 0;
+}
+
+static int map(struct clpd_ring *g, const int fds[2]) {
+    const int rc = map_memory(&g->plan, fds, &g->memory);
+    if (rc) return rc;
     g->slots = calloc(g->plan.slots, sizeof *g->slots);
     if (!g->slots) return -ENOMEM;
-    g->memory = mmap(NULL, g->plan.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (g->memory == MAP_FAILED) {
-        g->memory = NULL;
-        return -errno;
-    }
     g->head = (struct clpd_ring_head *)(void *)g->memory;
-    if (g->head->magic != CLPD_RING_MAGIC) return -EPROTO;
     for (uint32_t i = 0; i < g->plan.slots; i++)
         g->slots[i].next_free = i + 1 < g->plan.slots ? i + 1 : NO_SLOT;
     return 0;
@@ -203,10 +224,17 @@ int clpd_ring_open(const char *path, const struct clpd_ring_options *o, struct c
     g->bell = -1;
     g->lent = NO_SLOT;
     g->spin = o->spin_us < 0 ? 0 : o->spin_us ? (uint64_t)o->spin_us * 1000 : DEFAULT_SPIN;
+    g->options = *o;
+    if (o->patience_ms == 0) g->options.patience_ms = DEFAULT_PATIENCE;
+    if (path && !(g->path = strdup(path))) {
+        free(g);
+        return -ENOMEM;
+    }
     int rc = clpd_connect(path, &g->connection);
-    if (rc == 0) rc = ask(clpd_fd(g->connection), o, &g->plan, fds, why, room);
+    if (rc == 0) rc = send_ask(clpd_fd(g->connection), o);
+    if (rc == 0) rc = receive_plan(clpd_fd(g->connection), &g->plan, fds, why, room);
     g->bell = fds[1];
-    if (rc == 0) rc = map(g, fds[0]);
+    if (rc == 0) rc = map(g, fds);
     if (fds[0] >= 0) (void)close(fds[0]);
     if (rc == 0)
         *out = g;
@@ -220,6 +248,7 @@ void clpd_ring_close(struct clpd_ring *g) {
     if (g->memory) (void)munmap(g->memory, g->plan.bytes);
     if (g->bell >= 0) (void)close(g->bell);
     clpd_close(g->connection);
+    free(g->path);
     free(g->slots);
     free(g);
 }
@@ -278,9 +307,19 @@ static void ring_bell(const struct clpd_ring *g) {
     (void)n; /* EAGAIN: it is ringing already */
 }
 
+static void put(struct clpd_ring *g, const struct clpd_ring_request *r) {
+    struct clpd_ring_head *h = g->head;
+    memcpy(g->memory + g->plan.requests_at + (size_t)(g->submitted & (g->plan.slots - 1)) * sizeof *r, r,
+           sizeof *r);
+    __atomic_store_n(&h->submitted, ++g->submitted, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our counter, then their flag: see ring.h */
+    if (__atomic_load_n(&h->daemon_sleeps, __ATOMIC_RELAXED) &&
+        __atomic_exchange_n(&h->daemon_sleeps, 0, __ATOMIC_RELAXED))
+        ring_bell(g);
+}
+
 int clpd_ring_submit(struct clpd_ring *g, uint32_t slot, const struct clpd_request *q, uint64_t *id) {
     struct clpd_ring_request r = {.slot = slot};
-    struct clpd_ring_head *h = g->head;
     const char *why;
     if (g->broken) return g->broken;
     if (slot >= g->plan.slots || g->slots[slot].state != SLOT_YOURS)
@@ -296,14 +335,96 @@ int clpd_ring_submit(struct clpd_ring *g, uint32_t slot, const struct clpd_reque
     g->pending++;
     r.id = (uint64_t)s->generation << 32 | slot;
     if (id) *id = r.id;
-    memcpy(g->memory + g->plan.requests_at + (size_t)(g->submitted & (g->plan.slots - 1)) * sizeof r, &r,
-           sizeof r);
-    __atomic_store_n(&h->submitted, ++g->submitted, __ATOMIC_RELEASE);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our counter, then their flag: see ring.h */
-    if (__atomic_load_n(&h->daemon_sleeps, __ATOMIC_RELAXED) &&
-        __atomic_exchange_n(&h->daemon_sleeps, 0, __ATOMIC_RELAXED))
-        ring_bell(g);
+    s->order = ++g->orders;
+    s->request = r;
+    if (!g->lost_ns) put(g, &r); /* else as soon as a daemon is there */
     return 0;
+}
+
+/* --- when the daemon goes away ------------------------------------------------------------------ */
+
+/* Not an error yet: another one may come. */
+static int lose(struct clpd_ring *g, const char *what) {
+    if (g->options.patience_ms < 0) return break_off(g, -ECONNRESET, what);
+    (void)fail(g, 0, "%s", what);
+    clpd_close(g->connection);
+    g->connection = NULL;
+    g->lost_ns = now_ns();
+    g->next_try = 0;
+    return 0;
+}
+
+static struct ring_slot *next_to_submit(const struct clpd_ring *g, uint64_t after) {
+    struct ring_slot *first = NULL;
+    for (uint32_t i = 0; i < g->plan.slots; i++) {
+        struct ring_slot *s = &g->slots[i];
+        if (s->state == SLOT_THEIRS && s->order > after && (!first || s->order < first->order)) first = s;
+    }
+    return first;
+}
+
+/* A tensor that its slot's user writes or has written, and an answer that is being read, stay where they are.
+ */
+static int take_over(struct clpd_ring *g, const struct clpd_ring_info *plan, const int fds[2]) {
+    uint8_t *memory;
+    if (memcmp(plan, &g->plan, sizeof *plan) != 0)
+        return break_off(g, -ECONNRESET, "the daemon that came back lays rings out differently");
+    const int rc = map_memory(plan, fds, &memory);
+    if (rc) return break_off(g, rc, "the daemon that came back gave a ring that can't be mapped");
+    memcpy(memory + plan->slots_at, g->memory + plan->slots_at, plan->slots * plan->slot_bytes);
+    if (mremap(memory, plan->bytes, plan->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, g->memory) != g->memory) {
+        (void)munmap(memory, plan->bytes);
+        return break_off(g, -ENOMEM, "the new ring can't be put in the old one's place");
+    }
+    (void)close(g->bell);
+    g->bell = fds[1];
+    g->submitted = g->seen = 0;
+    g->lost_ns = 0;
+    for (struct ring_slot *s = NULL; (s = next_to_submit(g, s ? s->order : 0));) put(g, &s->request);
+    return 1;
+}
+
+static int ask_again(struct clpd_ring *g) {
+    g->next_try = now_ns() + TRY_PAUSE;
+    if (clpd_connect(g->path, &g->connection)) return 0;
+    if (send_ask(clpd_fd(g->connection), &g->options) == 0) return 0;
+    clpd_close(g->connection);
+    g->connection = NULL;
+    return 0;
+}
+
+/* 1: the ring stands again; 0: not yet; -errno: it never will. */
+static int hear_again(struct clpd_ring *g) {
+    struct clpd_ring_info plan;
+    int fds[2] = {-1, -1};
+    int rc = receive_plan(clpd_fd(g->connection), &plan, fds, NULL, 0);
+    if (rc == 0) rc = take_over(g, &plan, fds);
+    if (fds[0] >= 0) (void)close(fds[0]);
+    if (rc == 1) return rc;
+    if (fds[1] >= 0) (void)close(fds[1]);
+    clpd_close(g->connection); /* refused, or gone again */
+    g->connection = NULL;
+    return g->broken;
+}
+
+static int come_back(struct clpd_ring *g, uint64_t end) {
+    const uint64_t patience = g->lost_ns + (uint64_t)g->options.patience_ms * 1000000u;
+    for (uint64_t now = now_ns();; now = now_ns()) {
+        struct pollfd p = {.events = POLLIN};
+        if (now > patience) return break_off(g, -ECONNRESET, "the daemon went away and did not come back");
+        if (!g->connection && now >= g->next_try) (void)ask_again(g);
+        const uint64_t until = !g->connection && g->next_try < end ? g->next_try
+                               : end < patience                    ? end
+                                                                   : patience;
+        p.fd = g->connection ? clpd_fd(g->connection) : -1;
+        const int ms =
+            until > now ? (int)((until - now < TRY_PAUSE ? until - now : TRY_PAUSE) / 1000000u) : 0;
+        if (poll(&p, 1, ms) > 0 && p.revents) {
+            const int rc = hear_again(g);
+            if (rc) return rc;
+        }
+        if (now >= end) return 0;
+    }
 }
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -330,6 +451,8 @@ static int read_answer(struct clpd_ring *g, struct clpd_result *r, uint32_t *slo
     *r = (struct clpd_result){.id = a.id, .text = ""};
     const char *wrong = libclpd_read_reply(slot_at(g, i), a.bytes, &g->slots[i].asked, r);
     if (wrong) return refuse(g, wrong);
+    if (r->status == CLPD_SHUTTING_DOWN && g->options.patience_ms >= 0)
+        return lose(g, "the daemon is stopping");
     g->slots[i].state = SLOT_YOURS;
     g->pending--;
     *slot = i;
@@ -361,18 +484,18 @@ static int check_closed(struct clpd_ring *g) {
     if (closed) {
         char text[96];
         (void)snprintf(text, sizeof text, "the daemon closed the ring (%s)", clpd_status_name(closed));
-        return break_off(g, closed == CLPD_SHUTTING_DOWN ? -ECONNRESET : -EPROTO, text);
+        return closed == CLPD_SHUTTING_DOWN ? lose(g, text) : break_off(g, -EPROTO, text);
     }
     return 0;
 }
 
 /* The same, or it is gone: its end of the connection is closed. */
 static int check_daemon(struct clpd_ring *g) {
-    struct pollfd p = {.fd = clpd_fd(g->connection), .events = POLLIN | POLLRDHUP};
     const int rc = check_closed(g);
-    if (rc || has_answer(g)) return rc;
+    struct pollfd p = {.fd = g->connection ? clpd_fd(g->connection) : -1, .events = POLLIN | POLLRDHUP};
+    if (rc || g->lost_ns || has_answer(g)) return rc;
     if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLRDHUP | POLLERR)))
-        return break_off(g, -ECONNRESET, "the daemon closed the connection");
+        return lose(g, "the daemon closed the connection");
     return 0;
 }
 
@@ -380,7 +503,7 @@ static int check_daemon(struct clpd_ring *g) {
 static int sleep_on_answers(struct clpd_ring *g, uint64_t end) {
     struct clpd_ring_head *h = g->head;
     int rc = check_daemon(g);
-    for (uint64_t now = now_ns(); rc == 0 && now < end; now = now_ns()) {
+    for (uint64_t now = now_ns(); rc == 0 && !g->lost_ns && now < end; now = now_ns()) {
         uint64_t left = end - now;
         if (left > LOOK_MS * 1000000ull) left = LOOK_MS * 1000000ull;
         const struct timespec t = {.tv_nsec = (long)left};
@@ -394,20 +517,41 @@ static int sleep_on_answers(struct clpd_ring *g, uint64_t end) {
     return rc;
 }
 
-int clpd_ring_poll(struct clpd_ring *g, int timeout_ms, struct clpd_result *r, uint32_t *slot) {
-    if (g->broken) return g->broken;
+/* Until an answer, `end`, or the daemon's end. */
+static int wait_for_answer(struct clpd_ring *g, uint64_t since, uint64_t end, struct clpd_result *r,
+                           uint32_t *slot) {
     if (has_answer(g)) return read_answer(g, r, slot);
-    if (timeout_ms == 0 && ++g->looks % LOOKS_AT_DAEMON) return check_closed(g);
-    if (timeout_ms == 0 || g->pending == 0) return check_daemon(g);
-    const uint64_t since = now_ns(),
-                   end = timeout_ms < 0 ? UINT64_MAX : since + (uint64_t)timeout_ms * 1000000u;
     spin(g, since, end);
     if (!has_answer(g)) {
         const int rc = sleep_on_answers(g, end);
         if (rc < 0) return rc;
     }
     learn(g, now_ns() - since);
-    return has_answer(g) ? read_answer(g, r, slot) : 0;
+    return !g->lost_ns && has_answer(g) ? read_answer(g, r, slot) : 0;
+}
+
+int clpd_ring_poll(struct clpd_ring *g, int timeout_ms, struct clpd_result *r, uint32_t *slot) {
+    if (g->broken) return g->broken;
+    if (!g->lost_ns) { /* the way of all days */
+        if (has_answer(g)) {
+            const int rc = read_answer(g, r, slot);
+            if (rc || !g->lost_ns) return rc;
+        } else if (timeout_ms == 0 && ++g->looks % LOOKS_AT_DAEMON) {
+            return check_closed(g);
+        } else if (timeout_ms == 0 || g->pending == 0) {
+            return check_daemon(g);
+        }
+    }
+    uint64_t now = now_ns();
+    const uint64_t end = g->pending == 0  ? now
+                         : timeout_ms < 0 ? UINT64_MAX
+                                          : now + (uint64_t)timeout_ms * 1000000u;
+    for (int rc = 0;; now = now_ns()) {
+        if (g->lost_ns) rc = come_back(g, end);
+        if (rc < 0 || g->lost_ns || g->pending == 0) return rc < 0 ? rc : 0;
+        rc = wait_for_answer(g, now, end, r, slot);
+        if (rc || !g->lost_ns) return rc;
+    }
 }
 
 int clpd_ring_classify(struct clpd_ring *g, const struct clpd_request *q, int timeout_ms,

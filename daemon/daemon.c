@@ -23,6 +23,7 @@
 #include "daemon/server.h"
 #include "daemon/socket_file.h"
 #include "daemon/status.h"
+#include "daemon/store.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -43,6 +44,7 @@
 #define STATUS_TEXT     256
 #define MODELS_TEXT_AGE 100000000u /* 0.1 s: what it counts may be that old; what it lists may not */
 #define SPARE_FILES     64         /* descriptors besides the connections' */
+#define INHERITED       0          /* the ticket of no guard: offered by systemd's store */
 
 enum state { STARTING, SERVING, DRAINING, CLOSING };
 
@@ -64,12 +66,13 @@ struct daemon {
     size_t models_bytes;
     uint64_t models_text_at;
     struct http_sockets http_sockets;
-    struct http *http; /* NULL: no HTTP */
+    struct store store; /* what an earlier clpd has left us; emptied at the start */
+    struct http *http;  /* NULL: no HTTP */
     int listen_fd, signals;
     struct loop_watch *signal_watch;
     struct loop_timer door, ready, watchdog, drain;
     uint64_t started_ns, watchdog_period, stop_at;
-    bool stuck, is_open;
+    bool stuck, is_open, restored;
     struct err failure; /* why no client can connect */
 };
 
@@ -172,6 +175,8 @@ static void tell_served(const struct daemon *d, const struct model *model) {
                              .identity = model->current->identity,
                              .closed_ns = model->current->closed_ns,
                              .verdict = model->current->verdict,
+                             .policy = model->current->policy,
+                             .inherited = model->current->inherited && !d->restored,
                              .model_version = model->current->number,
                              .image_bytes = model->current->image_bytes,
                              .pruned_channels = model->current->pruned_channels,
@@ -238,6 +243,7 @@ static void answer_offer(const struct daemon *d, const struct link_message *offe
 static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket,
                         const struct version *v, const char *why) {
     struct daemon *d = owner;
+    if (ticket == INHERITED && !v) store_forget_image(offer->model, offer->model_version, offer->sha256);
     if (d->guard && ticket == guard_child_ticket(d->guard))
         answer_offer(d, offer, ticket, v != NULL, why);
     else if (d->guard && v)
@@ -245,14 +251,36 @@ static void on_answered(void *owner, const struct link_message *offer, uint64_t 
     tell_status(d);
 }
 
+/* What serves is kept for the next clpd, and no more of its model than that. */
+static void on_begun(void *owner, const struct link_message *offer, int fd, uint64_t ticket) {
+    (void)owner;
+    if (ticket != INHERITED) store_keep_image(offer, fd); /* it is kept already */
+}
+
+static void on_ceased(void *owner, const struct version *v) {
+    (void)owner;
+    store_forget_image(v->model->name, v->number, v->sha256);
+}
+
+static void take_inheritance(struct daemon *d) {
+    struct link_message offer;
+    int fd;
+    while (models_can_take_offer(d->models) && store_next_image(&d->store, &offer, &fd))
+        if (!models_offer(d->models, &offer, fd, INHERITED))
+            log_warning("model %s: no memory for its kept image", offer.model);
+    if (models_can_take_offer(d->models)) store_close(&d->store);
+}
+
 static void on_job_done(void *owner) {
     struct daemon *d = owner;
+    if (d->store.kept) take_inheritance(d);
+    if (d->restored && models_are_idle(d->models)) open_door(d);
     if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
 }
 
 static bool can_greet(void *owner) {
     const struct daemon *d = owner;
-    return models_are_idle(d->models);
+    return models_are_idle(d->models) && !d->store.kept;
 }
 
 /* What serves is another: other threads are shown it. */
@@ -308,7 +336,10 @@ static void on_guard_message(void *owner, const struct link_message *m, int fd) 
         if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
         break;
     case LINK_PROBE: take_probe(d, m, fd); break;
-    case LINK_RESTORED: open_door(d); break;
+    case LINK_RESTORED:
+        d->restored = true;
+        if (models_are_idle(d->models)) open_door(d);
+        break;
     case LINK_SETTLED:
         log_info("the guard has dealt with every file");
         become_ready(d);
@@ -456,7 +487,9 @@ static uint32_t make_room_for_files(uint32_t connections, rlim_t spare) {
 static int open_socket(struct daemon *d, struct err *e) {
     const struct config *c = &d->config;
     struct notify_sockets passed;
-    if (notify_passed_sockets(&passed, e)) return -1;
+    const int rc = notify_passed_sockets(&passed, e);
+    store_open(&d->store, passed.kept, passed.n_kept);
+    if (rc) return -1;
     d->http_sockets.unix_fd = passed.http_unix;
     d->http_sockets.tcp_fd = passed.http_tcp;
     d->listen_fd = passed.stream;
@@ -465,7 +498,8 @@ static int open_socket(struct daemon *d, struct err *e) {
         d->http_sockets.units_decide = true;
         return 0;
     }
-    d->listen_fd = socket_file_make(&d->socket, c->socket_path, c->socket_mode, c->socket_group, e);
+    d->listen_fd =
+        store_listen(&d->store, "stream", &d->socket, c->socket_path, c->socket_mode, c->socket_group, e);
     return d->listen_fd < 0 ? -1 : 0;
 }
 
@@ -477,8 +511,12 @@ static int open_parts(struct daemon *d, struct err *e) {
                                       .max_batch = c->engine_max_batch,
                                       .limit = c->limit_queue,
                                       .spin_ns = (uint64_t)c->io_spin_us * 1000};
-    const struct models_calls calls = {
-        .answered = on_answered, .done = on_job_done, .changed = on_changed, .owner = d};
+    const struct models_calls calls = {.answered = on_answered,
+                                       .done = on_job_done,
+                                       .changed = on_changed,
+                                       .begun = on_begun,
+                                       .ceased = on_ceased,
+                                       .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
                                          .request_bytes = c->limit_request_bytes,
@@ -514,7 +552,7 @@ static int open_parts(struct daemon *d, struct err *e) {
 }
 
 static int start_http(struct daemon *d, struct err *e) {
-    if (http_sockets_open(&d->http_sockets, &d->config, e)) return -1;
+    if (http_sockets_open(&d->http_sockets, &d->store, &d->config, e)) return -1;
     if (d->http_sockets.unix_fd < 0 && d->http_sockets.tcp_fd < 0) return 0;
     const struct http_options o = {.config = &d->config,
                                    .server = &d->server,
@@ -539,6 +577,7 @@ static int start(struct daemon *d, struct err *e) {
     d->guard_path = guard_child_find(e);
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e) || start_http(d, e))
         return -1;
+    take_inheritance(d);
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
     if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
     loop_timer_set(d->loop, &d->door, loop_clock() + DOOR_AFTER, open_door, d);
@@ -598,6 +637,7 @@ static void close_all(struct daemon *d) {
     http_sockets_close(&d->http_sockets);
     if (d->listen_fd >= 0) (void)close(d->listen_fd);
     if (d->signals >= 0) (void)close(d->signals);
+    store_close(&d->store);
     free(d->models_text);
     file_table_clear(&d->files);
     free(d->guard_path);

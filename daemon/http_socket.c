@@ -59,19 +59,22 @@ static int make_nonblocking(int fd, struct err *e) {
     return 0;
 }
 
-int http_sockets_open(struct http_sockets *s, const struct config *c, struct err *e) {
+int http_sockets_open(struct http_sockets *s, struct store *kept, const struct config *c, struct err *e) {
     char room[CONFIG_SOCKET_PATH];
     const bool none = s->units_decide && strcmp(c->http_path, "auto") == 0;
     const char *path = none ? "" : config_http_path(c, room);
     if (s->unix_fd >= 0)
         log_info("HTTP is served on the socket that systemd passed; http.path is not used");
     else if (*path) {
-        s->unix_fd = socket_file_make(&s->file, path, c->http_mode, c->http_group, e);
+        s->unix_fd = store_listen(kept, "http", &s->file, path, c->http_mode, c->http_group, e);
         if (s->unix_fd < 0) return err_prefix(e, "http.path");
     }
     if (s->tcp_fd < 0 && c->http_listen[0]) {
-        s->tcp_fd = listen_tcp(c->http_listen, e);
+        s->tcp_fd = store_take_listener(kept, "http-tcp", c->http_listen);
+        const bool fresh = s->tcp_fd < 0;
+        if (fresh) s->tcp_fd = listen_tcp(c->http_listen, e);
         if (s->tcp_fd < 0) return -1;
+        if (fresh) store_keep_listener("http-tcp", c->http_listen, s->tcp_fd);
     }
     return make_nonblocking(s->unix_fd, e) || make_nonblocking(s->tcp_fd, e) ? -1 : 0;
 }

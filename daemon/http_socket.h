@@ -2,7 +2,7 @@
 #ifndef DAEMON_HTTP_SOCKET_H
 #define DAEMON_HTTP_SOCKET_H
 
-#include "daemon/socket_file.h"
+#include "daemon/store.h"
 
 struct http_sockets {
     struct socket_file file;
@@ -11,7 +11,7 @@ struct http_sockets {
 };
 
 /* What was passed is in place already; makes the rest as `c` says. 0, or -1 with `e` set. */
-int http_sockets_open(struct http_sockets *s, const struct config *c, struct err *e);
+int http_sockets_open(struct http_sockets *s, struct store *kept, const struct config *c, struct err *e);
 void http_sockets_remove(struct http_sockets *s); /* its file */
 void http_sockets_close(struct http_sockets *s);
 

@@ -66,10 +66,7 @@ static void retire_version(struct version *v) {
 static void load(struct models *m, struct offer *o) {
     const uint64_t start = loop_clock();
     struct image *img;
-    int rc = image_map(o->fd, true, &img, &o->e);
-    (void)close(o->fd);
-    o->fd = -1;
-    if (rc) return;
+    if (image_map(o->fd, true, &img, &o->e)) return;
     const uint64_t checked = loop_clock();
     struct version *v = version_new(img, &o->message, m->max_batch, m->request_bytes, &o->e);
     if (!v) return;
@@ -160,8 +157,13 @@ static void drop_probe(struct model *model) {
     model->probe = NULL;
 }
 
-static void publish(struct models *m, struct model *model, struct version *v) {
-    struct version *old = model->current;
+static void let_go(struct models *m, struct version *old) {
+    if (m->calls.ceased) m->calls.ceased(m->calls.owner, old);
+    version_put(old);
+}
+
+static void publish(struct models *m, struct model *model, const struct offer *o) {
+    struct version *v = o->version, *old = model->current;
     if (model->probe && memcmp(model->probe->facts.sha256, v->sha256, sizeof v->sha256) != 0)
         drop_probe(model);
     v->model = model;
@@ -173,7 +175,8 @@ static void publish(struct models *m, struct model *model, struct version *v) {
     workers_unlock(m->workers);
     if (old) m->swaps++;
     if (m->calls.changed) m->calls.changed(m->calls.owner);
-    if (old) version_put(old);
+    if (m->calls.begun) m->calls.begun(m->calls.owner, &o->message, o->fd, o->ticket);
+    if (old) let_go(m, old);
 }
 
 static void withdraw(struct models *m, const char *name) {
@@ -186,7 +189,7 @@ static void withdraw(struct models *m, const char *name) {
     drop_probe(model);
     log_info("model %s: version %" PRIu64 " is no longer served", model->name, old->number);
     if (m->calls.changed) m->calls.changed(m->calls.owner);
-    version_put(old);
+    let_go(m, old);
 }
 
 static void say_served(const struct offer *o, const struct version *v) {
@@ -219,7 +222,7 @@ static void on_loaded(struct loop_post *p) {
         }
         if (v) {
             take_place(m, model, o->message.model);
-            publish(m, model, v);
+            publish(m, model, o);
             say_served(o, v);
         } else {
             log_warning("model %s: version %" PRIu64 " is refused: %s", o->message.model,
@@ -227,6 +230,7 @@ static void on_loaded(struct loop_post *p) {
         }
         m->calls.answered(m->calls.owner, &o->message, o->ticket, v, v ? "" : o->e.text);
     }
+    if (o->fd >= 0) (void)close(o->fd);
     free(o);
     if (m->calls.done) m->calls.done(m->calls.owner);
 }

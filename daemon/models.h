@@ -35,6 +35,10 @@ struct models_calls { /* on the loop's thread */
                      const char *why);
     void (*done)(void *owner);    /* after each offer and each retirement; NULL: not wanted */
     void (*changed)(void *owner); /* what serves is another than before; NULL is fine */
+    /* v has begun to serve, its image lies in fd (borrowed); it has ceased to, after its successor has begun.
+     * NULL is fine. */
+    void (*begun)(void *owner, const struct link_message *offer, int fd, uint64_t ticket);
+    void (*ceased)(void *owner, const struct version *v);
     void *owner;
 };
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <string.h>
@@ -104,6 +105,21 @@ static void remember(struct socket_file *f) {
     f->made_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
 }
 
+bool socket_file_identify(struct socket_file *f, const char *path, char identity[SOCKET_FILE_IDENTITY]) {
+    *f = (struct socket_file){.made = true};
+    (void)snprintf(f->path, sizeof f->path, "%s", path);
+    remember(f);
+    (void)snprintf(identity, SOCKET_FILE_IDENTITY, "%" PRIx64 ".%" PRIx64 ".%" PRIx64, f->device, f->inode,
+                   (uint64_t)f->made_ns);
+    f->made = f->inode != 0;
+    return f->made;
+}
+
+int socket_file_adopt(struct socket_file *f, uint32_t mode, const char *group, struct err *e) {
+    f->kept = true;
+    return set_owner(f->path, mode, group, e);
+}
+
 int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, const char *group,
                      struct err *e) {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -130,7 +146,7 @@ int socket_file_make(struct socket_file *f, const char *path, uint32_t mode, con
 
 void socket_file_remove(struct socket_file *f) {
     struct stat st;
-    if (f->made && lstat(f->path, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode &&
+    if (f->made && !f->kept && lstat(f->path, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode &&
         (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec == f->made_ns)
         (void)unlink(f->path);
     f->made = false;

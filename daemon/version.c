@@ -75,6 +75,8 @@ struct version *version_new(struct image *img, const struct link_message *offer,
     v->image_bytes = h->bytes;
     v->closed_ns = offer->closed_ns;
     v->identity = offer->identity;
+    v->policy = offer->policy;
+    v->inherited = offer->inherited;
     memcpy(v->path, offer->path, sizeof v->path);
     (void)clock_gettime(CLOCK_REALTIME, &now);
     v->loaded_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;

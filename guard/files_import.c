@@ -307,6 +307,7 @@ bool files_next_message(struct files *f, struct link_message *m, int *fd) {
         if (x->state != FILE_SEALED || model_awaits_answer(f, x->model) || (model && model->busy)) continue;
         *m = files_describe(x, LINK_OFFER);
         m->model_version = (model ? model->last_version : 0) + 1;
+        m->policy = x->policy;
         *fd = x->image;
         return true;
     }

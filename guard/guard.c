@@ -274,7 +274,14 @@ static void take_message(struct guard *g, const struct link_message *m) {
         g->want_scan = true;
         break;
     case LINK_SERVING:
-        files_on_serving(g->files, m);
+        if (restore_allows(&g->restore, m))
+            files_on_serving(g->files, m);
+        else
+            notice(LOG_LEVEL_WARNING,
+                   "model %s: version %llu was decided under another policy than today's: it is not served "
+                   "until its "
+                   "file has been looked at again",
+                   m->model, (unsigned long long)m->model_version);
         if (g->awaited) g->awaited--;
         break;
     case LINK_CONTROL:

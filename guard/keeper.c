@@ -304,6 +304,7 @@ struct link_message keeper_offer(const char model[LINK_MODEL], const struct stat
                              .pruned_channels = i->pruned,
                              .total_channels = i->total,
                              .closed_ns = i->closed_ns,
+                             .policy = i->policy,
                              .identity = i->identity};
     memcpy(m.sha256, i->digests.model, sizeof m.sha256);
     memcpy(m.model, model, sizeof m.model);

@@ -21,17 +21,17 @@ static bool text_is_clean(const char *s, size_t cap) {
     return false; /* unterminated */
 }
 
-static bool message_is_valid(const struct link_message *m, bool has_fd) {
+bool link_check(const struct link_message *m, bool has_fd) {
     return m->version == LINK_VERSION && m->type >= LINK_HELLO && m->type < LINK_TYPES &&
            m->state < FILE_STATES && (m->type != LINK_PROBE || m->state < PROBE_STAGES) &&
-           m->verdict < VERDICT_COUNT && m->accepted <= 1 &&
+           m->verdict < VERDICT_COUNT && m->accepted <= 1 && m->inherited <= 1 && m->reserved == 0 &&
            has_fd == (m->type == LINK_OFFER || (m->type == LINK_PROBE && m->state == PROBE_KNOWN)) &&
            text_is_clean(m->model, sizeof m->model) && text_is_clean(m->path, sizeof m->path) &&
            text_is_clean(m->reason, sizeof m->reason);
 }
 
 int link_send(int sock, const struct link_message *m, int fd) {
-    if (!message_is_valid(m, fd >= 0)) return -EINVAL;
+    if (!link_check(m, fd >= 0)) return -EINVAL;
     struct link_message copy = *m;
     struct iovec iov = {.iov_base = &copy, .iov_len = sizeof copy};
     union {
@@ -93,7 +93,7 @@ int link_receive(int sock, struct link_message *m, int *fd) {
     int descriptors = take_descriptors(&msg, fd);
     if (n == 0 && descriptors == 0) return 0;
     bool whole = n == (ssize_t)sizeof *m && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
-    if (whole && descriptors <= 1 && message_is_valid(m, descriptors == 1)) return 1;
+    if (whole && descriptors <= 1 && link_check(m, descriptors == 1)) return 1;
     if (*fd >= 0) (void)close(*fd);
     *fd = -1;
     return -EPROTO;

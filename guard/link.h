@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINK_VERSION 3
+#define LINK_VERSION 4
 #define LINK_MODEL   64 /* with the NUL */
 #define LINK_PATH    256
 #define LINK_REASON  512
@@ -24,10 +24,11 @@ enum link_type {
     LINK_RETIRE,    /* guard -> clpd: the operator removed the model; stop serving it */
     LINK_SETTLED,   /* guard -> clpd: everything found at start has been dealt with; detail: watch back end */
     LINK_ANSWER,    /* clpd -> guard: an offer (model, model_version) was taken, or refused */
-    LINK_SERVING,   /* clpd -> guard after HELLO: one for each model served already (the guard was restarted),
-                     * with path, version, digest, identity and verdict as they were offered */
-    LINK_RESTORED,  /* guard -> clpd: every kept image was offered and answered; what is new comes after */
-    LINK_RELOAD,    /* clpd -> guard: read the configuration again */
+    LINK_SERVING, /* clpd -> guard after HELLO: one for each model served already (the guard was restarted, or
+                     clpd was and systemd had kept the image: `inherited`), with path, version, digest,
+                     identity, verdict and policy as they were offered */
+    LINK_RESTORED, /* guard -> clpd: every kept image was offered and answered; what is new comes after */
+    LINK_RELOAD,   /* clpd -> guard: read the configuration again */
     LINK_ALIVE, /* guard -> clpd: now and then, and when it changes how it watches; detail: watch back end */
     LINK_CONTROL, /* clpd -> guard: a person asks; count: enum link_action, model, reason: who, model_version:
                    * a number that the answer carries */
@@ -71,15 +72,21 @@ struct link_message {
     int64_t pruned_channels, total_channels;
     uint64_t
         closed_ns; /* OFFER: CLOCK_REALTIME of the file's last change, for "file closed -> first answer" */
-    uint32_t accepted; /* ANSWER */
-    uint32_t count;    /* HELLO of clpd: so many LINK_SERVING follow; before, nothing is imported */
+    uint32_t accepted;  /* ANSWER */
+    uint32_t count;     /* HELLO of clpd: so many LINK_SERVING follow; before, nothing is imported */
+    uint64_t policy;    /* OFFER, SERVING: stands for the policy that it was decided under */
+    uint32_t inherited; /* SERVING: 1 where it was decided before this clpd was started */
+    uint32_t reserved;
     struct link_identity identity;
     uint8_t sha256[32]; /* of the ONNX file */
     char model[LINK_MODEL];
     char path[LINK_PATH];     /* relative to the model folder */
     char reason[LINK_REASON]; /* FILE: why rejected or what is awaited; ANSWER: why refused */
 };
-_Static_assert(sizeof(struct link_message) == 64 + 40 + 32 + 64 + 256 + 512, "link message layout");
+_Static_assert(sizeof(struct link_message) == 80 + 40 + 32 + 64 + 256 + 512, "link message layout");
+
+/* Whether it is a message of ours, for one that came by another way than link_receive. Pure. */
+bool link_check(const struct link_message *m, bool has_fd);
 
 /* Sends one message, with `fd` if it is >= 0 (not taken). 0 or -errno (-EAGAIN: the peer is slow). */
 int link_send(int sock, const struct link_message *m, int fd);

@@ -1,12 +1,22 @@
 /* Walks the records once, in their order; see restore.h. */
 #include "guard/restore.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 static void close_image(struct restore *r) {
     if (r->fd >= 0) (void)close(r->fd);
     r->fd = -1;
+}
+
+bool restore_allows(struct restore *r, const struct link_message *serving) {
+    if (!serving->inherited || serving->policy == r->policy) return true;
+    char(*more)[LINK_MODEL] = realloc(r->unfit, (r->n_unfit + 1) * sizeof *more);
+    if (!more) return true; /* no memory: it serves on, as after a reload */
+    r->unfit = more;
+    memcpy(r->unfit[r->n_unfit++], serving->model, LINK_MODEL);
+    return false;
 }
 
 void restore_begin(struct restore *r) {
@@ -45,6 +55,12 @@ static bool prepare(struct restore *r, struct state_record *record) {
 
 bool restore_next(struct restore *r, struct link_message *m, int *fd) {
     if (!r->begun || r->waiting == RESTORE_AT_ONCE) return false;
+    if (r->unfit_sent < r->n_unfit) {
+        *m = (struct link_message){.version = LINK_VERSION, .type = LINK_RETIRE};
+        memcpy(m->model, r->unfit[r->unfit_sent], sizeof m->model);
+        *fd = -1;
+        return true;
+    }
     while (r->fd < 0 && r->next < r->n && !prepare(r, keeper_at(r->keeper, r->next))) r->next++;
     if (r->fd < 0) return false;
     const struct state_record *record = keeper_at(r->keeper, r->next);
@@ -54,6 +70,10 @@ bool restore_next(struct restore *r, struct link_message *m, int *fd) {
 }
 
 void restore_sent(struct restore *r) {
+    if (r->unfit_sent < r->n_unfit) {
+        r->unfit_sent++;
+        return;
+    }
     close_image(r);
     r->next++;
     r->waiting++;
@@ -71,9 +91,11 @@ bool restore_on_answer(struct restore *r, const struct link_message *m) {
 }
 
 bool restore_is_done(const struct restore *r) {
-    return r->begun && r->waiting == 0 && r->fd < 0 && r->next >= r->n;
+    return r->begun && r->unfit_sent == r->n_unfit && r->waiting == 0 && r->fd < 0 && r->next >= r->n;
 }
 
 void restore_end(struct restore *r) {
     if (r->begun) close_image(r);
+    free(r->unfit);
+    r->unfit = NULL;
 }

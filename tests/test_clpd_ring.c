@@ -16,6 +16,7 @@
 struct stage {
     struct rig r;
     int fd;
+    _Atomic bool bounce; /* every connection is closed; who comes again is served */
     char folder[32], path[64];
     void (*client)(struct stage *s);
     _Atomic bool done, leave;
@@ -49,7 +50,11 @@ static void play(void (*client)(struct stage *s), uint32_t rings) {
     CU_ASSERT_EQUAL_FATAL(server_listen(&s.r.server, s.fd, &e), 0);
     s.client = client;
     CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, act, &s), 0);
-    while (!s.done && !s.leave) rig_turn(&s.r, 1);
+    while (!s.done && !s.leave) {
+        if (s.bounce) (void)server_close_connections(&s.r.server);
+        s.bounce = false;
+        rig_turn(&s.r, 1);
+    }
     if (s.leave) (void)server_close_connections(&s.r.server);
     while (!s.done) rig_turn(&s.r, 1);
     pthread_join(thread, NULL);
@@ -159,7 +164,10 @@ static void refused(struct stage *s) {
 
 /* The daemon goes while a client sleeps on an answer. */
 static void a_daemon_that_leaves(struct stage *s) {
-    struct clpd_ring *g = open_ring(s, -1);
+    struct clpd_ring_options impatient = four;
+    struct clpd_ring *g;
+    impatient.spin_us = impatient.patience_ms = -1;
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_open(s->path, &impatient, &g, NULL, 0), 0);
     struct clpd_result r;
     uint32_t slot;
     CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &slot), 0);
@@ -177,6 +185,68 @@ static void a_daemon_that_leaves(struct stage *s) {
     clpd_ring_close(g);
 }
 
+/* It goes again and again, with requests under way and slots that are being written: nobody who uses the ring
+ * notices. */
+static void a_daemon_that_comes_back(struct stage *s) {
+    struct clpd_ring *g = open_ring(s, 0);
+    struct clpd_result r;
+    uint64_t ids[3];
+    uint32_t slots[3], mine, slot;
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &mine), 0);
+    float *kept = clpd_ring_tensor(g, mine);
+    for (int round = 0; round < 60; round++) {
+        kept[5] = (float)round;
+        for (int i = 0; i < 3; i++) {
+            if (i == round % 4) s->bounce = true;
+            CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &slots[i]), 0);
+            float *x = clpd_ring_tensor(g, slots[i]);
+            for (int k = 0; k < 16; k++) x[k] = (float)(1000 * round + 100 * i + k);
+            CU_ASSERT_EQUAL_FATAL(clpd_ring_submit(g, slots[i], &one, &ids[i]), 0);
+        }
+        for (int n = 0; n < 3; n++) {
+            int rc = 0;
+            for (int turn = 0; rc == 0 && turn < 20000; turn++) { /* by looking only, and by waiting */
+                rc = clpd_ring_poll(g, round % 2 ? 10 : 0, &r, &slot);
+                if (rc == 0 && round % 2 == 0) (void)usleep(500);
+            }
+            CU_ASSERT_EQUAL_FATAL(rc, 1);
+            int i = 0;
+            while (i < 3 && slots[i] != slot) i++;
+            CU_ASSERT_TRUE_FATAL(i < 3 && r.id == ids[i] && r.status == CLPD_OK);
+            CU_ASSERT_EQUAL(r.scores[1], 2 * (float)(1000 * round + 100 * i + 1));
+            clpd_ring_give(g, slot);
+        }
+        CU_ASSERT_EQUAL(kept[5], (float)round);
+        CU_ASSERT_EQUAL(clpd_ring_pending(g), 0);
+    }
+    clpd_ring_close(g);
+}
+
+/* And one that does not come back in time. */
+static void a_daemon_that_stays_away(struct stage *s) {
+    struct clpd_ring_options o = four;
+    struct clpd_ring *g;
+    struct clpd_result r;
+    uint32_t slot;
+    o.patience_ms = 50;
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_open(s->path, &o, &g, NULL, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_take(g, &slot), 0);
+    CU_ASSERT_EQUAL(unlink(s->path), 0);
+    s->bounce = true;
+    while (s->bounce) (void)usleep(1000);
+    CU_ASSERT_EQUAL_FATAL(clpd_ring_submit(g, slot, &one, NULL), 0); /* perhaps it is only being restarted */
+    CU_ASSERT_EQUAL(clpd_ring_poll(g, -1, &r, &slot), -ECONNRESET);
+    CU_ASSERT_PTR_NOT_NULL(strstr(clpd_ring_error(g), "did not come back"));
+    CU_ASSERT_EQUAL(clpd_ring_submit(g, slot, &one, NULL), -ECONNRESET);
+    clpd_ring_close(g);
+}
+
+static void test_coming_back(void) {
+    play(a_daemon_that_comes_back, 8);
+}
+static void test_staying_away(void) {
+    play(a_daemon_that_stays_away, 8);
+}
 static void test_answers(void) {
     play(right_answers, 8);
 }
@@ -225,4 +295,6 @@ static void test_giving_back(void) {
 SUITE(clpd_ring, {"one call: right answers, spinning and asleep", test_answers},
       {"four under way, answered in any order", test_pipelining}, {"mistakes cost nothing", test_mistakes},
       {"a refused ring says why", test_refused}, {"a daemon that leaves wakes who sleeps", test_leaving},
-      {"memory of free slots goes back", test_giving_back});
+      {"memory of free slots goes back", test_giving_back},
+      {"a daemon that comes back finds the ring where it was", test_coming_back},
+      {"a daemon that stays away is given up", test_staying_away});

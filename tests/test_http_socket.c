@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static struct store kept; /* nothing */
+
 static void unix_socket(void) {
     char folder[] = "/tmp/clpd-http-XXXXXX", room[CONFIG_SOCKET_PATH];
     struct http_sockets s = {.unix_fd = -1, .tcp_fd = -1};
@@ -23,22 +25,22 @@ static void unix_socket(void) {
     CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(folder));
     (void)snprintf(c.socket_path, sizeof c.socket_path, "%s/clpd.sock", folder);
     strcpy(c.http_path, "off");
-    CU_ASSERT_EQUAL(http_sockets_open(&s, &c, &e), 0);
+    CU_ASSERT_EQUAL(http_sockets_open(&s, &kept, &c, &e), 0);
     CU_ASSERT_TRUE(s.unix_fd == -1 && s.tcp_fd == -1);
     strcpy(c.http_path, "auto");
     s.units_decide = true;
-    CU_ASSERT_EQUAL(http_sockets_open(&s, &c, &e), 0);
+    CU_ASSERT_EQUAL(http_sockets_open(&s, &kept, &c, &e), 0);
     CU_ASSERT_EQUAL(s.unix_fd, -1);
     s.units_decide = false;
     c.http_mode = 0600;
-    CU_ASSERT_EQUAL_FATAL(http_sockets_open(&s, &c, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(http_sockets_open(&s, &kept, &c, &e), 0);
     CU_ASSERT_TRUE(stat(config_http_path(&c, room), &st) == 0 && S_ISSOCK(st.st_mode) &&
                    (st.st_mode & 0777) == 0600);
     CU_ASSERT_TRUE(fcntl(s.unix_fd, F_GETFL) & O_NONBLOCK);
     http_sockets_close(&s);
     CU_ASSERT_TRUE(stat(config_http_path(&c, room), &st) < 0);
     (void)snprintf(c.http_path, sizeof c.http_path, "%s/none/x.sock", folder);
-    CU_ASSERT_EQUAL(http_sockets_open(&s, &c, &e), -1);
+    CU_ASSERT_EQUAL(http_sockets_open(&s, &kept, &c, &e), -1);
     CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "http.path"));
     CU_ASSERT_EQUAL(rmdir(folder), 0);
 }
@@ -55,11 +57,11 @@ static void loopback(void) {
     strcpy(c.http_path, "off");
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         strcpy(c.http_listen, bad[i]);
-        CU_ASSERT_EQUAL(http_sockets_open(&s, &c, &e), -1);
+        CU_ASSERT_EQUAL(http_sockets_open(&s, &kept, &c, &e), -1);
     }
     for (int port = 40000; port < 40100 && s.tcp_fd < 0; port++) { /* one that is free */
         (void)snprintf(c.http_listen, sizeof c.http_listen, "127.0.0.1:%d", port);
-        (void)http_sockets_open(&s, &c, &e);
+        (void)http_sockets_open(&s, &kept, &c, &e);
     }
     CU_ASSERT_TRUE_FATAL(s.tcp_fd >= 0);
     CU_ASSERT_EQUAL(getsockname(s.tcp_fd, (struct sockaddr *)&a, &n), 0);

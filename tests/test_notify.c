@@ -37,6 +37,10 @@ static void messages(void) {
     const char *reloading = heard();
     CU_ASSERT_PTR_EQUAL(strstr(reloading, "RELOADING=1\nMONOTONIC_USEC="), reloading);
     CU_ASSERT_TRUE(strtoull(strchr(reloading, 'U') + 5, NULL, 10) > 0);
+    notify_keep(NOTIFY_KEPT "x", &manager, 1);
+    CU_ASSERT_STRING_EQUAL(heard(), "FDSTORE=1\nFDNAME=kept.x");
+    notify_forget(NOTIFY_KEPT "x");
+    CU_ASSERT_STRING_EQUAL(heard(), "FDSTOREREMOVE=1\nFDNAME=kept.x");
     notify_alive();
     CU_ASSERT_STRING_EQUAL(heard(), "WATCHDOG=1");
     notify_stopping();
@@ -62,6 +66,7 @@ static void watchdog(void) {
 }
 
 static struct notify_sockets last;
+static size_t n_kept;
 
 /* As if a socket unit had passed `fd`. */
 static int passed(int fd, const char *count, struct err *e) {
@@ -73,6 +78,9 @@ static int passed(int fd, const char *count, struct err *e) {
     setenv("LISTEN_FDS", count, 1);
     int rc = notify_passed_sockets(&last, e);
     rc = rc ? -2 : last.stream;
+    if (last.n_kept) CU_ASSERT_TRUE(last.kept[0].fd == 3 && strcmp(last.kept[0].name, "kept.x.1") == 0);
+    n_kept = last.n_kept;
+    free(last.kept);
     CU_ASSERT_PTR_NULL(getenv("LISTEN_FDS")); /* no child takes it for its own */
     if (kept >= 0) {
         dup2(kept, 3);
@@ -119,6 +127,9 @@ static void http_sockets(void) {
     setenv("LISTEN_FDNAMES", "clpd.socket", 1);
     CU_ASSERT_EQUAL(passed(tcp, "1", &e), -2);
     CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "TCP is for"));
+    setenv("LISTEN_FDNAMES", "kept.x.1", 1); /* whatever it is: who wants it looks at it */
+    CU_ASSERT_EQUAL(passed(tcp, "1", &e), -1);
+    CU_ASSERT_EQUAL(n_kept, 1);
     unsetenv("LISTEN_FDNAMES");
     close(fd);
     close(tcp);

@@ -121,5 +121,26 @@ static void what_serves_already_is_left_alone(void) {
     finish();
 }
 
+/* An image that systemd kept over a restart with another policy. */
+static void another_policy_than_that_of_what_serves(void) {
+    struct link_message m = {.type = LINK_SERVING, .model = "a", .policy = 4}, got;
+    int fd = 0;
+    begin();
+    CU_ASSERT_TRUE(restore_allows(&r, &m)); /* only the guard was restarted */
+    m.inherited = 1;
+    CU_ASSERT_FALSE(restore_allows(&r, &m));
+    m.policy = 5;
+    CU_ASSERT_TRUE(restore_allows(&r, &m));
+    CU_ASSERT_FALSE(restore_next(&r, &got, &fd));
+    restore_begin(&r);
+    CU_ASSERT_TRUE_FATAL(restore_next(&r, &got, &fd));
+    CU_ASSERT_TRUE(got.type == LINK_RETIRE && strcmp(got.model, "a") == 0 && fd == -1);
+    CU_ASSERT_FALSE(restore_is_done(&r));
+    restore_sent(&r);
+    (void)offered("a"); /* what is kept of it was decided under today's */
+    finish();
+}
+
 SUITE(restore, {"in order, before anything else", in_order_and_before_anything_else},
-      {"what serves already is left alone", what_serves_already_is_left_alone});
+      {"what serves already is left alone", what_serves_already_is_left_alone},
+      {"another policy than that of what serves", another_policy_than_that_of_what_serves});

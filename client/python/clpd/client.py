@@ -5,11 +5,12 @@ import collections
 import os
 import select
 import socket
+import time
 from types import TracebackType
 from typing import Any, Deque, Dict, List, Optional, Sequence, Set, Tuple, Type, Union
 
 from . import pictures, wire
-from .errors import ClpdError, ConnectionLost, Refused
+from .errors import ClpdError, ConnectionLost, Refused, ShuttingDown
 from .wire import Buffer, Result
 
 Answer = Union[Result, Dict[str, Any], Refused]
@@ -20,10 +21,14 @@ class Client:
 
     path      of the socket; default $CLPD_SOCKET, else /run/clpd/clpd.sock
     timeout   seconds without any byte from or to clpd before `ConnectionLost` is raised
+    patience  seconds for which `classify` and `infer` ask again when clpd goes away under them (a restart, a crash),
+              as long as nothing else is under way on the connection; 0: `ConnectionLost` at once
     """
 
-    def __init__(self, path: Union[str, "os.PathLike[str]", None] = None, timeout: float = 30.0) -> None:
-        self.path, self.timeout = wire.socket_path(path), timeout
+    def __init__(self, path: Union[str, "os.PathLike[str]", None] = None, timeout: float = 30.0,
+                 patience: float = 10.0) -> None:
+        self.path, self.timeout, self.patience = wire.socket_path(path), timeout, patience
+        self._was_connected = False
         self._socket: Optional[socket.socket] = None
         self._next = 1
         self._inbox = bytearray()
@@ -63,14 +68,15 @@ class Client:
         if shape and wire.is_encoded(picture):
             picture = pictures.decode(bytes(picture), shape)
         data, dims = wire.pictures_of(picture, shape)
-        return self._result(self._infer(model, data, dims, wire.U8, top_k, False, deadline))
+        return self._ask(model, data, dims, wire.U8, top_k, False, deadline)
 
     def infer(self, model: str, data: Buffer, dims: Optional[Sequence[int]] = None, format: Optional[int] = None, *,
               top_k: int = 0, scores: bool = True, deadline: Optional[float] = None) -> Result:
         """All scores of a tensor: `F32` N,C,H,W as the network wants it, or `U8` N,H,W,C pictures.
 
         Arrays of float32 and uint8 say dims and format themselves; flat data need dims, and bytes of floats format."""
-        return self._result(self.submit(model, data, dims, format, top_k=top_k, scores=scores, deadline=deadline))
+        flat, dims, fmt = wire.tensor_of(data, dims, format)
+        return self._ask(model, flat, dims, fmt, top_k, scores, deadline)
 
     def submit(self, model: str, data: Buffer, dims: Optional[Sequence[int]] = None, format: Optional[int] = None, *,
                top_k: int = 0, scores: bool = True, deadline: Optional[float] = None) -> int:
@@ -129,6 +135,20 @@ class Client:
         self._send(ident, head, data)
         return ident
 
+    def _ask(self, model: str, data: memoryview, dims: Sequence[int], fmt: int, top_k: int, scores: bool,
+             deadline: Optional[float]) -> Result:
+        """One question, asked again where clpd went away before it had answered: that changes nothing but the time."""
+        end = time.monotonic() + self.patience
+        alone = self._was_connected and self.pending() == 0
+        while True:
+            try:
+                return self._result(self._infer(model, data, dims, fmt, top_k, scores, deadline))
+            except (ConnectionLost, ShuttingDown):
+                if not alone or time.monotonic() >= end:
+                    raise
+                self.close()
+                time.sleep(0.01)
+
     def _result(self, ident: int) -> Result:
         try:
             return self.collect(ident)[1]
@@ -170,7 +190,7 @@ class Client:
             s.close()
             raise ConnectionLost(f"no clpd answers at {self.path}: {e}") from e
         s.setblocking(False)
-        self._socket = s
+        self._socket, self._was_connected = s, True
         return s
 
     def _lose(self, why: str) -> ConnectionLost:

@@ -11,7 +11,8 @@ class ClpdError(Exception):
 class ConnectionLost(ClpdError, ConnectionError):
     """No daemon answers, it went away, or it took too long. The next call connects again.
 
-    Requests that were under way are not sent again: whether they ran is not known."""
+    `classify` and `infer` have asked again for as long as `patience` says; other requests that were under way are
+    not sent again."""
 
 
 class Refused(ClpdError):
