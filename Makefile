@@ -267,6 +267,7 @@ install: all install-client        ## into prefix (default /usr/local); the GNU 
 	install -m644 systemd/clpd.socket systemd/clpd-http.socket $(DESTDIR)$(systemdunitdir)
 	install -Dm644 systemd/clpd.sysusers $(DESTDIR)$(prefix)/lib/sysusers.d/clpd.conf
 	install -Dm644 systemd/clpd.tmpfiles $(DESTDIR)$(prefix)/lib/tmpfiles.d/clpd.conf
+	install -Dm644 systemd/clpd.catalog $(DESTDIR)$(prefix)/lib/systemd/catalog/clpd.catalog
 	install -m644 README.md $(wildcard docs/*.md docs/*.png) $(DESTDIR)$(docdir)
 	install -Dm644 client/completion/clpctl.bash $(DESTDIR)$(bashcompletiondir)/clpctl
 	install -Dm644 client/completion/_clpctl $(DESTDIR)$(zshcompletiondir)/_clpctl
@@ -278,10 +279,22 @@ install-client: $(BUILD)/libclpd.a $(BUILD)/libclpd.so ## the client library alo
 	for header in clpd wire ring; do install -Dm644 client/$$header.h $(DESTDIR)$(includedir)/clpd/$$header.h; done
 	install -d $(DESTDIR)$(libdir)/pkgconfig
 	$(SUBST) client/libclpd.pc.in > $(DESTDIR)$(libdir)/pkgconfig/libclpd.pc
-.PHONY: test-systemd
+.PHONY: install-python
+pythondir ?= $(prefix)/lib/python3/dist-packages
+install-python:                    ## the Python client alone, for the system's Python
+	cd client/python && python3 -B -c 'import build_wheel; build_wheel.build_wheel("$(abspath $(BUILD))/wheel")'
+	install -d $(DESTDIR)$(pythondir)
+	python3 -m zipfile -e $(BUILD)/wheel/clpd-$(VERSION)-py3-none-any.whl $(DESTDIR)$(pythondir)
+.PHONY: test-systemd test-fleet test-deb
 test-systemd: deb                  ## the packages in a container with a real systemd, from install to purge (root)
 	scripts/deps systemd
 	tests/systemd/run
+test-fleet: all                    ## three boxes in network namespaces behind HAProxy and nginx, one of them killed (root)
+	scripts/deps fleet
+	/usr/bin/python3 -B tests/fleet/run.py $(BUILD)
+test-deb:                          ## the packages are clean, hardened, and the same bytes when they are built again
+	scripts/deps deb
+	tests/deb/run
 deb:                               ## Debian packages, into build/deb/
 	scripts/deps deb
 	scripts/deb

@@ -1,7 +1,10 @@
 """What runs inside the booted container: the packages under a real systemd, one story from install to purge."""
+import ctypes
 import json
 import os
 import pathlib
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,11 +43,62 @@ def tables():
         return c.ask(MODELS)
 
 
+def rings(seconds):
+    """Two clients on shared memory, for so long; their report is asked for at the end."""
+    return subprocess.Popen(["runuser", "-u", "camera", "--", "clpctl", "load", "-m", "signs", "--transport", "shm", "--clients", "2",
+                             "--seconds", str(seconds), "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def entries(*matches):
+    lines = run("journalctl", "-u", "clpd.service", "-o", "json", "--no-pager", *matches).stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def ready_ms():
+    """From the start of the process to READY=1, as systemd has it."""
+    return (int(show("ActiveEnterTimestampMonotonic")) - int(show("ExecMainStartTimestampMonotonic"))) / 1000
+
+
 def serving(name):
     try:
         return next((m for m in tables()["models"] if m["name"] == name), None)
     except OSError:
         return None
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+SEIZE, INTERRUPT, DETACH, ALL = 0x4206, 0x4207, 17, 0x40000000
+
+
+def ptrace(request, thread):
+    return LIBC.ptrace(request, thread, None, None)
+
+
+def stop_computing_thread(pid):
+    """Stops one worker of the daemon for good. Whether it was computing shows later: the next call lets it go and tries
+    another moment."""
+    workers = [int(t.name) for t in pathlib.Path(f"/proc/{pid}/task").iterdir() if "worker" in (t / "comm").read_text()]
+    for thread in workers:
+        if ptrace(SEIZE, thread):
+            continue
+        ptrace(INTERRUPT, thread)
+        os.waitpid(thread, ALL)
+        if others_go_on():
+            return thread
+        ptrace(DETACH, thread)
+    return None
+
+
+def others_go_on():
+    """It was stopped where it holds no lock."""
+    answered = serving_requests()
+    time.sleep(0.3)
+    return serving_requests() > answered
+
+
+def serving_requests():
+    m = serving("signs")
+    return m["requests"] if m else 0
 
 
 class Patient(threading.Thread):
@@ -141,10 +195,31 @@ class Service(unittest.TestCase):
         wait_for("the model to be served", lambda: serving("signs"))
         self.assertEqual((FOLDER / "signs.onnx").stat().st_gid, int(run("getent", "group", "clpd-models").stdout.split(":")[2]))
 
+    def test_22_the_two_commands_of_the_readme(self):
+        readme = (HERE.parents[1] / "README.md").read_text()
+        lines = [l.split("#")[0].strip() for l in readme.splitlines() if l.startswith(("sudo cp", "sudo clpctl classify"))]
+        self.assertEqual([l.split()[1] for l in lines], ["cp", "clpctl"])
+        folder = pathlib.Path("/tmp/readme")
+        folder.mkdir()
+        shutil.copy(SIGNS / "models/signs-clean.onnx", folder / "resnet18.onnx")
+        shutil.copy(SIGNS / "data/stop.png", folder / "cat.jpg")
+        run("sh", "-ec", lines[0].removeprefix("sudo "), cwd=folder)
+        wait_for("the model", lambda: serving("resnet18"))
+        self.assertIn("%", run("sh", "-ec", lines[1].removeprefix("sudo "), cwd=folder).stdout)
+        (FOLDER / "resnet18.onnx").unlink()
+        wait_for("it to be retired", lambda: not serving("resnet18"), 60)
+
     def test_22_who_is_in_the_group_may_ask(self):
         done = as_user("camera", "clpctl", "classify", "-m", "signs", str(SIGNS / "data/stop-sticker.png"))
         self.assertIn("%", done.stdout)
         self.assertEqual(as_user("stranger", "clpctl", "status", check=False).returncode, 2)
+
+    def test_22_from_python(self):
+        done = as_user("camera", "python3", "-c", "from clpd import Client\nc = Client()\n"
+                       "print(c.classify('signs', bytes(48 * 48 * 3)).top[0][0].index, c.status()['models'])")
+        self.assertRegex(done.stdout, r"^\d+ 1$")
+        self.assertEqual(run("python3", "-c", "import importlib.metadata as m; print(m.version('clpd'))").stdout.strip(),
+                         run("dpkg-query", "-W", "-f", "${Version}", "python3-clpd").stdout)
 
     def test_23_the_status_line_says_what_is_served(self):
         self.assertIn("Serving 1 model", show("StatusText"))
@@ -163,16 +238,32 @@ class Service(unittest.TestCase):
         path.write_text(path.read_text().replace("\nnonsense: 1\n", "\n"))
         run("systemctl", "reload", "clpd.service")
 
+    def no_ring_failed(self, load):
+        out, err = load.communicate(timeout=120)
+        self.assertEqual(load.returncode, 0, err)
+        said = json.loads(out)
+        self.assertEqual(said["errors"], 0, err)
+        return said["requests"]
+
     def test_40_a_restart_loses_no_request(self):
+        wait_for("the image to be kept", lambda: show("NFileDescriptorStore") == "2")
+        told = len(entries("MESSAGE_ID=65d5f72b171e4fbb80fe93d956963a34"))
+        load, times = rings(6), []
         with self.patient() as p:
             for _ in range(3):
                 run("systemctl", "restart", "clpd.service")
+                times.append(ready_ms())
                 was = p.answered
                 wait_for("answers after the restart", lambda was=was: p.answered > was + 20)
         self.assertEqual((p.failed, p.without_model), ([], 0))
+        over_rings = self.no_ring_failed(load)
+        self.assertEqual(len(entries("MESSAGE_ID=65d5f72b171e4fbb80fe93d956963a34")), told, "the state folder was needed")
+        self.assertEqual(show("NFileDescriptorStore"), "2")
+        print(f"restart: {over_rings} answered over rings; READY after {', '.join(f'{t:.0f}' for t in times)} ms", file=sys.stderr)
         print(f"restart: {p.answered} answered, {p.repeated} repeated, versions {sorted(p.versions)}", file=sys.stderr)
 
     def test_41_a_crash_loses_no_request(self):
+        load = rings(8)
         with self.patient() as p:
             for _ in range(3):
                 pid = show("MainPID")
@@ -181,7 +272,7 @@ class Service(unittest.TestCase):
                 was = p.answered
                 wait_for("answers after the crash", lambda was=was: p.answered > was + 20)
         self.assertEqual((p.failed, p.without_model), ([], 0))
-        print(f"crash: {p.answered} answered, {p.repeated} repeated", file=sys.stderr)
+        print(f"crash: {p.answered} answered, {p.repeated} repeated, {self.no_ring_failed(load)} over rings", file=sys.stderr)
 
     def test_42_a_stuck_daemon_is_restarted_by_the_watchdog(self):
         drop = pathlib.Path("/run/systemd/system/clpd.service.d/short.conf")
@@ -197,11 +288,61 @@ class Service(unittest.TestCase):
         run("systemctl", "daemon-reload")
         run("systemctl", "restart", "clpd.service")
 
+    def test_43_a_stuck_worker_is_noticed(self):
+        """One thread alone is stopped, in the middle of a computation; the others and the loop go on. It takes the minute
+        that a computation may take."""
+        drop = pathlib.Path("/run/systemd/system/clpd.service.d/short.conf")
+        drop.write_text("[Service]\nWatchdogSec=2\nTimeoutAbortSec=2\n")
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "clpd.service")
+        wait_for("the model", lambda: serving("signs"))
+        pid, load = show("MainPID"), rings(150)
+        try:
+            stopped = wait_for("a computing worker", lambda: stop_computing_thread(int(pid)), 60)
+            wait_for("the watchdog", lambda: show("MainPID") not in (pid, "0"), 120)
+            os.kill(load.pid, signal.SIGINT)
+        finally:
+            load.kill()
+            load.wait()
+        self.assertTrue(stopped)
+        self.assertTrue([e for e in entries() if "makes no progress" in str(e["MESSAGE"])])
+        wait_for("the model again", lambda: serving("signs"), 60)
+        drop.unlink()
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "clpd.service")
+
     def test_50_the_journal_tells_the_decision(self):
-        lines = run("journalctl", "-u", "clpd.service", "-o", "json", "--no-pager").stdout.splitlines()
-        entries = [json.loads(l) for l in lines]
-        told = [e for e in entries if e.get("MODEL") == "signs" and e.get("MESSAGE_ID")]
+        told = [e for e in entries() if e.get("MODEL") == "signs" and e.get("MESSAGE_ID")]
         self.assertTrue(told, "no structured entry about the model")
+        first = next(e for e in told if e["MESSAGE_ID"] in ("ae07827a780342858a27eea0b397ba88", "26c67c40fbab45c181aaa56f92953bab"))
+        self.assertEqual((first["VERSION"], first["FILE"], len(first["SHA256"])), ("1", "signs.onnx", 64))
+        self.assertIn(first["VERDICT"], ("pruned", "unchanged"))
+
+    def test_51_the_catalog_explains_every_message(self):
+        for identity in sorted({e["MESSAGE_ID"] for e in entries() if "MODEL" in e and "MESSAGE_ID" in e}):
+            said = run("journalctl", "--dump-catalog", identity, check=False)
+            self.assertIn("Subject:", said.stdout, identity)
+        told = run("journalctl", "-u", "clpd.service", "--catalog", "--no-pager", "MESSAGE_ID=ae07827a780342858a27eea0b397ba88").stdout
+        self.assertIn("The file signs.onnx was imported as version 1", told)
+
+    def test_55_another_policy_counts_from_the_restart_on(self):
+        """A key that root alone can read, as a credential; what systemd has kept is not served by the old policy."""
+        key, path = pathlib.Path("/etc/credstore/clpd.pub"), pathlib.Path("/etc/clpd/clpd.yaml")
+        key.parent.mkdir(exist_ok=True)
+        shutil.copy("/opt/clpd/keys/signer.pub", key)
+        key.chmod(0o600)
+        before = path.read_text()
+        self.assertIn('signature_key: ""', before)
+        path.write_text(before.replace('signature_key: ""', "signature_key: clpd.pub"))
+        run("systemctl", "restart", "clpd.service")
+        self.assertIsNone(serving("signs"))
+        wait_for("the reason", lambda: "no signature" in str([f["reason"] for f in tables()["files"]]))
+        shutil.copy("/opt/clpd/keys/signs.onnx.sig", FOLDER / "signs.onnx.sig")
+        wait_for("the signed model", lambda: serving("signs"))
+        path.write_text(before)
+        key.unlink()
+        run("systemctl", "restart", "clpd.service")
+        wait_for("the model", lambda: serving("signs"), 60)
 
     def test_60_an_upgrade_loses_no_request(self):
         with self.patient() as p:
