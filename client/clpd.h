@@ -119,7 +119,7 @@ struct clpd_ring_options {
     uint64_t reply_bytes;  /* of the largest answer; 0: CLPD_RING_REPLY_BYTES */
     /* How long a daemon that goes away (a restart, a crash) is waited for, in ms; 0: 10 s; negative: not at
      * all. When it is back, the ring is opened again where it was in memory, and what was unanswered is asked
-     * again. */
+     * again, in poll: no other thread may be writing into a slot meanwhile. */
     int32_t patience_ms;
 };
 

@@ -397,10 +397,10 @@ static int ask_again(struct clpd_ring *g) {
 static int hear_again(struct clpd_ring *g) {
     struct clpd_ring_info plan;
     int fds[2] = {-1, -1};
-    int rc = receive_plan(clpd_fd(g->connection), &plan, fds, NULL, 0);
-    if (rc == 0) rc = take_over(g, &plan, fds);
+    const int refused = receive_plan(clpd_fd(g->connection), &plan, fds, NULL, 0);
+    const int rc = refused ? 0 : take_over(g, &plan, fds);
     if (fds[0] >= 0) (void)close(fds[0]);
-    if (rc == 1) return rc;
+    if (rc == 1) return 1;
     if (fds[1] >= 0) (void)close(fds[1]);
     clpd_close(g->connection); /* refused, or gone again */
     g->connection = NULL;

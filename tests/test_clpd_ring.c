@@ -243,6 +243,7 @@ static void a_daemon_that_stays_away(struct stage *s) {
 
 static void test_coming_back(void) {
     play(a_daemon_that_comes_back, 8);
+    play(a_daemon_that_comes_back, 1); /* it says BUSY until the old ring is gone */
 }
 static void test_staying_away(void) {
     play(a_daemon_that_stays_away, 8);

@@ -7,10 +7,11 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import unittest
 
-from harness import BUILD, PATIENCE, SIGNS, Daemon, wait_for
+from harness import BUILD, PATIENCE, ROOT, SIGNS, Daemon, wait_for
 
 
 class Manager(threading.Thread):
@@ -166,6 +167,32 @@ class Store(unittest.TestCase):
         said = json.loads(out)
         self.assertEqual(said["errors"], 0, (said, err))
         self.assertGreater(d.model("signs")["requests"], 50, "it went on with the last one")
+
+    def test_a_python_client_sees_no_failed_request(self):
+        sys.path.insert(0, str(ROOT / "client/python"))
+        import clpd
+        d = self.daemon()
+        self.signs(d)
+        d.wait_serving("signs")
+        answers, failed, stopping = [], [], threading.Event()
+
+        def ask():
+            with clpd.Client(d.socket) as c:
+                while not stopping.is_set():
+                    try:
+                        answers.append(c.classify("signs", bytes(48 * 48 * 3)).top[0][0].index)
+                    except clpd.ClpdError as e:
+                        failed.append(repr(e))
+        asker = threading.Thread(target=ask)
+        asker.start()
+        for how in (signal.SIGKILL, signal.SIGTERM):
+            wait_for("answers", lambda n=len(answers): len(answers) > n + 20)
+            d.end(how)
+            d.start()
+        wait_for("more answers", lambda n=len(answers): len(answers) > n + 20)
+        stopping.set()
+        asker.join(PATIENCE)
+        self.assertEqual((failed, len(set(answers))), ([], 1))
 
     def test_another_policy_is_asked_before_the_door_opens(self):
         d = self.daemon()

@@ -2,6 +2,7 @@
 `make test-systemd`."""
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -29,7 +30,7 @@ class Install(unittest.TestCase):
         installed(self.folder, "prefix=/usr", "libdir=/usr/lib/x", "sysconfdir=/etc", "systemdunitdir=/lib/systemd/system")
         for path in ("usr/sbin/clpd", "usr/bin/clpctl", "usr/libexec/clpd/clp-guard", "usr/lib/x/libclpd.so",
                      "usr/lib/x/pkgconfig/libclpd.pc", "usr/include/clpd/clpd.h", "etc/clpd/clpd.yaml",
-                     "usr/lib/sysusers.d/clpd.conf", "usr/lib/tmpfiles.d/clpd.conf", "usr/share/doc/clpd/README.md",
+                     "usr/lib/sysusers.d/clpd.conf", "usr/lib/tmpfiles.d/clpd.conf", "usr/lib/systemd/catalog/clpd.catalog", "usr/share/doc/clpd/README.md",
                      "usr/share/man/man8/clpd.8", "usr/share/man/man5/clpd.yaml.5", "usr/share/man/man7/clpd-protocol.7",
                      "usr/share/man/man1/clpctl.1", "usr/share/man/man8/clp-guard.8",
                      *(f"lib/systemd/system/{u}" for u in UNITS)):
@@ -53,12 +54,26 @@ class Install(unittest.TestCase):
         units = [self.folder / "usr/local/lib/systemd/system" / u for u in UNITS]
         service = units[0]  # the programs aren't where the unit says; who judges units wants them to exist
         service.write_text(service.read_text().replace("/usr/local/sbin/clpd", str(BUILD / "clpd")))
+        fleet = self.folder / "usr/local/lib/systemd/system/clpd-http-tcp.socket"
+        shutil.copy(ROOT / "systemd/fleet/clpd-http-tcp.socket", fleet)
+        units.append(fleet)
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", *map(str, units)], capture_output=True, text=True)
         ours = [l for l in done.stderr.splitlines() if "clpd" in l]
         self.assertEqual(ours, [], done.stderr)
         done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=5", str(service)],
                               capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, "exposure is above 0.5:\n" + done.stdout[-2000:])
+
+
+class Catalog(unittest.TestCase):
+    def test_it_explains_every_message_with_fields_that_there_are(self):
+        code = (ROOT / "guard/decision.c").read_text()
+        catalog = (ROOT / "systemd/clpd.catalog").read_text()
+        used = re.findall(r'\[DECISION_\w+\] = \{"([0-9a-f]{32})"', code)
+        self.assertGreater(len(used), 9)
+        self.assertEqual(sorted(used), sorted(re.findall(r"^-- ([0-9a-f]{32})$", catalog, re.M)))
+        fields = set(re.findall(r'^        \{"([A-Z0-9_]+)",', code, re.M))
+        self.assertLessEqual(set(re.findall(r"@([A-Z0-9_]+)@", catalog)), fields)
 
 
 @unittest.skipUnless(shutil.which("systemd-socket-activate"), "SKIP: systemd-socket-activate is missing")

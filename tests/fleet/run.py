@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import shutil
-import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -69,15 +69,17 @@ class Box(Daemon):
         super().__init__(guard__settle_ms=100)
         self.name, self.url = name, f"http://{address}:8080"
         self.inside = ["ip", "netns", "exec", network.space(name)]
-        self.address = address
+        self.address, self.starts = address, 0
 
     def start(self):
         self.write_config()
         (self.folder / "state").mkdir(exist_ok=True)
-        self.process = subprocess.Popen(
-            [*self.inside, "systemd-socket-activate", f"--listen={self.address}:8080", "--fdname=http", str(BUILD / "clpd"),
-             "--config", str(self.config)], stderr=open(self.log, "ab"))
-        wait_for("the listener", lambda: "Listening" in self.log.read_text())
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [*self.inside, "systemd-socket-activate", f"--listen={self.address}:8080", "--fdname=http", str(BUILD / "clpd"),
+                 "--config", str(self.config)], stderr=log)
+        wait_for("the listener", lambda n=self.starts: self.log.read_text().count("Listening") > n)
+        self.starts += 1
         return self
 
 
@@ -203,8 +205,6 @@ class Fleet(unittest.TestCase):
 
     @classmethod
     def admin(cls, command):
-        sys.path.insert(0, str(FLEET))
-        import socket
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(str(cls.front.admin))
             s.sendall(command.encode() + b"\n")
