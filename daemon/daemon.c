@@ -12,6 +12,7 @@
 #include "daemon/connection.h"
 
 #include "daemon/catalogue.h"
+#include "daemon/descriptors.h"
 #include "daemon/desk.h"
 #include "daemon/file_table.h"
 #include "daemon/guard_child.h"
@@ -32,7 +33,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -43,7 +43,6 @@
 #define DRAIN_LOOK      5000000u
 #define STATUS_TEXT     256
 #define MODELS_TEXT_AGE 100000000u /* 0.1 s: what it counts may be that old; what it lists may not */
-#define SPARE_FILES     64         /* descriptors besides the connections' */
 #define INHERITED       0          /* the ticket of no guard: offered by systemd's store */
 
 enum state { STARTING, SERVING, DRAINING, CLOSING };
@@ -459,31 +458,6 @@ static int open_signals(struct daemon *d, struct err *e) {
     return d->signals < 0 ? err_set(e, ERR_SYSTEM, "signalfd: %s", strerror(errno)) : 0;
 }
 
-/* Besides the clients' connections: rings, those of HTTP, and for each request of it both ends of its line.
- */
-static rlim_t spare_files(const struct config *c) {
-    const rlim_t rings = (rlim_t)c->limit_rings + 2; /* their bells, and what is being sent */
-    const rlim_t http =
-        c->http_connections + c->http_threads * (2 * (rlim_t)c->http_inflight + c->http_pictures + 8);
-    return SPARE_FILES + rings + (strcmp(c->http_path, "off") == 0 && !c->http_listen[0] ? 0 : http);
-}
-
-static uint32_t make_room_for_files(uint32_t connections, rlim_t spare) {
-    struct rlimit r;
-    const rlim_t want = (rlim_t)connections + spare;
-    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur >= want) return connections;
-    const rlim_t had = r.rlim_cur;
-    r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
-    if (setrlimit(RLIMIT_NOFILE, &r)) r.rlim_cur = had;
-    if (r.rlim_cur >= want) return connections;
-    const uint32_t room = r.rlim_cur > spare + 1 ? (uint32_t)(r.rlim_cur - spare) : 1;
-    log_warning("only %" PRIu64
-                " file descriptors are allowed (LimitNOFILE=): %u connections are taken instead "
-                "of limits.connections (%u)",
-                (uint64_t)r.rlim_cur, room, connections);
-    return room;
-}
-
 static int open_socket(struct daemon *d, struct err *e) {
     const struct config *c = &d->config;
     struct notify_sockets passed;
@@ -573,7 +547,7 @@ static int start(struct daemon *d, struct err *e) {
                                             .can_take = can_take,
                                             .owner = d};
     /* Clients must not use up what the guard's offers arrive by. */
-    d->config.limit_connections = make_room_for_files(d->config.limit_connections, spare_files(&d->config));
+    d->config.limit_connections = descriptors_make_room(&d->config);
     d->guard_path = guard_child_find(e);
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e) || start_http(d, e))
         return -1;
