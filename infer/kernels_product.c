@@ -4,11 +4,12 @@
  *
  *   B, a panel of 128 x 32 at a time, is packed (and turned, and padded)
  *   A is read as it lies, 8 rows at a time, or 4
- *   8 x 32 sums stay in registers while k runs; 4 x 16 where those are few
+ *   as many sums as there are registers for stay in them while k runs: 8 x 32, 4 x 16 or 4 x 8
  */
 #include "infer/kernels_product.h"
 
-#include "infer/simd.h"
+#include "infer/layout.h"
+#include "infer/simd_levels.h"
 
 #include <string.h>
 
@@ -65,6 +66,17 @@ SIMD_INLINE void set_rows(const struct blas_product *p, int64_t m0, int64_t k0, 
     }
 }
 
+SIMD_INLINE struct tile tile_of(const struct blas_product *p, const struct panel *x, int64_t k0) {
+    return (struct tile){.a_step = p->trans_a ? p->lda : 1,
+                         .ldc = p->ldc,
+                         .cols = x->cols,
+                         .alpha = p->alpha,
+                         .beta = k0 == 0 ? p->beta : 1};
+}
+
+/* --- AVX-512: 32 registers of 16 floats ----------------------------------------------------------- */
+#if defined(__x86_64__)
+
 /* c = alpha * sum + beta * c */
 SIMD_INLINE void store_whole(const struct tile *t, float *c, const simd_f *sum) {
     if (t->beta == 0)
@@ -96,7 +108,7 @@ SIMD_INLINE void store_part(const struct tile *t, int64_t r, int64_t at, const s
 #define PART(r)   store_part(t, r, at, &s##r);
 #define PART_2(r) store_part(t, r, 0, &s##r), store_part(t, r, SIMD_LANES, &u##r);
 
-/* N x 32: for 32 registers of 16 floats. N x 16, from column `at` on. */
+/* N x 32, and N x 16 from column `at` on. */
 #define DEFINE_TILES(N, EACH)                                                                                \
     SIMD_INLINE void multiply_##N##x32(const struct panel *x, const struct tile *t) {                        \
         const float *b = x->b;                                                                               \
@@ -127,7 +139,7 @@ SIMD_INLINE void store_part(const struct tile *t, int64_t r, int64_t at, const s
 DEFINE_TILES(8, EIGHT)
 DEFINE_TILES(4, FOUR)
 
-/* One tile as wide as the panel, where registers are many and wide. */
+/* One tile as wide as the panel. */
 SIMD_INLINE void multiply_wide(const struct panel *x, const struct tile *t) {
     const bool both = x->cols > SIMD_LANES;
     if (t->rows > 4 && both)
@@ -139,60 +151,64 @@ SIMD_INLINE void multiply_wide(const struct panel *x, const struct tile *t) {
     else
         multiply_4x16(x, t, 0);
 }
+#endif
 
-/* The same in pieces of 4 x 16, which are 8 registers of AVX2. */
-SIMD_INLINE void multiply_narrow(const struct panel *x, struct tile t) {
-    const int64_t rows = t.rows;
-    if (t.rows > 4) t.rows = 4;
-    for (int64_t at = 0; at < x->cols; at += SIMD_LANES) multiply_4x16(x, &t, at);
-    if (rows <= 4) return;
-    for (int r = 0; r < 4; r++) t.a[r] = t.a[r + 4];
-    t.c += 4 * t.ldc;
-    t.rows = rows - 4;
-    for (int64_t at = 0; at < x->cols; at += SIMD_LANES) multiply_4x16(x, &t, at);
-}
+/* --- levels ------------------------------------------------------------------------------------- */
 
-SIMD_INLINE void multiply_panel(const struct blas_product *p, const struct panel *x, int64_t k0, int64_t n0,
-                                bool wide) {
-    struct tile t = {.a_step = p->trans_a ? p->lda : 1,
-                     .ldc = p->ldc,
-                     .cols = x->cols,
-                     .alpha = p->alpha,
-                     .beta = k0 == 0 ? p->beta : 1};
+/* With fewer or narrower registers, 4 rows at a time: 4 x 16 sums are 8 registers of AVX2 and 16 of NEON's
+ * 32; without AVX, where there are 16 of four floats, 4 x 8. */
+#define LEVEL(name) name##_128
+#define LEVEL_TARGET
+#define LEVEL_BYTES 16
+#if defined(__aarch64__)
+#define PRODUCT_COLS 16
+#else
+#define PRODUCT_COLS 8
+#endif
+#include "infer/kernels_product_body.h"
+#undef LEVEL
+#undef LEVEL_TARGET
+#undef LEVEL_BYTES
+#undef PRODUCT_COLS
+
+#if defined(__x86_64__)
+#define LEVEL(name)  name##_256
+#define LEVEL_TARGET SIMD_TARGET_256
+#define LEVEL_BYTES  32
+#define PRODUCT_COLS 16
+#include "infer/kernels_product_body.h"
+#undef LEVEL
+#undef LEVEL_TARGET
+#undef LEVEL_BYTES
+#undef PRODUCT_COLS
+
+SIMD_TARGET_512 static void multiply_panel_512(const struct blas_product *p, const struct panel *x,
+                                               int64_t k0, int64_t n0) {
+    struct tile t = tile_of(p, x, k0);
     for (int64_t m0 = 0; m0 < p->m; m0 += ROWS) {
         set_rows(p, m0, k0, &t);
         t.c = p->c + m0 * p->ldc + n0;
-        if (wide)
-            multiply_wide(x, &t);
-        else
-            multiply_narrow(x, t);
+        multiply_wide(x, &t);
     }
 }
-
-SIMD_CLONES static void multiply_panel_wide(const struct blas_product *p, const struct panel *x, int64_t k0,
-                                            int64_t n0) {
-    multiply_panel(p, x, k0, n0, true);
-}
-
-SIMD_CLONES static void multiply_panel_narrow(const struct blas_product *p, const struct panel *x, int64_t k0,
-                                              int64_t n0) {
-    multiply_panel(p, x, k0, n0, false);
-}
-
-static bool has_wide_registers(void) {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512f");
-#else
-    return false;
 #endif
+
+typedef void (*panel_fn)(const struct blas_product *p, const struct panel *x, int64_t k0, int64_t n0);
+
+static panel_fn find_panel(void) {
+#if defined(__x86_64__)
+    if (simd_level() == SIMD_512) return multiply_panel_512;
+    if (simd_level() == SIMD_256) return multiply_panel_256;
+#endif
+    return multiply_panel_128;
 }
 
 void product_run(const struct blas_product *p) {
-    const bool wide = has_wide_registers();
+    const panel_fn multiply_panel = find_panel();
     struct panel x;
     for (int64_t n0 = 0; n0 < p->n; n0 += COLS)
         for (int64_t k0 = 0; k0 < p->k; k0 += DEPTH) {
             set_panel(p, k0, n0, &x);
-            (wide ? multiply_panel_wide : multiply_panel_narrow)(p, &x, k0, n0);
+            multiply_panel(p, &x, k0, n0);
         }
 }
