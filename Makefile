@@ -188,6 +188,47 @@ format:                            ## rewrite the sources in the house format
 format-check:                      ## fail where the format is not the house's
 	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
 
+# --- faults --------------------------------------------------------------------------
+# The sanitized objects, linked once more with calls that can be made to fail (tests/faults/calls.h says which).
+FAULT_CALLS := $(shell sed -n 's/^CALL.[^,]*, \([a-zA-Z0-9_]*\),.*/\1/p' tests/faults/calls.h) read write open openat fcntl epoll_ctl json_pack syscall
+FAULT_WRAP  := $(FAULT_CALLS:%=-Wl,--wrap=%)
+$(BUILD)/faults/clpd: $(call OBJ,$(clpd_SRC) tests/faults/shim.c)
+$(BUILD)/faults/clp-guard: $(call OBJ,$(clp-guard_SRC) tests/faults/shim.c)
+$(BUILD)/faults/clpd $(BUILD)/faults/clp-guard:
+	@echo "  LD    $@"
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(LDBASE) $(LDFLAGS) $(FAULT_WRAP) -o $@ $^ $(tests_LIBS)
+$(BUILD)/faults/%: $(BUILD)/%
+	@mkdir -p $(@D)
+	$(Q)ln -sf ../$* $@
+-include $(BUILD)/obj/tests/faults/shim.d
+.PHONY: faults
+faults:                            ## every allocation and system call of clpd and clp-guard fails once: tests/faults/run
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all $(PROGRAMS:%=build/asan/faults/%)
+	tests/faults/run faults build/asan
+.PHONY: kills overload
+kills: all                         ## kill -9 of import worker, guard and daemon at KILLS=500 random moments
+	tests/faults/run kills $(BUILD) $(KILLS)
+overload: all                      ## three times as many requests as can be answered: goodput, BUSY, latency
+	tests/faults/run overload $(BUILD)
+TSAN := -fsanitize=thread -fno-omit-frame-pointer
+TSAN_SUITES := batcher ring lookout workers loop models server team catalogue engine http
+.PHONY: tsan valgrind analyze
+tsan:                              ## what runs in threads under ThreadSanitizer: unit suites, swaps, rings, serving
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/tsan SANITIZE="$(TSAN)" CFLAGS="-O1 -g" all build/tsan/tests
+	$(Q)for suite in $(TSAN_SUITES); do setarch -R build/tsan/tests $$suite || exit 1; done
+	setarch -R tests/e2e/run build/tsan test_swap test_ring test_serving
+MEMCHECK_SUITES := onnx_wire onnx_message onnx_tensor onnx_model import import_node tensor evaluate clp clp_pairing onnx_prune worker_wire report image_check image_map
+valgrind: $(BUILD)/tests           ## the import's suites under valgrind: uninitialised memory, which no sanitizer of gcc sees
+	scripts/deps valgrind
+	$(Q)for suite in $(MEMCHECK_SUITES); do valgrind -q --error-exitcode=9 $(BUILD)/tests $$suite || exit 1; done
+# Off, and why: uninitialised values and shifts, of which the analyzer of gcc 12 sees hundreds in loops over vectors
+# (valgrind looks for the former); leaks, of which it sees one wherever memory hangs in a list (ASan looks for those).
+ANALYZE := -fanalyzer -Wno-analyzer-use-of-uninitialized-value -Wno-analyzer-shift-count-overflow -Wno-analyzer-malloc-leak
+analyze:                           ## gcc's static analyzer over everything but the kernels
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/analyze CFLAGS="-O1 -g $(ANALYZE) -Werror" \
+	    $(filter-out build/analyze/obj/infer/kernels% build/analyze/obj/infer/gradient%,$(patsubst %.c,build/analyze/obj/%.o,$(wildcard daemon/*.c guard/*.c config/*.c client/*.c infer/*.c)))
+
 # --- fuzzing -----------------------------------------------------------------------
 # scripts/fuzz comes back here with BUILD=build/fuzz CC=clang and the flags below: a program per target. Plain loops
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.

@@ -134,10 +134,11 @@ static void flush_queue(void *owner) {
                 loop_timer_set(g->loop, &g->timer, loop_now(g->loop) + SEND_AGAIN, flush_queue, g);
             return;
         }
-        if (rc) { /* its end is noticed by the pidfd */
+        if (rc) {
             log_debug("to the guard: %s", strerror(-rc));
             g->queue_n = 0;
-            return;
+            if (rc != -EPIPE && rc != -ECONNRESET) end_it(g, SIGKILL); /* what is lost would be waited for */
+            return; /* its own end is noticed by the pidfd, when its last words are read */
         }
         g->queue_first = (g->queue_first + 1) % QUEUE;
         g->queue_n--;

@@ -371,6 +371,7 @@ void loop_send_fds(struct loop_stream *s, const struct iovec *iov, unsigned n, c
                                  .msg_control = s->control,
                                  .msg_controllen = CMSG_SPACE(n_fds * sizeof(int))};
     struct cmsghdr *c = CMSG_FIRSTHDR(&s->message);
+    assert(c); /* s->control is large enough */
     *c = (struct cmsghdr){
         .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(n_fds * sizeof(int))};
     memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));

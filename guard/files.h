@@ -150,8 +150,8 @@ void files_repair(struct files *f, const char *path, uint64_t now);
 bool files_next_message(struct files *f, struct link_message *m, int *fd);
 void files_message_sent(struct files *f, const struct link_message *m);
 void files_on_answer(struct files *f, const struct link_message *m, uint64_t now);
-/* A model that is being served since before this guard was started. */
-void files_on_serving(struct files *f, const struct link_message *m);
+/* A model that is being served since before this guard was started. false: no memory to know it. */
+bool files_on_serving(struct files *f, const struct link_message *m);
 /* What is kept about a model that clpd serves since before this guard tells more than LINK_SERVING. */
 void files_on_record(struct files *f, const struct state_record *r);
 /* A kept image that clpd has taken: `current` of this record is served. */

@@ -303,10 +303,11 @@ bool files_next_message(struct files *f, struct link_message *m, int *fd) {
     }
     for (size_t i = 0; i < f->n; i++) {
         struct file *x = f->list[i];
-        const struct model *model = files_find_model(f, x->model);
-        if (x->state != FILE_SEALED || model_awaits_answer(f, x->model) || (model && model->busy)) continue;
+        if (x->state != FILE_SEALED || model_awaits_answer(f, x->model)) continue;
+        const struct model *model = files_add_model(f, x->model);
+        if (!model || model->busy) continue; /* what serves without a record would never be retired */
         *m = files_describe(x, LINK_OFFER);
-        m->model_version = (model ? model->last_version : 0) + 1;
+        m->model_version = model->last_version + 1;
         m->policy = x->policy;
         *fd = x->image;
         return true;
@@ -337,8 +338,8 @@ void files_message_sent(struct files *f, const struct link_message *m) {
 }
 
 static void take_into_service(struct files *f, struct file *x) {
-    struct model *m = files_add_model(f, x->model);
-    if (!m) return; /* out of memory: it is served, but a restart of the file's story would import it again */
+    struct model *m = files_find_model(f, x->model);
+    assert(m); /* made with the offer */
     memcpy(m->path, x->path, sizeof m->path);
     m->serving = true;
     m->retire = m->barred = false;
@@ -377,11 +378,11 @@ void files_on_answer(struct files *f, const struct link_message *m, uint64_t now
     }
 }
 
-void files_on_serving(struct files *f, const struct link_message *m) {
-    if (!model_file_name_is_valid(m->model)) return;
+bool files_on_serving(struct files *f, const struct link_message *m) {
+    if (!model_file_name_is_valid(m->model)) return true;
     struct model *model = files_add_model(f, m->model);
     struct file *x = files_find_path(f, m->path);
-    if (!model) return;
+    if (!model) return false;
     model->serving = true;
     model->has_digests = false;
     memcpy(model->digests.model, m->sha256, sizeof m->sha256);
@@ -394,14 +395,14 @@ void files_on_serving(struct files *f, const struct link_message *m) {
     model->version = m->model_version;
     if (model->last_version < model->version) model->last_version = model->version;
     memcpy(model->path, m->path, sizeof model->path);
-    if (!x || x->gone || !model_file_same(&x->identity, &m->identity)) return;
+    if (!x || x->gone || !model_file_same(&x->identity, &m->identity)) return true;
     if (x->state == FILE_IMPORTING) x->stale = true; /* needless: stop, the next scan finds it served */
     if (x->state == FILE_SEALED) {
         files_drop_image(x);
         files_restart(f, x, 0);
     }
-    if (x->state != FILE_SEEN && x->state != FILE_SETTLING) return;
-    files_adopt(f, x, model);
+    if (x->state == FILE_SEEN || x->state == FILE_SETTLING) files_adopt(f, x, model);
+    return true;
 }
 
 void files_count_from(struct files *f, const char *model, uint64_t last_version) {

@@ -274,14 +274,14 @@ static void take_message(struct guard *g, const struct link_message *m) {
         g->want_scan = true;
         break;
     case LINK_SERVING:
-        if (restore_allows(&g->restore, m))
-            files_on_serving(g->files, m);
-        else
+        if (!restore_allows(&g->restore, m))
             notice(LOG_LEVEL_WARNING,
                    "model %s: version %llu was decided under another policy than today's: it is not served "
                    "until its "
                    "file has been looked at again",
                    m->model, (unsigned long long)m->model_version);
+        else if (!files_on_serving(g->files, m))
+            end(g, 1); /* clpd starts another guard */
         if (g->awaited) g->awaited--;
         break;
     case LINK_CONTROL:

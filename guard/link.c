@@ -52,6 +52,7 @@ int link_send(int sock, const struct link_message *m, int fd) {
     ssize_t n;
     do n = sendmsg(sock, &msg, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
+    if (n < 0 && (errno == ENOBUFS || errno == ENOMEM)) return -EAGAIN; /* no memory in the kernel just now */
     if (n < 0) return -errno;
     return n == (ssize_t)sizeof copy ? 0 : -EPROTO;
 }
