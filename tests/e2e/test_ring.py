@@ -9,7 +9,7 @@ import sys
 import threading
 import unittest
 
-from harness import (BAD_SHAPE, DEADLINE, F32, NO_MODEL, OK, SIGNS, U8, Daemon, Hammer, read_npy,
+from harness import (BAD_SHAPE, DEADLINE, F32, HEADER, NO_MODEL, OK, SIGNS, U8, Daemon, Hammer, read_npy,
                      wait_for, worst_difference)
 from ring import ANSWERED, CLOSED, SUBMITTED, Refused, Ring
 from test_swap import file_with_note
@@ -63,6 +63,26 @@ class Rings(unittest.TestCase):
         with Ring(self.daemon.socket) as r, self.daemon.client() as c:
             self.assertEqual(r.infer("signs", DIMS, ZEROS).status, OK)
             self.assertEqual(c.infer("signs", DIMS, ZEROS).status, OK)
+
+    def test_one_user_sees_nothing_of_another(self):
+        """Marks that one client leaves in tensors appear in no memory that another client gets to see."""
+        mark = struct.pack("<f", 0.7853981)
+        with Ring(self.daemon.socket) as r, self.daemon.client() as c:
+            for slot in range(8):
+                self.assertEqual(r.infer("signs", DIMS, mark * (len(ZEROS) // 4), slot=slot).status, OK)
+                self.assertEqual(c.infer("signs", DIMS, mark * (len(ZEROS) // 4)).status, OK)
+            self.assertIn(mark, r.memory[:])
+        with Ring(self.daemon.socket) as r:
+            self.assertNotIn(mark, r.memory[:])
+            for slot in range(8):
+                self.assertEqual(r.infer("signs", DIMS, ZEROS, slot=slot, top_k=3).status, OK)
+            self.assertNotIn(mark, r.memory[:])
+        with self.daemon.client() as c:
+            ident = c.send_infer("signs", DIMS, ZEROS, top_k=3)
+            whole = c.receive_exactly(HEADER.size)
+            whole += c.receive_exactly(HEADER.unpack(whole)[5])
+            self.assertEqual(HEADER.unpack(whole[:HEADER.size])[4], ident)
+            self.assertNotIn(mark, whole)
 
     def test_the_streams_answers_bit_for_bit(self):
         floats = array.array("f", [((i * 37) % 255) / 255 - 0.5 for i in range(3 * 48 * 48)]).tobytes()
