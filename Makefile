@@ -28,7 +28,7 @@ BLAS_LIBS   := -L$(SYSROOT)$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 # The planner's half of infer/ knows no BLAS; the engine's half does.
 ENGINE_SRC := $(wildcard infer/blas.c infer/team.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
-PROBE_SRC  := guard/probe_main.c guard/probe.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c
+PROBE_SRC  := guard/probe_main.c guard/probe.c guard/probe_round.c guard/probe_ways.c guard/probe_away.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c
 # What a probe says, for those who listen to it.
 LISTEN_SRC := guard/spawn_probe.c guard/probe_wire.c guard/probe_report.c
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c,$(wildcard infer/*.c))
@@ -257,7 +257,7 @@ $(FUZZ_TARGETS:%=$(BUILD)/run/%): $(BUILD)/run/%: $(BUILD)/obj/tests/fuzz/%.o $(
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(FUZZ_SRC) $(SEEDS_SRC))
 
 # --- measured side by side ------------------------------------------------------------
-.PHONY: bench-peers bench-clp bench-ipc soak bench-swap bench-swaps eval
+.PHONY: bench-peers bench-clp bench-ipc soak bench-swap bench-swaps eval gradients
 bench-peers: all                   ## against ONNX Runtime, on this machine; writes docs/benchmarks.md
 	scripts/bench-peers
 bench-swap: all                    ## from a file's last byte to the first answer of the new version, in parts
@@ -273,9 +273,14 @@ bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and t
 	scripts/deps zoo
 	scripts/bench-clp --build $(BUILD)
 
-eval: all                          ## backdoored networks before and after repair, 5 seeds (hours); writes docs/repair.md
+gradients: $(BUILD)/tests           ## slopes against PyTorch's, one of each of torchvision's CNN families (minutes)
 	scripts/deps zoo
-	scripts/eval --build $(BUILD)
+	mkdir -p $(BUILD)/gradients && /usr/bin/python3 tests/golden/gradient.py --zoo $(BUILD)/gradients
+	CLPD_GRADIENTS=$(BUILD)/gradients $(BUILD)/tests gradient
+
+eval: all                          ## backdoored networks before and after repair (hours; trains them where CIFAR=dir is given); writes docs/repair.md
+	scripts/deps zoo
+	scripts/eval --build $(BUILD) $(if $(CIFAR),--cifar $(CIFAR)) $(if $(EVAL_CACHE),--cache $(EVAL_CACHE))
 
 # --- install -----------------------------------------------------------------------
 # The GNU variables, each of which may be set; DESTDIR stands before all of them.

@@ -74,26 +74,20 @@ static void tell_external(const struct clpctl *c, const char *in, const char *ou
 /* What is pruned follows from the verdict. Repaired: what the attacks showed, instead of what CLP guesses
  * from the weights. Suspect: both. Else CLP's alone, as without the probe. */
 static int probe_first(const struct clpctl *c, const char *in, const struct probe_request *r,
-                       struct model_import *m, bool *suspect, struct err *e) {
-    struct probed p;
-    int rc = probe_model(c, in, r, &p, e);
-    if (rc == 0) {
-        probe_print(stderr, &p, &c->err);
-        const enum probe_verdict v = p.report.verdict;
-        *suspect = v == PROBE_SUSPECT;
-        m->measure = v == PROBE_REPAIRED;
-        if ((v == PROBE_REPAIRED || v == PROBE_SUSPECT) && p.report.n_pruned) {
-            m->repair_fd = probe_report_list(&p.report, e);
-            rc = m->repair_fd < 0 ? -1 : 0;
-        }
-    }
-    probed_free(&p);
-    return rc;
+                       struct model_import *m, struct probed *p, struct err *e) {
+    if (probe_model(c, in, r, p, e)) return -1;
+    probe_print(stderr, p, &c->err);
+    const enum probe_verdict v = p->report.verdict;
+    m->measure = v == PROBE_REPAIRED;
+    if ((v != PROBE_REPAIRED && v != PROBE_SUSPECT) || p->report.n_pruned == 0) return 0;
+    m->repair_fd = probe_report_list(&p->report, e);
+    return m->repair_fd < 0 ? -1 : 0;
 }
 
 static int run(struct clpctl *c, int argc, char **argv) {
     struct probe_request probe = {.budget = -1, .seed = -1};
-    bool suspect = false;
+    struct probed probed = {.fd = -1};
+    bool json = false;
     double threshold = -1;
     const struct option_spec options[] = {
         {.name = "threshold",
@@ -104,6 +98,7 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .max = 1000,
          .value = "U",
          .meaning = "cut-off at mean + U std of a layer; default: IN.yaml's, else 3"},
+        {.name = "json", .kind = OPTION_FLAG, .to = &json, .meaning = "the report on stdout, as scan has it"},
         PROBE_OPTIONS(&probe),
         {0},
     };
@@ -119,8 +114,10 @@ static int run(struct clpctl *c, int argc, char **argv) {
         .path = in, .mode = SPAWN_PRUNE, .has_threshold = threshold > 0, .threshold = threshold};
     struct spawn_result result = {.fd = -1};
     struct err e = {0};
-    if (probe.on && probe_first(c, in, &probe, &m, &suspect, &e))
+    if (probe.on && probe_first(c, in, &probe, &m, &probed, &e)) {
+        probed_free(&probed);
         return clpctl_fail(c, "%s: the probe: %s", in, e.text);
+    }
     struct progress p;
     progress_begin(&p, &c->err, 0, "repairing %s", in);
     int rc = model_import(c, &m, &result);
@@ -134,15 +131,20 @@ static int run(struct clpctl *c, int argc, char **argv) {
         else
             tell(c, out, &result.report);
         if (rc == 0) tell_external(c, in, out, m.external);
+        if (rc == 0 && json &&
+            report_json_put(stdout, probe_document(in, &result.report, probe.on ? &probed : NULL)) < 0)
+            rc = clpctl_fail(c, "stdout: %s", strerror(errno));
     }
     spawn_result_free(&result);
     if (m.repair_fd > 0) (void)close(m.repair_fd);
+    const bool suspect = probe.on && probed.report.verdict == PROBE_SUSPECT;
+    probed_free(&probed);
     return rc == 0 && suspect ? CLPCTL_FINDINGS : rc;
 }
 
 const struct command clpctl_prune = {
     .name = "prune",
-    .arguments = "IN.onnx OUT.onnx [--threshold U] [--probe [--budget S] [--seed N]]",
+    .arguments = "IN.onnx OUT.onnx [--threshold U] [--json] [--probe [--budget S] [--seed N]]",
     .summary = "Write a model again without the channels that CLP finds",
     .help =
         "The numbers of the pruned channels become zero, and the file's metadata tells which they are;\n"

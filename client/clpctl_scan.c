@@ -104,19 +104,12 @@ static void write_page(struct scan *s, const char *path, const struct report *r,
     (void)clpctl_fail(s->c, "%s: %s", s->html, strerror(errno));
 }
 
-static json_t *document(const char *path, const struct report *r, const struct probed *p) {
-    json_t *o = report_json_make(path, r);
-    if (!o || !p || json_object_set_new(o, "probe", probe_json(p)) == 0) return o;
-    json_decref(o);
-    return NULL;
-}
-
 static void show(struct scan *s, const char *path, const struct report *r, struct probed *p) {
     s->verdicts[r->verdict]++;
     if (p) s->found += p->report.verdict == PROBE_REPAIRED || p->report.verdict == PROBE_SUSPECT;
     if (s->html) write_page(s, path, r, p);
     if (s->json) {
-        if (report_json_put(stdout, document(path, r, p)) < 0) s->refused++;
+        if (report_json_put(stdout, probe_document(path, r, p)) < 0) s->refused++;
         return;
     }
     if (s->n_paths == 1)

@@ -84,6 +84,9 @@ void probe_print(FILE *to, const struct probed *p, const struct terminal *t) {
                   probe_verdict_text(r->verdict), terminal_end(t, s), r->n_covered, r->n_classes, r->seconds,
                   r->cut ? "; the budget was too short for all of it" : "");
     if (r->target >= 0 && r->verdict != PROBE_CLEAR) print_target(to, p);
+    if (r->target < 0 && r->n_pruned > 0)
+        (void)fprintf(to, "  no class stands out, but a place does: a pattern there sends pictures away from "
+                          "their classes\n");
 }
 
 /* --- for scripts --------------------------------------------------------------------------------- */
@@ -93,11 +96,11 @@ static json_t *classes_json(const struct probe_report *r) {
     for (int32_t k = 0; a && k < r->n_classes; k++) {
         const struct probe_class *c = &r->classes[k];
         if (!c->covered) continue;
-        json_t *o =
-            json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "class", k, "patch", report_json_float(c->patch),
-                      "additive", report_json_float(c->additive), "window", report_json_float(c->window), "z",
-                      report_json_float(c->z), "patch_after", report_json_float(c->patch_after), "z_after",
-                      report_json_float(c->z_after));
+        json_t *o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "class", k, "patch",
+                              report_json_float(c->patch), "additive", report_json_float(c->additive),
+                              "window", report_json_float(c->window), "area", report_json_float(c->area), "z",
+                              report_json_float(c->z), "patch_after", report_json_float(c->patch_after),
+                              "z_after", report_json_float(c->z_after));
         if (!o || json_array_append_new(a, o)) {
             json_decref(a);
             return NULL;
@@ -127,4 +130,11 @@ json_t *probe_json(const struct probed *p) {
                      "budget", (int)r->budget, "cut", (int)r->cut, "classes_covered", (int)r->n_covered,
                      "classes_total", (int)r->n_classes, "pruned", pruned_json(r), "classes",
                      classes_json(r));
+}
+
+json_t *probe_document(const char *path, const struct report *r, const struct probed *p) {
+    json_t *o = report_json_make(path, r);
+    if (!o || !p || json_object_set_new(o, "probe", probe_json(p)) == 0) return o;
+    json_decref(o);
+    return NULL;
 }

@@ -6,6 +6,7 @@
 #include "client/clpctl.h"
 #include "client/options.h"
 #include "client/probe_html.h"
+#include "client/report_json.h"
 #include "guard/probe_report.h"
 #include "infer/image.h"
 
@@ -48,5 +49,7 @@ void probed_free(struct probed *p);
 void probe_print(FILE *to, const struct probed *p, const struct terminal *t);
 /* A new reference, or NULL. */
 json_t *probe_json(const struct probed *p);
+/* The report of a scan, with the probe's in it (NULL: none). A new reference, or NULL. */
+json_t *probe_document(const char *path, const struct report *r, const struct probed *p);
 
 #endif

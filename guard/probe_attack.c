@@ -138,31 +138,44 @@ static void collect(struct attack *a, const float *picture, const float *seen) {
         }
 }
 
-/* The mean loss, and its slopes; *hits: pictures that went where they should. */
-static double look(struct attack *a, uint32_t *hits) {
+/* Which pictures: the one `i` behind the `first`, round and round. */
+static const float *picture_of(const struct attack *a, uint32_t first, uint32_t i) {
+    return a->pictures + (first + i) % a->n * a->floats;
+}
+
+/* What is lost on picture `i` of the engine, which is number `at`; its slopes go to the engine's seed. */
+static double lose(struct attack *a, uint32_t i, uint32_t at, uint32_t count, uint32_t *hits) {
+    const struct probe_net *net = a->net;
+    const float *logits = gradient_output(net->g, i);
+    const bool away = a->o->target < 0;
+    const int32_t k = away ? a->o->own[at] : a->o->target;
+    *hits += (probe_top(logits, net->classes) == k) != away;
+    const double loss = loss_of(logits, net->classes, k, a->o->kind == TRIGGER_PATCH,
+                                (away ? -1.0f : 1.0f) / (float)count, gradient_seed(net->g, i));
+    return away ? -loss : loss;
+}
+
+/* The mean loss over `count` pictures from `from` on, and, where `back`, its slopes; *hits: pictures that
+ * went where they should. */
+static double look(struct attack *a, uint32_t from, uint32_t count, bool back, uint32_t *hits) {
     struct probe_net *net = a->net;
     double sum = 0;
     *hits = 0;
     memset(a->slope, 0, (size_t)a->params * sizeof *a->slope);
-    for (uint32_t first = 0; first < a->n; first += net->items) {
-        const uint32_t n = a->n - first < net->items ? a->n - first : net->items;
+    for (uint32_t first = from; first < from + count; first += net->items) {
+        const uint32_t left = from + count - first, n = left < net->items ? left : net->items;
         for (uint32_t i = 0; i < n; i++) {
-            trigger_apply(a->t, &net->size, a->pictures + (first + i) * a->floats, a->shown);
+            trigger_apply(a->t, &net->size, picture_of(a, first, i), a->shown);
             probe_net_show(net, a->shown, gradient_input(net->g, i));
         }
         gradient_forward(net->g, n, 0);
-        for (uint32_t i = 0; i < n; i++) {
-            const float *logits = gradient_output(net->g, i);
-            *hits += probe_top(logits, net->classes) == a->o->target;
-            sum += loss_of(logits, net->classes, a->o->target, a->o->kind == TRIGGER_PATCH, 1 / (float)a->n,
-                           gradient_seed(net->g, i));
-        }
+        for (uint32_t i = 0; i < n; i++) sum += lose(a, i, (first + i) % a->n, count, hits);
+        if (!back) continue;
         gradient_backward(net->g, n);
-        for (uint32_t i = 0; i < n; i++)
-            collect(a, a->pictures + (first + i) * a->floats, gradient_slope(net->g, i));
+        for (uint32_t i = 0; i < n; i++) collect(a, picture_of(a, first, i), gradient_slope(net->g, i));
     }
-    net->pictures += a->n;
-    return sum / a->n;
+    if (back) net->pictures += count;
+    return sum / count;
 }
 
 /* Price of a pixel: that of a patch in a picture of 32 x 32, whatever the size. */
@@ -199,18 +212,18 @@ static void shorten(struct attack *a) {
     for (int64_t i = 0; by < 1 && i < a->floats; i++) v[i] *= by;
 }
 
-/* Top left corner of a window of `side` at one of the places. */
-static void corner(const struct probe_size *s, int32_t place, int32_t side, int32_t *y, int32_t *x) {
-    const int32_t down = s->height - side, right = s->width - side;
-    *y = place == 4 ? down / 2 : place / 2 ? down : 0;
-    *x = place == 4 ? right / 2 : place % 2 ? right : 0;
+/* Top left corner of a window of `side` at the place. */
+static void corner(const struct attack *a, int32_t side, int32_t *y, int32_t *x) {
+    const int32_t n = a->o->grid, last = n > 1 ? n - 1 : 1;
+    *y = a->o->place / n * (a->net->size.height - side) / last;
+    *x = a->o->place % n * (a->net->size.width - side) / last;
 }
 
 static bool is_inside(const struct attack *a, int64_t p, int32_t side) {
     const struct probe_size *s = &a->net->size;
     int32_t y, x;
     const int32_t row = (int32_t)(p / s->width), col = (int32_t)(p % s->width);
-    corner(s, a->o->place, side, &y, &x);
+    corner(a, side, &y, &x);
     return row >= y && row < y + side && col >= x && col < x + side;
 }
 
@@ -220,7 +233,7 @@ static void begin(struct attack *a) {
     for (int64_t p = 0; p < a->plane; p++) {
         a->logit[p] = -2;
         if (o->kind == TRIGGER_PATCH && o->place >= 0) a->logit[p] = is_inside(a, p, o->window * 2) ? 0 : -5;
-        if (o->kind == TRIGGER_WINDOW) a->t->mask[p] = is_inside(a, p, o->window) ? 1 : 0;
+        if (o->kind >= TRIGGER_WINDOW) a->t->mask[p] = is_inside(a, p, o->window) ? 1 : 0;
     }
     for (int64_t i = 0; i < a->floats; i++)
         a->logit[a->plane + i] =
@@ -243,19 +256,23 @@ static void begin_from(struct attack *a, const struct trigger *t) {
 }
 
 static bool run(struct attack *a) {
-    static const float rates[TRIGGER_KINDS] = {0.15f, 0.05f, 0.3f};
+    static const float rates[TRIGGER_KINDS] = {0.15f, 0.05f, 0.3f, 0.3f};
     const bool patch = a->o->kind == TRIGGER_PATCH;
+    const uint32_t some = a->o->at_once && a->o->at_once < a->n ? a->o->at_once : a->n;
     uint32_t hits = 0;
-    for (int32_t step = 0;; step++) {
+    int32_t step = 0;
+    for (; step < a->o->steps && !probe_net_late(a->net); step++) {
         put_on(a);
-        const bool late = probe_net_late(a->net);
-        const double loss = look(a, &hits), area = patch ? add_price(a) : 0;
-        a->t->size = (float)(patch ? area + loss / (double)price(a) : -loss);
-        a->t->success = (float)hits / (float)a->n;
-        if (step == a->o->steps || late) return step == a->o->steps;
+        (void)look(a, (uint32_t)step * some % a->n, some, true, &hits);
+        if (patch) (void)add_price(a);
         adam(a, step + 1, rates[a->o->kind]);
         if (a->o->kind == TRIGGER_ADDITIVE) shorten(a);
     }
+    put_on(a);
+    const double loss = look(a, 0, a->n, false, &hits), area = patch ? add_price(a) : 0;
+    a->t->size = (float)(patch ? area + loss / (double)price(a) : -loss);
+    a->t->success = (float)hits / (float)a->n;
+    return step == a->o->steps;
 }
 
 bool probe_attack(struct probe_net *net, const float *pictures, uint32_t n, const struct attack_options *o,

@@ -1,6 +1,6 @@
 /* Attacks on a network with nothing but slopes: a patch (mask and pattern), a
- * perturbation that is added, a pattern in a window. Each is one trigger that is to send
- * every picture to one class; how easily that goes is what tells a backdoor.
+ * perturbation that is added, a pattern in a window or in an area, which is a large one. Each is one trigger
+ * that is to send every picture to one class; how easily that goes is what tells a backdoor.
  *
  * Pictures are in 0..1; the network's own scaling lies between. One thread. */
 #ifndef GUARD_PROBE_ATTACK_H
@@ -26,7 +26,7 @@ struct probe_net {
 uint64_t probe_net_clock(const struct probe_net *n);
 bool probe_net_late(const struct probe_net *n);
 
-enum trigger_kind { TRIGGER_PATCH, TRIGGER_ADDITIVE, TRIGGER_WINDOW, TRIGGER_KINDS };
+enum trigger_kind { TRIGGER_PATCH, TRIGGER_ADDITIVE, TRIGGER_WINDOW, TRIGGER_AREA, TRIGGER_KINDS };
 struct trigger {
     enum trigger_kind kind;
     int32_t target;
@@ -40,13 +40,15 @@ struct trigger {
 struct attack_options {
     enum trigger_kind kind;
     int32_t target, steps;
-    int32_t place;              /* patch: -1 everywhere, else it starts near place 0..4; window: 0..4 */
-    int32_t window;             /* side of the window */
+    const int32_t *own; /* target -1: away from these, a class for each picture, wherever to */
+    uint32_t at_once;   /* pictures that a step looks at, in turn; 0: all */
+    int32_t grid,
+        place;      /* places are the grid's, row by row, from edge to edge; patch: where it starts, or -1 */
+    int32_t window; /* side of window or area */
     const struct trigger *from; /* starts from this one, of the same kind; NULL: from scratch */
     const float *avoid;         /* patch: [height,width], where others have been; or NULL */
     uint64_t seed;
 };
-enum { PROBE_PLACES = 5 }; /* the corners and the middle */
 
 /* Fills `t` (of trigger_new) from scratch, on pictures [n][floats]. False: the time was up before the end;
  * then `t` is as far as it came. */

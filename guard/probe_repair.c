@@ -9,11 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DRIFT_COST 8.0 /* measured: 1 cost up to 6 points of accuracy, 16 left 12 % of the attack */
+#define SHARE      0.03  /* of the margins, that a channel has to take */
+#define DEAR       0.2   /* drift that all of the margin may cost … */
+#define SPARE      0.005 /* … and a channel, where no trigger works and only its margin is left */
+#define FREE       0.002 /* drift that costs nothing worth measuring */
 #define DONE       0.05
 #define PER_LAYER  3
 #define CANDIDATES 16
-#define LOWEST     (-0.5) /* a margin below that, in spreads, is as good as any */
+#define EACH       12 /* pictures that each trigger is tried on */
+#define AT_ONCE    6  /* candidates that are pruned from one shortlist, at most */
+#define NEARLY     0.5f
+#define LOWEST     (-1.0) /* a margin below that, in spreads, is as good as any */
+#define BEATEN     (-0.6) /* and the mean one of a trigger that does nothing any more, unless … */
+#define CHANCE     0.1    /* … it is as near to what it is without a trigger */
 
 struct candidate {
     uint32_t step, channel;
@@ -26,9 +34,11 @@ struct bench {
     uint32_t n, each; /* untouched pictures, and of every trigger */
     float *activity;  /* [groups][filters of the step at hand] */
     float *effect;
-    double *margins; /* per trigger, in spreads, with nothing more silenced */
-    bool *works;
+    double *margins;     /* per trigger, in spreads, with nothing more silenced */
+    bool *works, urgent; /* urgent: one still sends pictures to the target */
     double drift;
+    double whole;  /* margins, of all triggers together, before anything was pruned */
+    double beaten; /* mean margin of a trigger that does nothing any more */
 };
 
 static uint32_t total(const struct bench *b) {
@@ -50,6 +60,12 @@ static double drift_now(const struct bench *b) {
     return sum / ((double)b->n * r->net->classes * (double)r->spread * (double)r->spread);
 }
 
+/* How far the trigger has won over picture `i`: above 0, it has. `own`: what the network says to it
+ * untouched. */
+static float margin_of(const float *logits, int32_t classes, int32_t target, int32_t own) {
+    return target < 0 ? -probe_margin(logits, classes, own) : probe_margin(logits, classes, target);
+}
+
 /* Of trigger `t`: mean margin within bounds, in spreads; *success: the share that goes to the target.
  * Pictures of the target's class already do not count. */
 static double margin_now(const struct bench *b, uint32_t t, float *success) {
@@ -57,16 +73,32 @@ static double margin_now(const struct bench *b, uint32_t t, float *success) {
     double sum = 0;
     uint32_t n = 0, hits = 0;
     for (uint32_t i = 0; i < b->each; i++) {
-        if (probe_top(r->answers + i * (size_t)r->net->classes, r->net->classes) == r->target) continue;
-        const double m =
-            (double)(probe_margin(gradient_output(b->g, b->n + t * b->each + i), r->net->classes, r->target) /
-                     r->spread);
+        const int32_t own = probe_top(r->answers + i * (size_t)r->net->classes, r->net->classes);
+        if (own == r->target) continue;
+        const float *logits = gradient_output(b->g, b->n + t * b->each + i);
+        const double m = (double)(margin_of(logits, r->net->classes, r->target, own) / r->spread);
         sum += m < LOWEST ? LOWEST : m;
         hits += m > 0;
         n++;
     }
     if (success) *success = n ? (float)hits / (float)n : 0;
     return n ? sum / n : LOWEST;
+}
+
+/* No trigger needs to be beaten further than to what the pictures are without one. */
+static double margin_untouched(const struct bench *b) {
+    const struct repair *r = b->r;
+    double sum = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->each; i++) {
+        const float *answer = r->answers + i * (size_t)r->net->classes;
+        const int32_t own = probe_top(answer, r->net->classes);
+        if (own == r->target) continue;
+        const double m = (double)(margin_of(answer, r->net->classes, r->target, own) / r->spread);
+        sum += m < LOWEST ? LOWEST : m;
+        n++;
+    }
+    return n ? sum / n : 0;
 }
 
 static void fill(const struct bench *b) {
@@ -87,11 +119,13 @@ static void fill(const struct bench *b) {
 /* True: nothing is left to do. */
 static bool take_stock(struct bench *b) {
     bool done = true;
+    b->urgent = false;
     b->drift = drift_now(b);
     for (uint32_t t = 0; t < b->r->n_triggers; t++) {
         float success;
         b->margins[t] = margin_now(b, t, &success);
-        b->works[t] = (double)success > DONE;
+        b->works[t] = (double)success > DONE || b->margins[t] > b->beaten;
+        b->urgent |= (double)success > DONE;
         done &= !b->works[t];
     }
     return done;
@@ -159,11 +193,13 @@ static void run_back(const struct bench *b) {
             const uint32_t item = b->n + t * b->each + i;
             const float *logits = gradient_output(b->g, item);
             float *seed = gradient_seed(b->g, item);
-            int32_t other = r->target == 0;
+            const int32_t own = probe_top(r->answers + i * (size_t)r->net->classes, r->net->classes),
+                          fixed = r->target < 0 ? own : r->target;
+            int32_t other = fixed == 0;
             for (int32_t k = 0; k < r->net->classes; k++)
-                if (k != r->target && logits[k] > logits[other]) other = k;
-            seed[r->target] = 1;
-            seed[other] = -1;
+                if (k != fixed && logits[k] > logits[other]) other = k;
+            seed[fixed] = r->target < 0 ? -1 : 1;
+            seed[other] = -seed[fixed];
         }
     gradient_backward(b->g, total(b));
 }
@@ -191,45 +227,82 @@ static uint32_t shortlist(const struct bench *b, struct candidate *list) {
     return n;
 }
 
-/* --- one channel at a time ------------------------------------------------------------------------ */
+/* --- a few channels at a time --------------------------------------------------------------------- */
 
-/* What silencing it is worth: margin taken from the triggers that still work, less what it costs. */
+/* What silencing it is worth: the share that it takes of the margins of the triggers that still work, per
+ * drift. 0 where that share is nothing to speak of. */
 static double worth(const struct bench *b, const struct candidate *c) {
-    double gain = 0;
-    uint32_t n = 0;
+    double gain = 0, all = 0; /* of all triggers together */
     gradient_silence(b->g, c->step, c->channel, true);
     gradient_forward(b->g, total(b), c->step);
     for (uint32_t t = 0; t < b->r->n_triggers; t++) {
         if (!b->works[t]) continue;
         gain += b->margins[t] - margin_now(b, t, NULL);
-        n++;
+        all += b->margins[t] - LOWEST;
     }
-    gain = gain / (n ? n : 1) - DRIFT_COST * (drift_now(b) - b->drift);
+    const double drift = drift_now(b) - b->drift;
     gradient_silence(b->g, c->step, c->channel, false);
-    return gain;
+    const double share = all > 0 ? gain / all : 0;
+    const double dear = b->urgent ? DEAR * gain / b->whole : SPARE;
+    return share < SHARE || drift > dear ? 0 : share / (fmax(drift, 0) + FREE);
 }
 
-static bool prune_one(struct bench *b) {
+static void silence(const struct bench *b, const struct repair_channel *c, bool silent) {
+    gradient_silence(b->g, c->step, c->channel, silent);
+    gradient_silence(b->r->net->g, c->step, c->channel, silent);
+}
+
+static void prune(const struct bench *b, const struct candidate *c) {
     struct repair *r = b->r;
+    r->pruned[r->n_pruned] = (struct repair_channel){c->step, c->channel};
+    silence(b, &r->pruned[r->n_pruned++], true);
+    gradient_forward(b->g, total(b), 0);
+}
+
+static int by_worth(const void *a, const void *b) {
+    const struct candidate *x = a, *y = b;
+    if (x->score != y->score) return x->score < y->score ? 1 : -1;
+    return later_first(a, b);
+}
+
+/* The best of the shortlist, and of the next few those that are worth nearly as much without it. */
+static bool prune_some(struct bench *b, uint32_t room) {
     struct candidate list[2 * CANDIDATES];
     const uint32_t n = shortlist(b, list);
-    double best = 0;
-    const struct candidate *chosen = NULL;
-    for (uint32_t i = 0; i < n; i++) {
-        const double w = worth(b, &list[i]);
-        if (w <= best) continue;
-        best = w;
-        chosen = &list[i];
-    }
-    if (!chosen) {
+    for (uint32_t i = 0; i < n; i++) list[i].score = (float)worth(b, &list[i]);
+    qsort(list, n, sizeof *list, by_worth);
+    gradient_forward(b->g, total(b), 0);
+    if (n == 0 || list[0].score <= 0) return false;
+    prune(b, &list[0]);
+    for (uint32_t i = 1, more = 1; i < n && i < AT_ONCE && more < room && list[i].score > 0; i++) {
+        if (take_stock(b)) break;
+        const bool still = worth(b, &list[i]) >= (double)(NEARLY * list[0].score);
         gradient_forward(b->g, total(b), 0);
-        return false;
+        if (!still) continue;
+        prune(b, &list[i]);
+        more++;
     }
-    r->pruned[r->n_pruned++] = (struct repair_channel){chosen->step, chosen->channel};
-    gradient_silence(b->g, chosen->step, chosen->channel, true);
-    gradient_silence(r->net->g, chosen->step, chosen->channel, true);
-    gradient_forward(b->g, total(b), n ? list[n - 1].step : 0);
     return true;
+}
+
+/* Gives back, the first ones first, what is not needed to stop the triggers: they were chosen before the
+ * others were. */
+static void give_back(struct bench *b, uint32_t before) {
+    struct repair *r = b->r;
+    for (uint32_t i = before; i < r->n_pruned && !probe_net_late(r->net);) {
+        const struct repair_channel c = r->pruned[i];
+        const double drift = b->drift;
+        silence(b, &c, false);
+        gradient_forward(b->g, total(b), 0);
+        if (take_stock(b) && b->drift < drift) {
+            memmove(&r->pruned[i], &r->pruned[i + 1], (--r->n_pruned - i) * sizeof c);
+            continue;
+        }
+        silence(b, &c, true);
+        b->drift = drift;
+        i++;
+    }
+    gradient_forward(b->g, total(b), 0);
 }
 
 static int make_bench(struct bench *b) {
@@ -246,10 +319,11 @@ static int make_bench(struct bench *b) {
     b->works = calloc(r->n_triggers, sizeof *b->works);
     const uint64_t most = r->net->memory / r->net->item_bytes;
     b->n = r->n;
-    b->each = r->n < 16 ? r->n : 16;
+    b->each = r->n < EACH ? r->n : EACH;
     while (total(b) > most && b->each > 4) b->each--, b->n = b->n > 8 ? b->n - 2 : b->n;
     if (!b->activity || !b->effect || !b->margins || !b->works) return -1;
     if (gradient_new(r->net->img, total(b), &b->g, &e)) return -1;
+    gradient_before_softmax(b->g);
     for (uint32_t i = 0; i < r->n_pruned; i++)
         gradient_silence(b->g, r->pruned[i].step, r->pruned[i].channel, true);
     return 0;
@@ -261,12 +335,17 @@ int repair_run(struct repair *r) {
     int rc = make_bench(&b);
     if (rc == 0) {
         fill(&b);
+        b.beaten = fmax(BEATEN, margin_untouched(&b) + CHANCE);
         gradient_forward(b.g, total(&b), 0);
+        (void)take_stock(&b);
+        for (uint32_t t = 0; t < r->n_triggers; t++) b.whole += fmax(b.margins[t] - LOWEST, 0);
         while (!take_stock(&b) && r->n_pruned < REPAIR_MOST && r->n_pruned - before < REPAIR_ROUND &&
                !probe_net_late(r->net)) {
             if (r->progress) r->progress(r->ctx, (float)(r->n_pruned - before) / REPAIR_ROUND);
-            if (!prune_one(&b)) break;
+            const uint32_t now = REPAIR_ROUND - (r->n_pruned - before), ever = REPAIR_MOST - r->n_pruned;
+            if (!prune_some(&b, now < ever ? now : ever)) break;
         }
+        if (take_stock(&b)) give_back(&b, before);
     }
     gradient_free(b.g);
     free(b.activity);
@@ -311,9 +390,10 @@ float repair_success(struct probe_net *net, const struct trigger *t, const float
         const uint32_t some = n - first < net->items ? n - first : net->items;
         run_some(net, t, pictures + first * probe_floats(&net->size), some, shown);
         for (uint32_t i = 0; i < some; i++) {
-            if (probe_top(answers + (first + i) * (size_t)net->classes, net->classes) == target) continue;
+            const int32_t own = probe_top(answers + (first + i) * (size_t)net->classes, net->classes);
+            if (own == target) continue;
             all++;
-            hits += probe_top(gradient_output(net->g, i), net->classes) == target;
+            hits += margin_of(gradient_output(net->g, i), net->classes, target, own) > 0;
         }
     }
     free(shown);

@@ -22,7 +22,7 @@ struct repair {
     float spread;         /* of those logits */
     struct trigger *const *triggers;
     uint32_t n_triggers;
-    int32_t target;
+    int32_t target;                /* -1: away from the answers, wherever to */
     struct repair_channel *pruned; /* room for REPAIR_MOST; those of earlier rounds first */
     uint32_t n_pruned;
     void (*progress)(void *ctx, float done); /* or NULL */

@@ -28,10 +28,10 @@ const char *probe_verdict_name(enum probe_verdict v); /* "clear", "repaired", "s
 const char *probe_verdict_text(enum probe_verdict v); /* for people */
 
 struct probe_class {
-    bool covered; /* attacked at all, so that the numbers mean something */
-    float patch, additive,
-        window; /* before: pixels of the smallest patch; margins, in spreads of the logits */
-    float z;    /* how far it stands out, in robust standard deviations; the largest of the three */
+    bool covered;                 /* attacked at all, so that the numbers mean something */
+    float patch;                  /* before: pixels of the smallest patch */
+    float additive, window, area; /* before: margins won, in spreads of the logits */
+    float z; /* how far it stands out, in robust standard deviations; the largest of the four */
     float patch_after, z_after; /* once repaired; the same as before where nothing was */
 };
 
@@ -47,7 +47,9 @@ struct probe_report {
     uint32_t ways;                /* different triggers into the target that were found and pruned against */
     float success, success_after; /* of the best of them, on pictures it was not made on: 0..1 */
     float drift;                  /* of the answers on untouched pictures, in spreads of the logits */
-    float limit;                  /* z above which a class stands out */
+    float away;  /* how far a place stands out by what sends pictures away from it, wherever to; where
+                  * no class does */
+    float limit; /* z above which a class stands out */
     uint32_t seed, seconds, budget; /* time taken, time allowed */
     bool cut;                       /* the time was up before all was done */
     int32_t n_classes, n_covered;

@@ -11,6 +11,7 @@
 #include "tests/fixture_image.h"
 #include "tests/suite.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,14 +282,18 @@ struct bytes {
     size_t n;
 };
 
-static struct bytes golden(const char *name, const char *ending) {
-    char path[128];
-    struct bytes b = {malloc(1 << 20), 0};
-    (void)snprintf(path, sizeof path, "tests/golden/gradient_%s.%s", name, ending);
+static struct bytes golden(const char *folder, const char *name, const char *ending) {
+    char path[512];
+    struct bytes b = {0};
+    (void)snprintf(path, sizeof path, "%s/gradient_%s.%s", folder, name, ending);
     FILE *f = fopen(path, "rb");
     if (!f) fprintf(stderr, "\n%s is not there; tests run in the repository's top folder\n", path);
-    CU_ASSERT_FATAL(f && b.at);
-    b.n = fread(b.at, 1, 1 << 20, f);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL_FATAL(fseek(f, 0, SEEK_END), 0);
+    b.n = (size_t)ftell(f);
+    rewind(f);
+    b.at = malloc(b.n);
+    CU_ASSERT_FATAL(b.at && fread(b.at, 1, b.n, f) == b.n);
     (void)fclose(f);
     return b;
 }
@@ -311,8 +316,8 @@ static double worst_against(struct gradient *g, const float *rows) {
     return off / largest;
 }
 
-static void check_golden(const char *name) {
-    struct bytes model = golden(name, "onnx"), numbers = golden(name, "npy");
+static void check_golden(const char *folder, const char *name) {
+    struct bytes model = golden(folder, name, "onnx"), numbers = golden(folder, name, "npy");
     struct err e = {0};
     struct onnx_model *m = NULL;
     struct graph *graph = NULL;
@@ -328,6 +333,7 @@ static void check_golden(const char *name) {
         CU_ASSERT_EQUAL_FATAL(rows.elements,
                               ITEMS * (2 * gradient_input_floats(g) + gradient_output_floats(g)));
         const double off = worst_against(g, floats);
+        if (getenv("CLPD_GRADIENTS")) fprintf(stderr, "%g\n", off);
         if (!(off < 1e-3)) fprintf(stderr, "\n%s, blocked %d: off by %g\n", name, blocked, off);
         CU_ASSERT(off < 1e-3);
         gradient_free(g);
@@ -341,9 +347,23 @@ static void check_golden(const char *name) {
 }
 
 static void test_golden(void) {
-    check_golden("residual");
-    check_golden("mobile");
-    check_golden("dense");
+    check_golden("tests/golden", "residual");
+    check_golden("tests/golden", "mobile");
+    check_golden("tests/golden", "dense");
+}
+
+/* `make gradients`: one of each of torchvision's families, in the folder that CLPD_GRADIENTS names. */
+static void test_zoo(void) {
+    const char *folder = getenv("CLPD_GRADIENTS");
+    DIR *dir = folder ? opendir(folder) : NULL;
+    CU_ASSERT_FATAL(!folder || dir);
+    for (const struct dirent *d; dir && (d = readdir(dir));) {
+        char name[256];
+        if (sscanf(d->d_name, "gradient_%255[^.].onnx", name) != 1 || !strstr(d->d_name, ".onnx")) continue;
+        fprintf(stderr, "%s ", name);
+        check_golden(folder, name);
+    }
+    if (dir) (void)closedir(dir);
 }
 
 /* --- channels ------------------------------------------------------------------------------------ */
@@ -405,5 +425,6 @@ SUITE(gradient, {"convolutions of every kind", test_convolutions}, {"pools", tes
       {"functions of each element", test_functions}, {"pairs, gates and broadcasts", test_pairs},
       {"normalisations and Softmax", test_norms_and_softmax}, {"moves and sums", test_moves},
       {"matrices", test_matrices}, {"whole networks", test_networks}, {"PyTorch's slopes", test_golden},
+      {"and with torchvision's, where they are", test_zoo},
       {"a channel can be silenced and given back", test_silence},
       {"refuses what has no slope, and images for serving", test_refusals});

@@ -34,7 +34,7 @@ static void test_attacks(void) {
     CU_ASSERT_FATAL(t && again);
     for (int kind = 0; kind < TRIGGER_KINDS; kind++) {
         struct attack_options o = {
-            .kind = (enum trigger_kind)kind, .target = 0, .steps = 1, .window = 5, .place = 4};
+            .kind = (enum trigger_kind)kind, .target = 0, .steps = 1, .window = 5, .grid = 3, .place = 4};
         CU_ASSERT(probe_attack(&n, pictures, PICTURES, &o, t));
         const float before = t->size;
         o.steps = 60;
@@ -47,6 +47,12 @@ static void test_attacks(void) {
     }
     for (int p_ = 0; p_ < 256; p_++) /* the window in the middle, and nothing beside it */
         CU_ASSERT_EQUAL(t->mask[p_], p_ / 16 >= 5 && p_ / 16 < 10 && p_ % 16 >= 5 && p_ % 16 < 10);
+    const struct attack_options in_turn = {
+        .kind = TRIGGER_WINDOW, .target = 0, .steps = 60, .window = 5, .grid = 3, .place = 4, .at_once = 2};
+    n.pictures = 0; /* a few pictures a step come as far, in less time */
+    CU_ASSERT(probe_attack(&n, pictures, PICTURES, &in_turn, again));
+    CU_ASSERT_EQUAL(n.pictures, 60 * 2);
+    CU_ASSERT(again->size > 0.7f * t->size && again->success == 1);
     n.deadline = 0;
     const struct attack_options late = {.kind = TRIGGER_PATCH, .steps = 5, .place = -1};
     CU_ASSERT_FALSE(probe_attack(&n, pictures, PICTURES, &late, t));

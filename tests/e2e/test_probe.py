@@ -36,9 +36,11 @@ class Probe(unittest.TestCase):
     def test_prune_writes_a_file_that_scans(self):
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / "out.onnx"
-            done = clpctl("prune", "--probe", "--budget", "30", SMALL, out)
+            done = clpctl("prune", "--probe", "--budget", "30", "--json", SMALL, out)
             self.assertIn(done.returncode, (0, 1), done.stderr)
             self.assertIn("probe:", done.stderr)
+            probe = json.loads(done.stdout)["probe"]
+            self.assertEqual(done.returncode, int(probe["verdict"] == "suspect"))
             clpctl("scan", out, check=0)
 
     def test_what_cannot_be_probed_is_refused_with_the_reason(self):

@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """Golden slopes from PyTorch's autograd: writes gradient_NAME.{onnx,npy} beside itself.
 
-usage: /usr/bin/python3 tests/golden/gradient.py
+usage: /usr/bin/python3 tests/golden/gradient.py [--zoo DIR]
 The .npy is one row of float32 an item: input, seed (d loss / d output), slope (d loss / d input).
-Small networks with what the CNN families are made of; tests/test_gradient.c reads them."""
+Small networks with what the CNN families are made of; tests/test_gradient.c reads them. With --zoo, one of each of
+torchvision's CNN families into DIR instead (`make gradients` compares them; half a gigabyte)."""
 import os
+import sys
 
 import numpy as np
 import torch
@@ -78,7 +80,52 @@ class Dense(nn.Module):
         return s.f(x.flatten(1))
 
 
+ZOO = ("alexnet", "vgg11_bn", "resnet18", "resnext50_32x4d", "wide_resnet50_2", "densenet121", "squeezenet1_1", "googlenet",
+       "inception_v3", "mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5", "shufflenet_v2_x0_5", "efficientnet_b0",
+       "efficientnet_v2_s", "regnet_x_400mf", "regnet_y_400mf", "convnext_tiny")
+
+
+def zoo_network(name):
+    """Random weights, normalisations as training on random pictures would have left them; the size of its pictures. SiLU
+    stands in for ReLU: which side of its edge a unit lies on is a matter of rounding for some of a million of them."""
+    import torchvision
+    F.relu = torch.relu = lambda x, inplace=False: F.silu(x)
+    nn.ReLU.forward = nn.ReLU6.forward = lambda self, x: F.silu(x)
+    more = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    net, side = getattr(torchvision.models, name)(weights=None, **more), 96
+    if name in ("alexnet", "vgg11_bn"):     # their linear layers take one size only; narrower ones do as well
+        side = 224
+        inputs = next(m for m in net.classifier if isinstance(m, nn.Linear)).in_features
+        net.classifier = nn.Sequential(nn.Linear(inputs, 64), nn.ReLU(), nn.Linear(64, 1000))
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.momentum = 1.0
+        if isinstance(m, nn.Dropout):
+            m.p = 0.0
+    with torch.no_grad():
+        net.train()(torch.randn(8, 3, side, side))
+    return net.eval(), side
+
+
+def write(net, side, path):
+    x = torch.randn(3, 3, side, side).requires_grad_()
+    y = net(x)
+    seeds = torch.randn_like(y)
+    (y * seeds).sum().backward()
+    rows = np.concatenate([x.detach().reshape(3, -1), seeds.reshape(3, -1), x.grad.reshape(3, -1)], 1)
+    np.save(path + ".npy", rows.astype("f4"))
+    torch.onnx.export(net, torch.zeros(1, 3, side, side), path + ".onnx", opset_version=14,
+                      training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
+                      input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "N"}, "y": {0: "N"}})
+
+
 def main():
+    if sys.argv[1:2] == ["--zoo"]:
+        torch.set_num_threads(1)
+        for name in ZOO:
+            torch.manual_seed(1)
+            write(*zoo_network(name), os.path.join(sys.argv[2], "gradient_" + name))
+        return
     for seed, net in enumerate((Residual, Mobile, Dense)):
         torch.manual_seed(seed)
         name, net = net.__name__.lower(), net()
@@ -86,16 +133,7 @@ def main():
             if isinstance(m, nn.BatchNorm2d):
                 nn.init.uniform_(m.weight, 0.5, 1.5), nn.init.uniform_(m.bias, -0.5, 0.5)
                 nn.init.uniform_(m.running_mean, -0.5, 0.5), nn.init.uniform_(m.running_var, 0.5, 1.5)
-        net.eval()
-        x = torch.randn(3, 3, 16, 16).requires_grad_()
-        y = net(x)
-        seeds = torch.randn_like(y)
-        (y * seeds).sum().backward()
-        rows = np.concatenate([x.detach().reshape(3, -1), seeds.reshape(3, -1), x.grad.reshape(3, -1)], 1)
-        np.save(os.path.join(HERE, "gradient_%s.npy" % name), rows.astype("f4"))
-        torch.onnx.export(net, torch.zeros(1, 3, 16, 16), os.path.join(HERE, "gradient_%s.onnx" % name), opset_version=14,
-                          training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
-                          input_names=["x"], output_names=["y"], dynamic_axes={"x": {0: "N"}, "y": {0: "N"}})
+        write(net.eval(), 16, os.path.join(HERE, "gradient_" + name))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,128 @@
+/* What probe*.c share: the probe at work. Nobody else includes this. */
+#ifndef GUARD_PROBE_INTERNAL_H
+#define GUARD_PROBE_INTERNAL_H
+
+#include "guard/probe.h"
+#include "guard/probe_repair.h"
+
+enum {
+    DRAWN = 24,     /* pictures of a round … */
+    ATTACKED = 16,  /* … of which triggers into a class are made on those that are least like it */
+    UNTOUCHED = 48, /* that answers are compared on */
+    ROUNDS = 4,
+    MANY = 24,       /* classes above which a quick screening chooses whom to look at closely */
+    REFERENCES = 12, /* of those: chosen by chance, to compare with */
+    PATCH_STEPS = 60,
+    ADDITIVE_STEPS = 30,
+    AT_ONCE = 8,       /* of the pictures, at each step */
+    WINDOW_STEPS = 12, /* in every place; more in the two best; more still in the better one */
+    AREA_STEPS = 8,
+    WINDOW_MORE = 12,
+    WINDOW_LAST = 24,
+    PLACES = 9, /* a grid of 3 x 3; windows take its corners and the middle */
+    AWAY_GRID = 7,
+    AWAY_STEPS = 10,
+    QUICK_STEPS = 10,
+    QUICK_PICTURES = 8,
+    STARTS = 3, /* of the windows into a class that stands out */
+    WAYS = 8    /* triggers that are pruned against */
+};
+#define LIMIT                                                                                                \
+    3.5f /* robust standard deviations: a class stands out; a way into it that is pruned against             \
+          */
+#define CALM       2.5f /* … and by what it stood out at first, it does no longer: stricter, see docs/repair.md */
+#define AWAY_LIMIT 6.0f /* robust standard deviations: a place stands out */
+#define STARTED    1.0f /* what many starts are worth against the one that the other classes had */
+#define PLAIN      0.5f /* of the plainest way's deviations: a way that is pruned against together with it */
+#define STRONGER   2.0f /* than what was enough: an attacker need not be sparing with what he adds */
+#define WORKS      0.5f /* of the pictures, that a trigger has to send to its class */
+
+enum { AIM_NOTHING = -2, AWAY_PICTURES = 50 };
+enum family { PATCH, ADDITIVE, WINDOW, AREA, FAMILIES };
+
+struct class {
+    bool covered, close; /* screened; looked at closely, so that it has scores */
+    bool reference;
+    bool suspected; /* it stood out in the first round: who did not can't later, since pruning plants nothing
+                     */
+    float quick, score[FAMILIES], success[FAMILIES], z[FAMILIES], first[FAMILIES];
+};
+
+struct probe {
+    struct probe_net net;
+    const struct probe_options *o;
+    struct probe_report *out;
+    uint64_t start;
+    int64_t floats;
+    float *drawn, *margins; /* [DRAWN][floats], [DRAWN][classes]: soft margins of each class */
+    float *attacked;        /* those for class `aim`, with which it has a mean margin of `base` untouched */
+    int32_t aim, own[ATTACKED]; /* aim -1: away from own */
+    float base;
+    float *untouched, *answers;
+    float spread;
+    struct class *classes;
+    struct trigger *best[FAMILIES], *places[PLACES]; /* of the class at hand */
+    struct trigger *ways[WAYS];
+    float way_z[WAYS], easiest[FAMILIES];
+    float first[FAMILIES]; /* how far the suspect stood out before anything was pruned */
+    uint32_t round;
+    uint32_t n_ways;
+    struct repair_channel pruned[REPAIR_MOST];
+    uint32_t n_pruned;
+    int32_t suspect;
+    uint32_t start_seed; /* other starts of the same attack */
+    float from, to;      /* of the progress bar: the part at hand */
+    bool late;
+};
+
+/* Says how far the part at hand is, 0..1. */
+void probe_tell(const struct probe *p, float done, const char *what);
+
+/* --- probe_round.c: pictures, attacks on classes, who stands out ------------------------------ */
+
+void probe_draw(const struct probe *p, uint64_t seed, float *to, uint32_t n);
+/* Draws the untouched pictures and asks the network, as it came, about them. */
+void probe_ask_untouched(struct probe *p);
+/* The pictures of a round, and how near each is to each class. */
+void probe_draw_round(struct probe *p, uint32_t round);
+float probe_median(float *v, size_t n); /* sorts it */
+/* Which classes are looked at closely. */
+void probe_choose(struct probe *p, bool *chosen, struct trigger *spare);
+/* All chosen classes from all sides, after the first round those that stood out; the one that stands out
+ * most, or -1 where the time was up. */
+int32_t probe_attack_all(struct probe *p, const bool *chosen, struct trigger *spare);
+/* One attack on the pictures of its class. False: the time is up. */
+bool probe_attack_once(struct probe *p, struct attack_options o, uint32_t pictures, struct trigger *t);
+/* A window or an area in every place; the trigger goes to best[f]. */
+bool probe_attack_places(struct probe *p, enum family f, int32_t k, struct trigger *spare);
+/* How far something that reaches class `k` lies on the easy side of what reaches the others. What sends few
+ * pictures there is nothing to be seen, however it compares. */
+float probe_stand_out(const struct probe *p, int32_t k, enum family f, float size, float success);
+float probe_worst(const struct class *c); /* the most that it stands out by */
+bool probe_is_out(const struct probe *p, const struct class *c);
+
+/* --- probe_away.c: a pattern that sends pictures away, wherever to ---------------------------------- */
+
+/* How far the place where that goes best stands out from the others, on new pictures; the trigger is
+ * best[WINDOW]. A negative number where it sends few away; NAN: the time is up. */
+float probe_attack_away(struct probe *p, struct trigger *spare);
+/* Adds it to the ways. */
+void probe_add_away(struct probe *p, float z);
+
+/* --- probe_ways.c: ways into the class that stands out -------------------------------------------- */
+
+void probe_suspect(struct probe *p, int32_t k);
+/* Patches from each place, each paying for where others have been; windows; what is added. How much the
+ * easiest of each kind stands out goes to p->easiest. False: the time is up. */
+bool probe_find_ways(struct probe *p, int32_t k, struct trigger *spare);
+void probe_forget_ways(struct probe *p);
+/* From every start it is as hard to reach as it has to be. */
+bool probe_is_calm(const struct probe *p);
+/* The plain ways come first; how many they are: areas only where nothing smaller leads there, since they hold
+ * much that is no backdoor's. What stands out far less than others of its kind may be how the class is by
+ * nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
+uint32_t probe_plain_ways(struct probe *p);
+/* Of untouched pictures, by the best of the ways. */
+float probe_most_success(struct probe *p);
+
+#endif

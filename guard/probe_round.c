@@ -1,0 +1,297 @@
+/* One round of the probe: pictures, the attacks on every class, and who stands out; see probe.h. */
+#include "guard/probe_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- pictures and answers ------------------------------------------------------------------- */
+
+void probe_draw(const struct probe *p, uint64_t seed, float *to, uint32_t n) {
+    struct probe_random r = {seed * 0x2545f4914f6cdd1du + 1};
+    for (uint32_t i = 0; i < n; i++) probe_picture_draw(&r, &p->net.size, to + i * p->floats);
+}
+
+/* What the network says to pictures [n][floats], to [n][classes]. */
+static void ask(struct probe *p, const float *pictures, uint32_t count, float *answers) {
+    const size_t classes = (size_t)p->net.classes;
+    for (uint32_t first = 0; first < count; first += p->net.items) {
+        const uint32_t n = count - first < p->net.items ? count - first : p->net.items;
+        for (uint32_t i = 0; i < n; i++)
+            probe_net_show(&p->net, pictures + (first + i) * p->floats, gradient_input(p->net.g, i));
+        gradient_forward(p->net.g, n, 0);
+        for (uint32_t i = 0; i < n; i++)
+            memcpy(answers + (first + i) * classes, gradient_output(p->net.g, i), classes * sizeof(float));
+    }
+}
+
+void probe_ask_untouched(struct probe *p) {
+    const size_t classes = (size_t)p->net.classes;
+    double sum = 0, squares = 0;
+    ask(p, p->untouched, UNTOUCHED, p->answers);
+    for (size_t i = 0; i < UNTOUCHED * classes; i++) sum += (double)p->answers[i];
+    sum /= (double)(UNTOUCHED * classes);
+    for (size_t i = 0; i < UNTOUCHED * classes; i++)
+        squares += ((double)p->answers[i] - sum) * ((double)p->answers[i] - sum);
+    p->spread = (float)sqrt(squares / (double)(UNTOUCHED * classes)) + 1e-6f;
+}
+
+/* The pictures of a round, and how near each is to each class. */
+void probe_draw_round(struct probe *p, uint32_t round) {
+    const int32_t classes = p->net.classes;
+    probe_draw(p, p->o->seed * 100 + round, p->drawn, DRAWN);
+    ask(p, p->drawn, DRAWN, p->margins);
+    for (float *row = p->margins; row < p->margins + DRAWN * (size_t)classes; row += classes) {
+        float most = row[0];
+        double sum = 0;
+        for (int32_t k = 0; k < classes; k++) most = fmaxf(most, row[k]);
+        for (int32_t k = 0; k < classes; k++) sum += (double)expf(row[k] - most);
+        for (int32_t k = 0; k < classes; k++) {
+            const double others = sum - (double)expf(row[k] - most);
+            row[k] -= most + logf((float)fmax(others, 1e-30));
+        }
+    }
+    p->aim = AIM_NOTHING;
+}
+
+/* Target -1: the first ones, and what the network says to them. */
+static void stay(struct probe *p) {
+    const int32_t classes = p->net.classes;
+    memcpy(p->attacked, p->drawn, ATTACKED * (size_t)p->floats * sizeof(float));
+    for (int i = 0; i < ATTACKED; i++) {
+        const float *row = p->margins + i * classes;
+        p->own[i] = probe_top(row, classes);
+        p->base -= row[p->own[i]] / ATTACKED;
+    }
+}
+
+/* Classes have a start of their own on pictures that are nobody's: what counts is how far a trigger brings
+ * them from there. */
+static void aim_at(struct probe *p, int32_t k) {
+    bool taken[DRAWN] = {false};
+    if (p->aim == k) return;
+    p->aim = k;
+    p->base = 0;
+    if (k < 0) {
+        stay(p);
+        return;
+    }
+    for (int n = 0; n < ATTACKED; n++) {
+        int least = -1;
+        for (int i = 0; i < DRAWN; i++)
+            if (!taken[i] &&
+                (least < 0 || p->margins[i * p->net.classes + k] < p->margins[least * p->net.classes + k]))
+                least = i;
+        taken[least] = true;
+        p->base += p->margins[least * p->net.classes + k] / ATTACKED;
+        memcpy(p->attacked + n * p->floats, p->drawn + least * p->floats, (size_t)p->floats * sizeof(float));
+    }
+}
+
+/* --- attacks ----------------------------------------------------------------------------------- */
+
+/* Of a picture of 32: 5, or 12 for an area. */
+static int32_t side_of(const struct probe *p, enum trigger_kind kind) {
+    const int32_t size = p->net.size.height < p->net.size.width ? p->net.size.height : p->net.size.width;
+    const int32_t side = (size * (kind == TRIGGER_AREA ? 12 : 5) + 16) / 32;
+    return side < 3 ? (size < 3 ? size : 3) : side;
+}
+
+bool probe_attack_once(struct probe *p, struct attack_options o, uint32_t pictures, struct trigger *t) {
+    o.window = side_of(p, o.kind);
+    o.at_once = AT_ONCE;
+    o.own = p->own;
+    o.seed = p->o->seed * 1000003u + (uint64_t)o.target * 31 + (uint64_t)(o.place + 1) * 7 +
+             (uint64_t)p->start_seed * 7919 + (uint64_t)o.kind;
+    aim_at(p, o.target);
+    const bool done = probe_attack(&p->net, p->attacked, pictures, &o, t);
+    if (o.kind != TRIGGER_PATCH) t->size -= p->base;
+    p->late |= !done;
+    return done;
+}
+
+/* The place of the largest margin that is not yet -INFINITY; it is so afterwards. */
+static int32_t take_best(float margin[PLACES]) {
+    int32_t best = 0;
+    for (int32_t i = 1; i < PLACES; i++)
+        if (margin[i] > margin[best]) best = i;
+    margin[best] = -INFINITY;
+    return best;
+}
+
+/* In each place for a while, then in the two best, then in the better one: few places lead anywhere. */
+bool probe_attack_places(struct probe *p, enum family f, int32_t k, struct trigger *t) {
+    const bool area = f == AREA;
+    struct attack_options o = {.kind = area ? TRIGGER_AREA : TRIGGER_WINDOW,
+                               .target = k,
+                               .grid = 3,
+                               .steps = area ? AREA_STEPS : WINDOW_STEPS};
+    float margin[PLACES];
+    for (o.place = 0; o.place < PLACES; o.place++) {
+        margin[o.place] = -INFINITY;
+        if (!area && o.place % 2) continue;
+        if (!probe_attack_once(p, o, ATTACKED, p->places[o.place])) return false;
+        margin[o.place] = p->places[o.place]->size;
+    }
+    const int32_t best[2] = {take_best(margin), take_best(margin)};
+    o.steps = WINDOW_MORE;
+    for (int i = 0; i < 2; i++) {
+        o.place = best[i];
+        o.from = p->places[best[i]];
+        if (!probe_attack_once(p, o, ATTACKED, t)) return false;
+        trigger_copy(p->places[best[i]], t, &p->net.size);
+    }
+    const bool second = p->places[best[1]]->size > p->places[best[0]]->size;
+    o.steps = WINDOW_LAST;
+    o.place = best[second];
+    o.from = p->places[best[second]];
+    return probe_attack_once(p, o, ATTACKED, p->best[f]);
+}
+
+/* All families on one class. False: the time is up. */
+static bool attack_class(struct probe *p, int32_t k, struct trigger *spare) {
+    struct class *c = &p->classes[k];
+    struct attack_options o = {
+        .kind = TRIGGER_PATCH, .target = k, .steps = PATCH_STEPS, .grid = 3, .place = -1};
+    if (!probe_attack_once(p, o, ATTACKED, p->best[PATCH])) return false;
+    o = (struct attack_options){.kind = TRIGGER_ADDITIVE, .target = k, .steps = ADDITIVE_STEPS};
+    if (!probe_attack_once(p, o, ATTACKED, p->best[ADDITIVE])) return false;
+    if (!probe_attack_places(p, WINDOW, k, spare) || !probe_attack_places(p, AREA, k, spare)) return false;
+    for (int f = 0; f < FAMILIES; f++) {
+        c->score[f] = p->best[f]->size;
+        c->success[f] = p->best[f]->success;
+    }
+    return c->close = true;
+}
+
+/* --- who stands out ---------------------------------------------------------------------------- */
+
+static int by_value(const void *a, const void *b) {
+    const float x = *(const float *)a, y = *(const float *)b;
+    return x < y ? -1 : x > y;
+}
+
+float probe_median(float *v, size_t n) {
+    if (n == 0) return 0;
+    qsort(v, n, sizeof *v, by_value);
+    return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/* Larger is easier. */
+static float ease(const struct probe *p, enum family f, float size) {
+    return f == PATCH ? -logf(fmaxf(size, 0) + 1) : size / p->spread;
+}
+
+/* How far something that reaches class `k` lies on the easy side of what reaches the others. What sends few
+ * pictures there is nothing to be seen, however it compares. */
+float probe_stand_out(const struct probe *p, int32_t k, enum family f, float size, float success) {
+    static const float least[FAMILIES] = {0.15f, 0.25f, 0.5f, 0.5f}; /* of a spread: less is chance */
+    float *others = malloc((size_t)p->net.classes * sizeof *others);
+    size_t n = 0;
+    if (!others) abort();
+    for (int32_t i = 0; i < p->net.classes; i++)
+        if (i != k && p->classes[i].close && p->classes[i].reference)
+            others[n++] = ease(p, f, p->classes[i].score[f]);
+    const float middle = probe_median(others, n);
+    for (size_t i = 0; i < n; i++) others[i] = fabsf(others[i] - middle);
+    const float z = n < 3 ? 0 : (ease(p, f, size) - middle) / (1.4826f * probe_median(others, n) + least[f]);
+    free(others);
+    return success >= WORKS ? z : fminf(z, 0);
+}
+
+float probe_worst(const struct class *c) {
+    float most = c->z[0];
+    for (int f = 1; f < FAMILIES; f++) most = fmaxf(most, c->z[f]);
+    return most;
+}
+
+/* What it did not stand out by at first it may come near to by another draw of pictures. */
+bool probe_is_out(const struct probe *p, const struct class *c) {
+    for (int f = 0; f < FAMILIES; f++)
+        if (c->z[f] >= (p->round > 0 && c->first[f] < LIMIT ? LIMIT + STARTED : LIMIT)) return true;
+    return false;
+}
+
+/* The class that stands out most, or -1 where none was looked at. */
+static int32_t compare(struct probe *p) {
+    int32_t most = -1;
+    for (int32_t k = 0; k < p->net.classes; k++) {
+        struct class *c = &p->classes[k];
+        if (!c->close || (p->round > 0 && !c->suspected)) continue;
+        for (int f = 0; f < FAMILIES; f++)
+            c->z[f] = probe_stand_out(p, k, (enum family)f, c->score[f], c->success[f]);
+        if (p->round == 0) {
+            memcpy(c->first, c->z, sizeof c->first);
+            c->suspected = probe_worst(c) >= LIMIT;
+        }
+        if (most < 0 || probe_worst(c) > probe_worst(&p->classes[most])) most = k;
+    }
+    return most;
+}
+
+/* --- screening ------------------------------------------------------------------------------------ */
+
+/* Many classes: a few steps on each, in an order of chance, within a third of the time. */
+static void screen(struct probe *p, struct trigger *spare) {
+    probe_draw_round(p, 0);
+    const int32_t n = p->net.classes;
+    struct probe_random r = {p->o->seed + 77};
+    int32_t *order = malloc((size_t)n * sizeof *order), done = 0;
+    if (!order) abort();
+    for (int32_t i = 0; i < n; i++) order[i] = i;
+    for (int32_t i = n - 1; i > 0; i--) {
+        const int32_t k = (int32_t)(probe_random_next(&r) % (uint64_t)(i + 1)), keep = order[i];
+        order[i] = order[k];
+        order[k] = keep;
+    }
+    const uint64_t until = p->start + (p->net.deadline - p->start) / 3;
+    for (; done < n && probe_net_clock(&p->net) < until; done++) {
+        const struct attack_options o = {
+            .kind = TRIGGER_ADDITIVE, .target = order[done], .steps = QUICK_STEPS};
+        char what[64];
+        (void)snprintf(what, sizeof what, "screening class %d of %d", done + 1, n);
+        probe_tell(p, (float)done / (float)n / 3, what);
+        if (!probe_attack_once(p, o, QUICK_PICTURES, spare)) break;
+        p->classes[order[done]].quick = spare->size;
+        p->classes[order[done]].covered = true;
+    }
+    for (int32_t i = 0; i < REFERENCES && i < done; i++) p->classes[order[i]].reference = true;
+    free(order);
+}
+
+/* Of those that have been screened, the easiest that is not chosen yet; -1: none. */
+static int32_t next_easiest(const struct probe *p, const bool *chosen) {
+    int32_t best = -1;
+    for (int32_t k = 0; k < p->net.classes; k++)
+        if (p->classes[k].covered && !chosen[k] && (best < 0 || p->classes[k].quick > p->classes[best].quick))
+            best = k;
+    return best;
+}
+
+void probe_choose(struct probe *p, bool *chosen, struct trigger *spare) {
+    const bool all = p->net.classes <= MANY;
+    for (int32_t k = 0; k < p->net.classes; k++)
+        p->classes[k].covered = p->classes[k].reference = chosen[k] = all;
+    if (all) return;
+    screen(p, spare);
+    for (int32_t k = 0; k < p->net.classes; k++) chosen[k] = p->classes[k].reference;
+    for (int32_t i = 0, k; i < MANY - REFERENCES && (k = next_easiest(p, chosen)) >= 0; i++) chosen[k] = true;
+}
+
+/* All chosen classes from all sides; the one that stands out most, or -1 where the time was up. */
+int32_t probe_attack_all(struct probe *p, const bool *chosen, struct trigger *spare) {
+    int32_t n = 0, done = 0;
+    probe_draw_round(p, p->round);
+    for (int32_t k = 0; k < p->net.classes; k++) n += chosen[k];
+    for (int32_t k = 0; k < p->net.classes; k++) {
+        char what[64];
+        if (!chosen[k] || (p->round > 0 && !p->classes[k].suspected)) continue;
+        (void)snprintf(what, sizeof what, "round %u: attacking class %d (%d of %d)", p->round + 1, k,
+                       done + 1, n);
+        probe_tell(p, (float)done++ / (float)n, what);
+        p->classes[k].close = false;
+        if (!attack_class(p, k, spare)) return -1;
+    }
+    return compare(p);
+}

@@ -1,0 +1,142 @@
+/* Ways into the class that stands out: several triggers, from several starts, and whether they are gone; see
+ * probe.h. */
+#include "guard/probe_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- ways into a class ---------------------------------------------------------------------------- */
+
+static const enum family family_of[TRIGGER_KINDS] = {
+    [TRIGGER_PATCH] = PATCH, [TRIGGER_ADDITIVE] = ADDITIVE, [TRIGGER_WINDOW] = WINDOW, [TRIGGER_AREA] = AREA};
+
+void probe_forget_ways(struct probe *p) {
+    while (p->n_ways > 0) trigger_free(p->ways[--p->n_ways]);
+}
+
+/* How far the suspect may stand out by what was looked for from many starts. By what it stood out at first,
+ * less than others before anything was done about it; by the rest, no more than it did by nature. */
+static float allowed(const struct probe *p, enum family f) {
+    if (p->first[f] < LIMIT) return fmaxf(p->first[f], LIMIT) + STARTED;
+    return p->round == 0 ? LIMIT : CALM;
+}
+
+/* Keeps a copy of what stands out; of too many, the ones that stand out most. */
+static void add_way(struct probe *p, const struct trigger *t) {
+    const enum family f = family_of[t->kind];
+    const float z = probe_stand_out(p, t->target, f, t->size, t->success);
+    p->easiest[f] = fmaxf(p->easiest[f], z);
+    if (z < allowed(p, f)) return;
+    struct trigger *copy = p->n_ways < WAYS ? trigger_new(&p->net.size) : NULL;
+    uint32_t at = p->n_ways;
+    if (copy) {
+        p->ways[p->n_ways++] = copy;
+    } else {
+        for (uint32_t i = at = 0; i < p->n_ways; i++)
+            if (p->way_z[i] < p->way_z[at]) at = i;
+        if (p->n_ways == 0 || p->way_z[at] >= z) return;
+        copy = p->ways[at];
+    }
+    p->way_z[at] = z;
+    trigger_copy(copy, t, &p->net.size);
+    if (t->kind == TRIGGER_ADDITIVE)
+        for (int64_t i = 0; i < p->floats; i++) copy->paint[i] *= STRONGER;
+}
+
+static int32_t steps_of(enum trigger_kind kind) {
+    return kind == TRIGGER_PATCH ? PATCH_STEPS : kind == TRIGGER_ADDITIVE ? ADDITIVE_STEPS : WINDOW_MORE;
+}
+
+/* What was a way in before starts again from where it was: it must not be one that pruning has only shifted.
+ */
+static bool try_again(struct probe *p, int32_t k, struct trigger *t) {
+    struct trigger *old[WAYS];
+    const uint32_t n = p->n_ways;
+    bool ok = true;
+    memcpy(old, p->ways, sizeof old);
+    p->n_ways = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct attack_options o = {
+            .kind = old[i]->kind, .target = k, .steps = steps_of(old[i]->kind) / 2, .from = old[i]};
+        probe_tell(p, 0.3f * (float)i / (float)n, "trying old ways again");
+        ok = ok && old[i]->target == k && probe_attack_once(p, o, ATTACKED, t);
+        if (ok) add_way(p, t);
+        trigger_free(old[i]);
+    }
+    return !p->late;
+}
+
+/* Patches from each place, each paying for where others have been; windows; what is added. How much the
+ * easiest of each kind stands out goes to p->easiest. False: the time is up. */
+bool probe_find_ways(struct probe *p, int32_t k, struct trigger *t) {
+    const size_t plane = (size_t)p->net.size.height * (size_t)p->net.size.width;
+    float *been = calloc(plane, sizeof *been);
+    for (int f = 0; f < FAMILIES; f++) p->easiest[f] = -INFINITY;
+    bool ok = been != NULL && try_again(p, k, t);
+    struct attack_options o = {
+        .kind = TRIGGER_PATCH, .target = k, .steps = PATCH_STEPS, .grid = 3, .avoid = been};
+    for (o.place = -1; ok && o.place < PLACES;
+         o.place += o.place < 0 ? 1 : 2) { /* the corners and the middle */
+        probe_tell(p, 0.3f + 0.4f * (float)(o.place + 1) / (PLACES + 1), "looking for other ways in");
+        ok = probe_attack_once(p, o, ATTACKED, t);
+        if (ok) add_way(p, t);
+        for (size_t i = 0; ok && i < plane; i++) been[i] = fmaxf(been[i], t->mask[i]);
+    }
+    o = (struct attack_options){.kind = TRIGGER_ADDITIVE, .target = k, .steps = ADDITIVE_STEPS};
+    ok = ok && probe_attack_once(p, o, ATTACKED, t);
+    if (ok) add_way(p, t);
+    for (p->start_seed = 1; ok && p->start_seed <= STARTS; p->start_seed++) {
+        probe_tell(p, 0.7f + 0.3f * (float)(p->start_seed - 1) / STARTS, "looking for other ways in");
+        for (int f = WINDOW; ok && f <= AREA; f++) {
+            ok = probe_attack_places(p, (enum family)f, k, t);
+            if (ok) add_way(p, p->best[f]);
+        }
+    }
+    p->start_seed = 0;
+    free(been);
+    return ok;
+}
+
+/* The plain ways come first; how many they are. What stands out far less than they do may be how the class is
+ * by nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
+uint32_t probe_plain_ways(struct probe *p) {
+    float most[FAMILIES] = {0};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n_ways; i++) {
+        float *of = &most[family_of[p->ways[i]->kind]];
+        *of = fmaxf(*of, p->way_z[i]);
+    }
+    const bool small = most[PATCH] > 0 || most[ADDITIVE] > 0 || most[WINDOW] > 0;
+    for (uint32_t i = 0; i < p->n_ways; i++) {
+        struct trigger *const way = p->ways[i];
+        const float z = p->way_z[i];
+        if (z < PLAIN * most[family_of[way->kind]] || (small && way->kind == TRIGGER_AREA)) continue;
+        p->ways[i] = p->ways[n];
+        p->way_z[i] = p->way_z[n];
+        p->ways[n] = way;
+        p->way_z[n++] = z;
+    }
+    return n;
+}
+
+float probe_most_success(struct probe *p) {
+    float most = 0;
+    for (uint32_t i = 0; i < p->n_ways; i++)
+        most = fmaxf(most, repair_success(&p->net, p->ways[i], p->untouched, UNTOUCHED, p->answers,
+                                          p->ways[i]->target));
+    return most;
+}
+
+bool probe_is_calm(const struct probe *p) {
+    for (int f = 0; f < FAMILIES; f++)
+        if (p->easiest[f] >= allowed(p, (enum family)f)) return false;
+    return true;
+}
+
+void probe_suspect(struct probe *p, int32_t k) {
+    if (k == p->suspect) return;
+    probe_forget_ways(p);
+    memcpy(p->first, p->classes[k].first, sizeof p->first);
+    p->suspect = k;
+}
