@@ -328,9 +328,9 @@ install-client: $(BUILD)/libclpd.a $(BUILD)/libclpd.so ## the client library alo
 .PHONY: install-python
 pythondir ?= $(prefix)/lib/python3/dist-packages
 install-python:                    ## the Python client alone, for the system's Python
-	cd client/python && python3 -B -c 'import build_wheel; build_wheel.build_wheel("$(abspath $(BUILD))/wheel")'
-	install -d $(DESTDIR)$(pythondir)
-	python3 -m zipfile -e $(BUILD)/wheel/clpd-$(VERSION)-py3-none-any.whl $(DESTDIR)$(pythondir)
+	install -d $(BUILD)/wheel $(DESTDIR)$(pythondir)
+	cd client/python && /usr/bin/python3 -B -c 'import build_wheel; build_wheel.build_wheel("$(abspath $(BUILD))/wheel")'
+	/usr/bin/python3 -m zipfile -e $(BUILD)/wheel/clpd-$(VERSION)-py3-none-any.whl $(DESTDIR)$(pythondir)
 .PHONY: test-systemd test-fleet test-deb
 test-systemd: deb                  ## the packages in a container with a real systemd, from install to purge (root)
 	scripts/deps systemd

@@ -1,11 +1,10 @@
 /* Start, signals, reload, the guard's messages, stop.
  *
- *   STARTING  connections wait in the listening socket until what was kept serves again (or for two seconds):
- *             who asks a restarted daemon is not told NO_MODEL. READY=1 comes once the guard
- *             has settled, or after five seconds: a slow import must not keep the unit from starting
- *   SERVING
- *   DRAINING  socket closed and removed; what waits is told, what runs is finished: 5 s at most
- *   CLOSING   connections end; then threads, memory, the guard
+ *   STARTING  connections wait in the listening sockets until what was kept serves again (or for two
+ * seconds): who asks a restarted daemon is not told NO_MODEL. READY=1 comes once the guard has settled, or
+ * after five seconds: a slow import must not keep the unit from starting SERVING DRAINING  socket closed and
+ * removed; what waits is told, what runs is finished: 5 s at most CLOSING   connections end; then threads,
+ * memory, the guard
  */
 #include "daemon/daemon.h"
 
@@ -96,12 +95,26 @@ static void tell_status(const struct daemon *d) {
     if (d->state == SERVING) notify_status(status_line(d, line, sizeof line));
 }
 
+static int start_http(struct daemon *d, struct err *e) {
+    if (d->http_sockets.unix_fd < 0 && d->http_sockets.tcp_fd < 0) return 0;
+    const struct http_options o = {.config = &d->config,
+                                   .server = &d->server,
+                                   .catalogue = d->catalogue,
+                                   .guard_path = d->guard_path,
+                                   .unix_fd = d->http_sockets.unix_fd,
+                                   .tcp_fd = d->http_sockets.tcp_fd,
+                                   .started_ns = d->started_ns};
+    d->http = http_start(&o, e);
+    return d->http ? 0 : -1;
+}
+
 static void open_door(void *owner) {
     struct daemon *d = owner;
     if (d->is_open || d->state >= DRAINING) return;
     loop_timer_stop(d->loop, &d->door);
     d->is_open = true;
-    if (server_listen(&d->server, d->listen_fd, &d->failure)) loop_stop(d->loop);
+    if (server_listen(&d->server, d->listen_fd, &d->failure) || start_http(d, &d->failure))
+        loop_stop(d->loop);
 }
 
 static void become_ready(void *owner) {
@@ -525,20 +538,6 @@ static int open_parts(struct daemon *d, struct err *e) {
     return rc ? err_set(e, ERR_SYSTEM, "watching signals: %s", strerror(-rc)) : 0;
 }
 
-static int start_http(struct daemon *d, struct err *e) {
-    if (http_sockets_open(&d->http_sockets, &d->store, &d->config, e)) return -1;
-    if (d->http_sockets.unix_fd < 0 && d->http_sockets.tcp_fd < 0) return 0;
-    const struct http_options o = {.config = &d->config,
-                                   .server = &d->server,
-                                   .catalogue = d->catalogue,
-                                   .guard_path = d->guard_path,
-                                   .unix_fd = d->http_sockets.unix_fd,
-                                   .tcp_fd = d->http_sockets.tcp_fd,
-                                   .started_ns = d->started_ns};
-    d->http = http_start(&o, e);
-    return d->http ? 0 : -1;
-}
-
 static int start(struct daemon *d, struct err *e) {
     const struct guard_child_calls calls = {.served = count_served,
                                             .greeted = on_greeted,
@@ -549,7 +548,8 @@ static int start(struct daemon *d, struct err *e) {
     /* Clients must not use up what the guard's offers arrive by. */
     d->config.limit_connections = descriptors_make_room(&d->config);
     d->guard_path = guard_child_find(e);
-    if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e) || start_http(d, e))
+    if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e) ||
+        http_sockets_open(&d->http_sockets, &d->store, &d->config, e))
         return -1;
     take_inheritance(d);
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);

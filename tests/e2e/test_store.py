@@ -1,6 +1,7 @@
 """What systemd is told and what it keeps, with a stand-in for it that holds descriptors by name and passes them to the next
 process: after a restart or a crash clpd serves from there before any import. The real one is in `make test-systemd`."""
 import fcntl
+import http.client
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import threading
 import unittest
 
 from harness import BUILD, PATIENCE, ROOT, SIGNS, Daemon, wait_for
+from test_http import Http
 
 
 class Manager(threading.Thread):
@@ -193,6 +195,31 @@ class Store(unittest.TestCase):
         stopping.set()
         asker.join(PATIENCE)
         self.assertEqual((failed, len(set(answers))), ([], 1))
+
+    def test_http_says_nothing_before_it_knows(self):
+        d = self.daemon()
+        self.signs(d)
+        d.wait_serving("signs")
+        seen, stopping = set(), threading.Event()
+
+        def ask():
+            while not stopping.is_set():
+                c = Http(d.folder / "http.sock")
+                try:
+                    c.request("GET", "/v2/models/signs/ready")
+                    seen.add(c.getresponse().status)
+                except (OSError, http.client.HTTPException):
+                    pass  # it went away: nobody was told anything wrong
+                finally:
+                    c.close()
+        asker = threading.Thread(target=ask)
+        asker.start()
+        for how in (signal.SIGKILL, signal.SIGTERM) * 2:
+            d.end(how)
+            d.start()
+        stopping.set()
+        asker.join(PATIENCE)
+        self.assertEqual(seen - {503}, {200})  # 503: it is stopping
 
     def test_another_policy_is_asked_before_the_door_opens(self):
         d = self.daemon()

@@ -223,7 +223,7 @@ class Fleet(unittest.TestCase):
         print(f"{what}: {seen['answered']} answered, {len(seen['failed'])} failed, slowest {seen['slowest']:.1f} s, versions "
               f"{seen['versions']}", file=sys.stderr)
         self.assertEqual(seen["failed"], [])
-        self.assertGreater(seen["answered"], 100)
+        self.assertGreater(seen["answered"], 10)
         return seen
 
     def rollout(self, command, *more):
