@@ -9,22 +9,33 @@
 #include "infer/blas.h"
 
 #include "infer/kernels_product.h"
+#include "infer/simd_levels.h"
 
 #include <cblas.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <strings.h>
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t serial_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool serial = true; /* written once, under `once` */
+static bool serial = true, behind = false; /* written once, under `once` */
 
 /* Threaded builds start one thread per core as they are loaded, which spins for
  * a while before it sleeps (40 ms of processor time each, measured). Nothing is
  * ever given to them, so they end here. Absent from serial builds. */
 extern int blas_thread_shutdown_(void) __attribute__((weak));
 
+bool blas_is_behind(const char *core, bool host_has_fma) {
+    static const char *const with_fma[] = {"Haswell",        "Zen",         "SkylakeX", "Cooperlake",
+                                           "Sapphirerapids", "Steamroller", "Excavator"};
+    for (size_t i = 0; i < sizeof with_fma / sizeof *with_fma; i++)
+        if (strcasecmp(core, with_fma[i]) == 0) return false;
+    return host_has_fma;
+}
+
 static void ask_library(void) {
     serial = openblas_get_parallel() == 0;
+    behind = blas_is_behind(openblas_get_corename(), simd_level() >= SIMD_256);
     openblas_set_num_threads(1);
     if (blas_thread_shutdown_) (void)blas_thread_shutdown_();
 }
@@ -77,13 +88,17 @@ static void multiply(const struct blas_product *p) {
     leave();
 }
 
-void blas_sgemm(const struct blas_product *p) {
+void blas_sgemm_shared(struct team_seat *seat, const struct blas_product *p) {
     if (p->n == 1)
         multiply_vector(p);
-    else if (product_is_small(p))
-        product_run(p); /* OpenBLAS would allocate */
+    else if (behind || product_is_small(p))
+        product_run_shared(seat, p); /* OpenBLAS would be slow, or allocate */
     else
         multiply(p);
+}
+
+void blas_sgemm(const struct blas_product *p) {
+    blas_sgemm_shared(NULL, p);
 }
 
 void blas_sgemv(bool trans, int64_t rows, int64_t cols, float alpha, const float *a, const float *x,

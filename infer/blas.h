@@ -13,6 +13,11 @@ void blas_init(void);
  * libopenblas0-serial), so products of several threads wait for each other. */
 bool blas_is_concurrent(void);
 
+/* Whether kernels of that name (openblas_get_corename) are for less than this host has. A processor that is
+ * newer than the library, it takes for its oldest: 0.3.21 runs Emerald Rapids with 20 GF/s of 165. Products
+ * are then computed by kernels_product.h, three to four times as fast. */
+bool blas_is_behind(const char *core, bool host_has_fma);
+
 /* "OpenBLAS 0.3.21 …" as the library describes itself. */
 const char *blas_describe(void);
 
@@ -29,6 +34,9 @@ struct blas_product {
     int64_t lda, ldb, ldc;
 };
 void blas_sgemm(const struct blas_product *p);
+/* The same; a team helps where the product is not the library's, which is alone with it. */
+struct team_seat;
+void blas_sgemm_shared(struct team_seat *seat, const struct blas_product *p);
 
 /* y: [rows] = alpha * op(A) * x + beta * y; A: [rows,cols] row-major, or [cols,rows] where trans. */
 void blas_sgemv(bool trans, int64_t rows, int64_t cols, float alpha, const float *a, const float *x,

@@ -60,17 +60,18 @@ static const float *bias_at(const struct run *r, int64_t n, int64_t g) {
 static void multiply(const struct run *r, int64_t g, const float *columns, int64_t ld, int64_t n, float *to,
                      int64_t to_ld) {
     const struct conv *c = &r->conv;
-    blas_sgemm(&(struct blas_product){.m = c->group_filters,
-                                      .n = n,
-                                      .k = c->depth,
-                                      .alpha = 1,
-                                      .beta = 1,
-                                      .a = view_item(&r->call->in[1], 0) + g * c->group_filters * c->depth,
-                                      .lda = c->depth,
-                                      .b = columns,
-                                      .ldb = ld,
-                                      .c = to,
-                                      .ldc = to_ld});
+    blas_sgemm_shared(r->call->seat, &(struct blas_product){.m = c->group_filters,
+                                                            .n = n,
+                                                            .k = c->depth,
+                                                            .alpha = 1,
+                                                            .beta = 1,
+                                                            .a = view_item(&r->call->in[1], 0) +
+                                                                 g * c->group_filters * c->depth,
+                                                            .lda = c->depth,
+                                                            .b = columns,
+                                                            .ldb = ld,
+                                                            .c = to,
+                                                            .ldc = to_ld});
 }
 
 /* Positions [first, first + n) of one image and group; columns NULL: the tensor as it lies. */

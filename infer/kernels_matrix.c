@@ -34,24 +34,25 @@ static int64_t distance(const struct view *v, uint32_t n_items) {
     return (int64_t)(step / sizeof(float));
 }
 
-static void multiply_item(const struct matrices *x, const float *a, const float *b, float *out) {
+static void multiply_item(struct team_seat *seat, const struct matrices *x, const float *a, const float *b,
+                          float *out) {
     if (x->m == 1) {
         blas_sgemv(!x->trans_b, x->n, x->k, x->alpha, b, a, 1, out);
         return;
     }
-    blas_sgemm(&(struct blas_product){.trans_a = x->trans_a,
-                                      .trans_b = x->trans_b,
-                                      .m = x->m,
-                                      .n = x->n,
-                                      .k = x->k,
-                                      .alpha = x->alpha,
-                                      .beta = 1,
-                                      .a = a,
-                                      .lda = x->trans_a ? x->m : x->k,
-                                      .b = b,
-                                      .ldb = x->trans_b ? x->k : x->n,
-                                      .c = out,
-                                      .ldc = x->n});
+    blas_sgemm_shared(seat, &(struct blas_product){.trans_a = x->trans_a,
+                                                   .trans_b = x->trans_b,
+                                                   .m = x->m,
+                                                   .n = x->n,
+                                                   .k = x->k,
+                                                   .alpha = x->alpha,
+                                                   .beta = 1,
+                                                   .a = a,
+                                                   .lda = x->trans_a ? x->m : x->k,
+                                                   .b = b,
+                                                   .ldb = x->trans_b ? x->k : x->n,
+                                                   .c = out,
+                                                   .ldc = x->n});
 }
 
 /* The rows of all items' A, a few, with the rows of a common B; false where they lie otherwise. */
@@ -80,22 +81,22 @@ static void multiply_items(const struct kernel_call *c, const struct matrices *x
     const bool common = !b->items && b->stride == 0;
     if (common && multiply_few(c, x, da, dout)) return;
     if (c->n_items > FEW_ITEMS && common && x->m == 1 && da >= x->k && dout >= x->n) {
-        blas_sgemm(&(struct blas_product){.trans_b = x->trans_b,
-                                          .m = c->n_items,
-                                          .n = x->n,
-                                          .k = x->k,
-                                          .alpha = x->alpha,
-                                          .beta = 1,
-                                          .a = view_item(a, 0),
-                                          .lda = da,
-                                          .b = view_item(b, 0),
-                                          .ldb = x->trans_b ? x->k : x->n,
-                                          .c = view_item(&c->out, 0),
-                                          .ldc = dout});
+        blas_sgemm_shared(c->seat, &(struct blas_product){.trans_b = x->trans_b,
+                                                          .m = c->n_items,
+                                                          .n = x->n,
+                                                          .k = x->k,
+                                                          .alpha = x->alpha,
+                                                          .beta = 1,
+                                                          .a = view_item(a, 0),
+                                                          .lda = da,
+                                                          .b = view_item(b, 0),
+                                                          .ldb = x->trans_b ? x->k : x->n,
+                                                          .c = view_item(&c->out, 0),
+                                                          .ldc = dout});
         return;
     }
     for (uint32_t i = 0; i < c->n_items; i++)
-        multiply_item(x, view_item(a, i), view_item(b, i), view_item(&c->out, i));
+        multiply_item(c->seat, x, view_item(a, i), view_item(b, i), view_item(&c->out, i));
 }
 
 static void bound_items(const struct kernel_call *c) {
@@ -164,11 +165,11 @@ static void describe_stack(const struct shape *a, const struct shape *b, const s
     }
 }
 
-static void multiply_stack(const struct matrices *x, const struct stack *s, const float *a, const float *b,
-                           float *out) {
+static void multiply_stack(struct team_seat *seat, const struct matrices *x, const struct stack *s,
+                           const float *a, const float *b, float *out) {
     int64_t at[SHAPE_MAX_RANK] = {0};
     for (int32_t d = -1; d < s->rank; out += x->m * x->n) {
-        multiply_item(x, a, b, out);
+        multiply_item(seat, x, a, b, out);
         for (d = 0; d < s->rank; d++) { /* odometer */
             a += s->step_a[d];
             b += s->step_b[d];
@@ -196,7 +197,8 @@ void kernel_matmul(const struct kernel_call *c) {
         struct stack s;
         describe_stack(a, b, &x, &s);
         for (uint32_t i = 0; i < c->n_items; i++)
-            multiply_stack(&x, &s, view_item(&c->in[0], i), view_item(&c->in[1], i), view_item(&c->out, i));
+            multiply_stack(c->seat, &x, &s, view_item(&c->in[0], i), view_item(&c->in[1], i),
+                           view_item(&c->out, i));
     }
     bound_items(c);
 }

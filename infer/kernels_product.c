@@ -1,6 +1,7 @@
 /* Small matrix products. OpenBLAS 0.3.21 has special kernels for AVX-512 for
  * those of up to 100^3 multiply-adds, and these call malloc, which a request
- * must not. Larger ones take OpenBLAS's usual way, with buffers that it keeps.
+ * must not. Larger ones take OpenBLAS's usual way, with buffers that it keeps, unless it is
+ * behind the processor (blas.h).
  *
  *   B, a panel of 128 x 32 at a time, is packed (and turned, and padded)
  *   A is read as it lies, 8 rows at a time, or 4
@@ -49,6 +50,11 @@ static void set_panel(const struct blas_product *p, int64_t k0, int64_t n0, stru
     if (x->cols < COLS) memset(x->packed, 0, (size_t)x->depth * sizeof x->packed[0]);
     for (int64_t k = 0; k < x->depth; k++) {
         const float *row = x->b + (p->trans_b ? k : k * p->ldb);
+        if (!p->trans_b) { /* the next panel's, whose rows lie too far apart for the processor to see it
+                              coming */
+            __builtin_prefetch((const void *)((uintptr_t)row + COLS * sizeof *row), 0, 2);
+            __builtin_prefetch((const void *)((uintptr_t)row + (COLS + SIMD_LANES) * sizeof *row), 0, 2);
+        }
         if (!p->trans_b && x->cols == COLS)
             memcpy(x->packed[k], row, sizeof x->packed[k]);
         else
@@ -203,12 +209,30 @@ static panel_fn find_panel(void) {
     return multiply_panel_128;
 }
 
-void product_run(const struct blas_product *p) {
+/* Columns [from, to); `from` begins a panel. */
+static void run_columns(const struct blas_product *p, int64_t from, int64_t to) {
     const panel_fn multiply_panel = find_panel();
     struct panel x;
-    for (int64_t n0 = 0; n0 < p->n; n0 += COLS)
+    for (int64_t n0 = from; n0 < to; n0 += COLS)
         for (int64_t k0 = 0; k0 < p->k; k0 += DEPTH) {
             set_panel(p, k0, n0, &x);
             multiply_panel(p, &x, k0, n0);
         }
+}
+
+void product_run(const struct blas_product *p) {
+    run_columns(p, 0, p->n);
+}
+
+enum { PART_COLS = 2 * COLS };
+
+static void run_part(const void *work, uint32_t part, uint32_t hand) {
+    const struct blas_product *p = work;
+    const int64_t from = (int64_t)part * PART_COLS, left = p->n - from;
+    (void)hand;
+    run_columns(p, from, from + (left < PART_COLS ? left : PART_COLS));
+}
+
+void product_run_shared(struct team_seat *seat, const struct blas_product *p) {
+    team_run_all(seat, run_part, p, (p->n + PART_COLS - 1) / PART_COLS);
 }

@@ -43,6 +43,15 @@ static void test_transposes(void) {
     CU_ASSERT(strncmp(blas_describe(), "OpenBLAS", 8) == 0);
 }
 
+static void test_behind(void) {
+    CU_ASSERT(blas_is_behind("Prescott", true)); /* what it takes an unknown Intel processor for */
+    CU_ASSERT(blas_is_behind("Sandybridge", true));
+    CU_ASSERT_FALSE(blas_is_behind("Prescott", false));
+    CU_ASSERT_FALSE(blas_is_behind("Haswell", true));
+    CU_ASSERT_FALSE(blas_is_behind("SkylakeX", true));
+    CU_ASSERT_FALSE(blas_is_behind("SAPPHIRERAPIDS", true));
+}
+
 /* Just large enough for OpenBLAS to take a packing buffer, so that it takes many per second. */
 enum { ROWS = 64, COLS = 264, DEPTH = 64, THREADS = 4, ROUNDS = 3000 };
 
@@ -86,6 +95,7 @@ static void test_concurrent(void) {
         suite_skip("blas", "this OpenBLAS is a build without locking: products wait for each other");
 }
 
-SUITE(blas, {"every transpose; matrix times vector", test_transposes},
+SUITE(blas, {"which kernels are behind this host", test_behind},
+      {"every transpose; matrix times vector", test_transposes},
       {"four threads at once get what one gets", test_threads},
       {"the library that is loaded", test_concurrent});

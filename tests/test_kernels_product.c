@@ -38,6 +38,8 @@ static bool is_right(const struct blas_product *p, const float *before) {
     return true;
 }
 
+static struct team_seat *seat;
+
 static void check(int64_t m, int64_t n, int64_t k, int variant) {
     const bool ta = variant & 1, tb = variant & 2;
     const int64_t pad = variant & 4 ? 5 : 0;
@@ -69,6 +71,15 @@ static void check(int64_t m, int64_t n, int64_t k, int variant) {
         CU_ASSERT(is_right(&p, before));
     }
     memcpy(c, before, (size_t)((m - 1) * p.ldc + n) * sizeof *c);
+    product_run(&p);
+    float *alone = malloc((size_t)((m - 1) * p.ldc + n) * sizeof *alone);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(alone);
+    memcpy(alone, c, (size_t)((m - 1) * p.ldc + n) * sizeof *c);
+    memcpy(c, before, (size_t)((m - 1) * p.ldc + n) * sizeof *c);
+    product_run_shared(seat, &p); /* whoever helps: the same floats */
+    CU_ASSERT(memcmp(c, alone, (size_t)((m - 1) * p.ldc + n) * sizeof *c) == 0);
+    free(alone);
+    memcpy(c, before, (size_t)((m - 1) * p.ldc + n) * sizeof *c);
     blas_sgemm(&p); /* whichever way that takes */
     CU_ASSERT(is_right(&p, before));
     free(a);
@@ -81,11 +92,19 @@ static void test_sizes(void) {
     static const int64_t ms[] = {1, 3, 4, 5, 8, 11, 33}, ns[] = {1, 2, 15, 16, 17, 32, 33, 49, 70},
                          ks[] = {1, 2, 27, 128, 129, 300};
     int variant = 0;
+    struct err e = {0};
+    struct team *team = team_new(1, NULL, &e);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(team);
+    seat = team_sit(team);
+    team_begin(seat);
     blas_init();
     for (size_t i = 0; i < 7; i++)
         for (size_t j = 0; j < 9; j++)
             for (size_t l = 0; l < 6; l++)
                 for (int v = 0; v < 4; v++) check(ms[i], ns[j], ks[l], (variant += 5) & 31);
+    team_end(seat);
+    team_leave(seat);
+    team_free(team);
 }
 
 static void test_small(void) {
