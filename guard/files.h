@@ -119,8 +119,7 @@ struct files_subject { /* a file that may be probed */
     struct link_identity identity;
     struct spawn_digests digests;
     uint64_t version; /* 0: it waits for its verdict */
-    uint64_t policy;
-    uint32_t asked; /* as in struct report: by its NAME.yaml */
+    uint32_t asked;   /* as in struct report: by its NAME.yaml */
     bool repaired, initial;
 };
 /* The i-th file of the table; false: there are no more. job.file is NULL where it is neither served nor waits

@@ -514,7 +514,6 @@ static void describe_subject(const struct files *f, struct file *x, struct files
     *out = (struct files_subject){.identity = x->imported,
                                   .digests = x->digests,
                                   .version = serves ? x->version : 0,
-                                  .policy = serves ? m->policy : x->policy,
                                   .asked = x->probe_asked,
                                   .repaired = x->repaired};
     if (!(serves || x->state == FILE_PROBING) || !x->present || x->gone || !x->has_digests ||

@@ -9,8 +9,8 @@
 
 /* --- the list -------------------------------------------------------------------------------- */
 
-static struct probe_entry *find(const struct probe_book *b, const char *model,
-                                const struct spawn_digests *d) {
+struct probe_entry *probe_book_find(const struct probe_book *b, const char *model,
+                                    const struct spawn_digests *d) {
     for (size_t i = 0; i < b->n; i++)
         if (strcmp(b->list[i].record.model, model) == 0 &&
             memcmp(&b->list[i].record.digests, d, sizeof *d) == 0)
@@ -18,14 +18,8 @@ static struct probe_entry *find(const struct probe_book *b, const char *model,
     return NULL;
 }
 
-struct probe_entry *probe_book_find(const struct probe_book *b, const char *model,
-                                    const struct spawn_digests *d) {
-    struct probe_entry *e = find(b, model, d);
-    return e && e->record.policy == policies_digest(b->policies) ? e : NULL;
-}
-
 static struct probe_entry *insert(struct probe_book *b, struct probe_record *r) {
-    struct probe_entry *e = find(b, r->model, &r->digests);
+    struct probe_entry *e = probe_book_find(b, r->model, &r->digests);
     if (!e) {
         struct probe_entry *more = realloc(b->list, (b->n + 1) * sizeof *more);
         if (!more) {
@@ -75,7 +69,7 @@ struct probe_entry *probe_book_enter(struct probe_book *b, struct probe_record *
     if (!e) return NULL;
     if (!passing) probe_book_keep(b, e);
     forget_old(b, model);
-    return find(b, model, &d);
+    return probe_book_find(b, model, &d);
 }
 
 static void load_one(struct probe_book *b, const char *model, const struct state_image *image,
@@ -83,7 +77,7 @@ static void load_one(struct probe_book *b, const char *model, const struct state
     struct probe_record r;
     struct err e = {0};
     size_t n = 0;
-    if (!image->version || find(b, model, &image->digests)) return;
+    if (!image->version || probe_book_find(b, model, &image->digests)) return;
     uint8_t *bytes = keeper_load_probe(b->keeper, model, &image->digests, MOST_BYTES, &n, &e);
     if (bytes && probe_record_decode(bytes, n, &r, &e) == 0) {
         if (strcmp(r.model, model) == 0 && memcmp(&r.digests, &image->digests, sizeof r.digests) == 0)
@@ -129,8 +123,7 @@ int probe_book_list(const struct probe_book *b, const char *model, const struct 
     for (size_t i = 0; i < b->n; i++) {
         const struct probe_entry *x = &b->list[i];
         if (strcmp(x->record.model, model) != 0 || !is_known(&x->identity) ||
-            memcmp(&x->identity, id, sizeof *id) != 0 || !repairs(x) ||
-            x->record.policy != policies_digest(b->policies))
+            memcmp(&x->identity, id, sizeof *id) != 0 || !repairs(x))
             continue;
         const int fd = probe_report_list(&x->record.report, e);
         return fd < 0 ? -2 : fd;
@@ -143,13 +136,13 @@ void probe_book_identify(const struct probe_book *b, const char *model, const st
     for (size_t i = 0; i < b->n; i++)
         if (strcmp(b->list[i].record.model, model) == 0 && memcmp(&b->list[i].identity, id, sizeof *id) == 0)
             b->list[i].identity = (struct link_identity){0};
-    struct probe_entry *e = find(b, model, d);
+    struct probe_entry *e = probe_book_find(b, model, d);
     if (e) e->identity = *id;
 }
 
 void probe_book_repair_failed(struct probe_book *b, const char *model, const struct spawn_digests *d,
                               const struct err *why) {
-    struct probe_entry *e = find(b, model, d);
+    struct probe_entry *e = probe_book_find(b, model, d);
     if (!e) return;
     e->record.report.verdict = PROBE_SUSPECT;
     e->record.report.n_pruned = 0;

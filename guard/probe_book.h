@@ -33,7 +33,8 @@ struct probe_book { /* zero it but for the first two */
 void probe_book_load(struct probe_book *b, state_trouble_fn trouble, void *arg);
 void probe_book_free(struct probe_book *b);
 
-/* NULL: these contents were not probed, or under another policy of CLP's. Valid until probe_book_enter. */
+/* NULL: these contents were not probed. (They were attacked as they came, so no policy of CLP's has a part in
+ * it.) Valid until probe_book_enter. */
 struct probe_entry *probe_book_find(const struct probe_book *b, const char *model,
                                     const struct spawn_digests *d);
 /* Takes the record, in place of one of the same contents, and keeps it; one that is `passing` only in memory.

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC "CLPPROB\1"
+#define MAGIC "CLPPROB\2"
 
 struct head {
     char magic[8], model[LINK_MODEL];
     struct spawn_digests digests;
-    uint64_t policy, report_bytes;
+    uint64_t report_bytes;
     uint32_t known, declined;
     char why[ERR_TEXT];
 };
@@ -27,11 +27,7 @@ void probe_record_free(struct probe_record *r) {
 }
 
 uint8_t *probe_record_encode(const struct probe_record *r, size_t *bytes) {
-    struct head h = {.magic = MAGIC,
-                     .digests = r->digests,
-                     .policy = r->policy,
-                     .known = r->known,
-                     .declined = r->declined};
+    struct head h = {.magic = MAGIC, .digests = r->digests, .known = r->known, .declined = r->declined};
     size_t n = 0;
     uint8_t *report = r->known ? probe_report_encode(&r->report, &n) : NULL;
     if (r->known && !report) return NULL;
@@ -76,7 +72,6 @@ int probe_record_decode(const uint8_t *bytes, size_t size, struct probe_record *
     memcpy(out->model, h.model, sizeof out->model);
     memcpy(out->why, h.why, sizeof out->why);
     out->digests = h.digests;
-    out->policy = h.policy;
     out->known = h.known;
     out->declined = h.declined;
     return 0;

@@ -11,7 +11,6 @@
 struct probe_record {
     char model[LINK_MODEL];
     struct spawn_digests digests; /* of the contents */
-    uint64_t policy;              /* CLP's, in force then: struct state_image */
     bool known;                   /* there is a report; else `why` says why there is none */
     bool declined; /* the repaired network is not to be served by itself: policy says so, or a person went
                       back */

@@ -227,7 +227,6 @@ static void conclude(struct probes *p, struct probe_record *r, bool passing, uin
     char room[ERR_TEXT];
     memcpy(r->model, s.job.model, sizeof r->model);
     r->digests = s.digests;
-    r->policy = policies_digest(p->policies);
     r->declined = policies_of(p->policies, s.job.model)->on_repaired == REPAIRED_HOLD;
     note(decision_of(r), &s, probe_book_sentence(r, room));
     struct probe_entry *e = probe_book_enter(p->parts.book, r, passing);

@@ -10,8 +10,7 @@ static struct probe_class classes[4] = {{.covered = true, .z = 9}};
 static struct probe_pruned pruned[1] = {{"/conv", 3}};
 
 static struct probe_record sample(bool known) {
-    struct probe_record r = {
-        .model = "net", .digests = {.model = {7}}, .policy = 9, .known = known, .declined = true};
+    struct probe_record r = {.model = "net", .digests = {.model = {7}}, .known = known, .declined = true};
     strcpy(r.why, known ? "" : "it crashed");
     if (known)
         r.report = (struct probe_report){.verdict = PROBE_REPAIRED,
@@ -32,7 +31,7 @@ static void test_round_trip(void) {
         uint8_t *bytes = probe_record_encode(&r, &n);
         CU_ASSERT_PTR_NOT_NULL_FATAL(bytes);
         CU_ASSERT_EQUAL_FATAL(probe_record_decode(bytes, n, &back, &e), 0);
-        CU_ASSERT(strcmp(back.model, "net") == 0 && back.digests.model[0] == 7 && back.policy == 9);
+        CU_ASSERT(strcmp(back.model, "net") == 0 && back.digests.model[0] == 7);
         CU_ASSERT(back.known == known && back.declined && strcmp(back.why, r.why) == 0);
         CU_ASSERT_EQUAL(probe_record_repairs(&back), known);
         CU_ASSERT_STRING_EQUAL(probe_record_words(&back), known ? "repaired" : "it crashed");

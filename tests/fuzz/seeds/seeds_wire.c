@@ -224,7 +224,7 @@ static void probes(void) {
     (void)probe_send_error(ends[1], &e);
     seed_write("probe_wire", "error", bytes, (size_t)read(ends[0], bytes, sizeof bytes));
     for (int known = 0; known < 2; known++) {
-        struct probe_record record = {.model = "signs", .policy = 3, .known = known, .declined = !known};
+        struct probe_record record = {.model = "signs", .known = known, .declined = !known};
         size_t n = 0;
         if (known) record.report = r;
         (void)snprintf(record.why, sizeof record.why, "%s", known ? "" : "it crashed");
