@@ -128,7 +128,7 @@ static int execute(struct probing *p, const char *path, const struct spawn_probe
 static void lower_priority(pid_t pid, bool idle) {
     enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13 };
     const struct sched_param none = {0};
-    (void)setpriority(PRIO_PROCESS, (id_t)pid, 19);
+    (void)setpriority(PRIO_PROCESS, (id_t)pid, idle ? 19 : 10); /* 10: as an import */
     (void)sched_setscheduler(pid, idle ? SCHED_IDLE : SCHED_BATCH, &none);
     (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid,
                   idle ? IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT : IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | 7);

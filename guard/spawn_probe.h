@@ -14,7 +14,7 @@ struct spawn_probe {
     uint64_t memory;     /* for activations */
     bool processor_time; /* `seconds` are of the processor: beside a daemon that serves it may get little of
                             it */
-    bool low_priority, idle_priority; /* nice 19; and never while anything else wants the CPU or the disk */
+    bool low_priority, idle_priority; /* as an import; never while anything else wants the CPU or the disk */
     void (*progress)(void *ctx, float done, const char *what); /* of spawn_probe_run; or NULL */
     void *ctx;
 };
