@@ -63,16 +63,21 @@ static void retire_version(struct version *v) {
     pthread_mutex_unlock(&m->lock);
 }
 
+/* The sum is taken while a worker runs the network for the first time: either is a pass over its weights. */
+static int verify(const struct version *v, struct err *e) {
+    return image_verify(v->image, e);
+}
+
 static void load(struct models *m, struct offer *o) {
     const uint64_t start = loop_clock();
     struct image *img;
-    if (image_map(o->fd, true, &img, &o->e)) return;
+    if (image_map_ahead(o->fd, true, &img, &o->e)) return;
     const uint64_t checked = loop_clock();
     struct version *v = version_new(img, &o->message, m->max_batch, m->request_bytes, &o->e);
     if (!v) return;
     v->retire = retire_version;
     v->home = m;
-    if (workers_warm(m->workers, v, &o->e)) {
+    if (workers_warm(m->workers, v, verify, &o->e)) {
         version_free(v);
         return;
     }

@@ -104,15 +104,20 @@ void runner_run(struct runner *w, struct batch *b) {
 
 /* --- warming --------------------------------------------------------------------------- */
 
-int runner_warm(struct runner *w, struct version *v, struct err *e) {
+int runner_reserve(struct runner *w, struct version *v, struct err *e) {
     if (engine_reserve(w->engine, v->image, v->max_items, e)) return -1;
-    if (reply_scratch_reserve(&w->scratch, v->classes, e)) return -1;
+    return reply_scratch_reserve(&w->scratch, v->classes, e);
+}
+
+int runner_warm(struct runner *w, struct version *v, struct err *e) {
+    if (runner_reserve(w, v, e)) return -1;
     uint8_t *zeros = calloc(1, v->input.f32_bytes);
     if (!zeros) return err_set(e, ERR_SYSTEM, "out of memory for a first run");
     w->items[0] = (struct engine_item){.inputs = {zeros}, .format = INPUT_F32_NCHW};
     const uint64_t start = loop_clock();
     const int rc = run_items(w, v, 1, start);
     learn_item_time(v, loop_clock() - start, 1);
+    w->has_run = rc == 0;
     free(zeros);
     if (rc) return err_set(e, ERR_INTERNAL, "the first run failed: %s", strerror(-rc));
     return 0;

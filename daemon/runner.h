@@ -20,13 +20,16 @@ struct runner { /* zero at first */
     struct reply_scratch scratch;
     struct engine_item items[BATCHER_MAX_ITEMS];
     _Atomic uint64_t n_batches, n_pictures;
+    bool has_run;         /* its thread's own memory (OpenBLAS's buffer, its stack) is there */
     _Atomic uint64_t due; /* when the current run should be through; 0: none */
 };
 
 int runner_open(struct runner *w, struct err *e); /* 0, or -1 with `e` set */
 void runner_close(struct runner *w);
 
-/* Room for the largest batch of `v`, and a first run on zeros. 0, or -1 with `e` set. */
+/* Room for the largest batch of `v`, all of it there. 0, or -1 with `e` set. */
+int runner_reserve(struct runner *w, struct version *v, struct err *e);
+/* That, and a first run on zeros. */
 int runner_warm(struct runner *w, struct version *v, struct err *e);
 /* Runs b->requests on b->version, for which this runner is warm: replies are built, status and reply_bytes
  * set. */

@@ -27,6 +27,7 @@
 
 struct task { /* on the caller's stack in workers_warm */
     struct version *version;
+    bool run; /* once, on zeros */
     int rc;
     struct err e;
     bool done;
@@ -101,7 +102,7 @@ static void end_batch(struct batch *b) {
 }
 
 static void run_task(struct worker *w, struct task *t) {
-    t->rc = runner_warm(&w->runner, t->version, &t->e);
+    t->rc = (t->run || !w->runner.has_run ? runner_warm : runner_reserve)(&w->runner, t->version, &t->e);
     pthread_mutex_lock(&w->all->lock);
     t->done = true;
     pthread_cond_broadcast(&w->all->task_done);
@@ -526,21 +527,33 @@ void workers_set_alarm(struct workers *all, void (*alarm)(void *owner, uint64_t 
 
 /* --- warming, counters ------------------------------------------------------------------------ */
 
-int workers_warm(struct workers *all, struct version *v, struct err *e) {
+static void begin_task(struct worker *w, struct task *t) {
+    struct workers *all = w->all;
+    struct calls calls = {.n = 0};
+    pthread_mutex_lock(&all->lock);
+    w->task = t;
+    if (w->idle) call(w, &calls);
+    wake(all, &calls);
+    pthread_mutex_unlock(&all->lock);
+}
+
+static int await_task(struct workers *all, const struct task *t, struct err *e) {
+    pthread_mutex_lock(&all->lock);
+    while (!t->done) pthread_cond_wait(&all->task_done, &all->lock);
+    pthread_mutex_unlock(&all->lock);
+    if (t->rc && e) *e = t->e;
+    return t->rc;
+}
+
+int workers_warm(struct workers *all, struct version *v, workers_aside_fn aside, struct err *e) {
     for (uint32_t i = 0; i < all->n; i++) {
-        struct worker *w = &all->workers[i];
-        struct task t = {.version = v};
-        struct calls calls = {.n = 0};
-        pthread_mutex_lock(&all->lock);
-        w->task = &t;
-        if (w->idle) call(w, &calls);
-        wake(all, &calls);
-        while (!t.done) pthread_cond_wait(&all->task_done, &all->lock);
-        pthread_mutex_unlock(&all->lock);
-        if (t.rc) {
-            if (e) *e = t.e;
-            return -1;
-        }
+        struct task t = {.version = v, .run = i == 0};
+        struct err aside_e = {0};
+        begin_task(&all->workers[i], &t);
+        const int rc = i == 0 && aside ? aside(v, &aside_e) : 0;
+        if (await_task(all, &t, e)) return -1;
+        if (rc && e) *e = aside_e;
+        if (rc) return -1;
     }
     if (atomic_load_explicit(&v->item_ns, memory_order_relaxed) < HERE_WARM) {
         pthread_mutex_lock(&all->here_lock);

@@ -61,9 +61,12 @@ void workers_drain(struct workers *w);
 /* Completes what is late with CLPD_DEADLINE; returns when to call it next, LOOP_NEVER: no deadline waits. */
 uint64_t workers_expire(struct workers *w, uint64_t now);
 
-/* Makes every worker ready for `v`, one after the other so that the rest goes on
- * serving: room reserved, run once on zeros. Blocks; not on the loop's thread. 0, or -1 with `e` set. */
-int workers_warm(struct workers *w, struct version *v, struct err *e);
+/* Makes every worker ready for `v`, one after the other so that the rest goes on serving: the first one runs
+ * it once on zeros; what that brings into memory and caches all share, so that the others, if they have ever
+ * run anything, only make room. `aside` (or NULL) is done on the caller's thread while the first one runs.
+ * Blocks; not on the loop's thread. 0, or -1 with `e` set. */
+typedef int (*workers_aside_fn)(const struct version *v, struct err *e);
+int workers_warm(struct workers *w, struct version *v, workers_aside_fn aside, struct err *e);
 
 /* Rings: what comes through them is taken by workers themselves. 0 or -errno; after unwatch no worker looks
  * at it. */

@@ -54,7 +54,9 @@ static int check_seals(int fd, struct err *e) {
     return 0;
 }
 
-int image_map(int fd, bool require_seals, struct image **out, struct err *e) {
+typedef int (*check_fn)(const uint8_t *bytes, size_t size, struct image **out, struct err *e);
+
+static int map_and(check_fn check, int fd, bool require_seals, struct image **out, struct err *e) {
     *out = NULL;
     if (require_seals && check_seals(fd, e)) return -1;
     struct stat st;
@@ -70,12 +72,20 @@ int image_map(int fd, bool require_seals, struct image **out, struct err *e) {
     void *mapping = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
     if (mapping == MAP_FAILED)
         return err_set(e, ERR_SYSTEM, "mmap of the image's %zu bytes: %s", size, strerror(errno));
-    if (image_check(mapping, size, out, e)) {
+    if (check(mapping, size, out, e)) {
         (void)munmap(mapping, size);
         return -1;
     }
     (*out)->mapping = mapping;
     return 0;
+}
+
+int image_map(int fd, bool require_seals, struct image **out, struct err *e) {
+    return map_and(image_check, fd, require_seals, out, e);
+}
+
+int image_map_ahead(int fd, bool require_seals, struct image **out, struct err *e) {
+    return map_and(image_check_ahead, fd, require_seals, out, e);
 }
 
 void image_unmap(struct image *img) {

@@ -90,7 +90,7 @@ static void right_answers(void) {
     struct workers *w = start(3, 8, N);
     current = load(2, 1, 8);
     CU_ASSERT_EQUAL(workers_count(w), 3);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
     for (int group = 0; group < 4; group++) {
         struct request *chain = NULL;
         for (int i = N / 4 - 1; i >= 0; i--) {
@@ -126,7 +126,7 @@ static void limit_of_one(void) {
     struct err e;
     struct workers *w = start(1, 8, 1);
     current = load(2, 1, 8);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
     for (int i = 0; i < N; i++) {
         struct request *r = prepare(i, current);
         CU_ASSERT_PTR_NULL(workers_submit(w, r));
@@ -149,9 +149,9 @@ static void versions(void) {
     struct workers *w = start(2, 4, N);
     struct version *one = load(1, 1, 4), *two = load(2, 2, 4), *other = load(3, 3, 4);
     current = one;
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, one, &e), 0);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, two, &e), 0);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, other, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, one, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, two, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, other, NULL, &e), 0);
     other->signature = 2;
     for (int i = 0; i < N; i++) {
         struct request *r = prepare(i, i % 3 ? one : other);
@@ -186,7 +186,7 @@ static void cancelled_late_stopped(void) {
     struct err e;
     struct workers *w = start(1, 1, N);
     current = load(1, 1, 1);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
     struct request *chain = NULL;
     for (int i = 99; i >= 0; i--) {
         struct request *r = prepare(i, current);
@@ -225,10 +225,10 @@ static void too_large_to_warm(void) {
     struct workers *w = start(1, 8, 4);
     current = load(1, 1, 8);
     current->max_items = UINT32_MAX / 2; /* an arena that no host has */
-    CU_ASSERT_EQUAL(workers_warm(w, current, &e), -1);
+    CU_ASSERT_EQUAL(workers_warm(w, current, NULL, &e), -1);
     CU_ASSERT_TRUE(e.text[0] != 0);
     current->max_items = 8;
-    CU_ASSERT_EQUAL(workers_warm(w, current, &e), 0);
+    CU_ASSERT_EQUAL(workers_warm(w, current, NULL, &e), 0);
     workers_stop(w);
     version_put(current);
 }
