@@ -329,7 +329,10 @@ static struct tensor *load_initializer(struct importer *im, struct onnx_initiali
     if (data && !x->moved && move_weights(im, x, data, e)) return NULL;
     if (data) *data = wire_view((const uint8_t *)x->moved, wire_left(data));
     struct tensor *loaded = tensor_load(&im->tensors, &t, &im->external, e);
-    if (loaded && data) loaded->bad = x->bad;
+    if (loaded && data) {
+        loaded->bad = x->bad;
+        loaded->own = loaded->f == x->moved;
+    }
     return loaded;
 }
 

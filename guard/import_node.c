@@ -200,6 +200,7 @@ static int32_t constant_value(struct import_node *n, const struct operand *o) {
     if (check_finite(t, o, n->e)) return -1;
     t->value = graph_add_constant(n->im->g, import_c_name(t->name.n ? t->name : o->name, name), &t->shape,
                                   t->f, t->source, n->e);
+    if (t->value >= 0) n->im->g->values[t->value].writable = t->own;
     return t->value;
 }
 

@@ -118,6 +118,7 @@ void imports_request(struct spawn_request *r, const struct config *c, const stru
     r->statistic = (enum policy_statistic)policy->statistic;
     r->sidecar = (enum policy_sidecar)c->sidecar;
     r->probe = (enum policy_probe)policy->probe;
+    r->vouched = policy->signature_key[0] || policy->allowed_digests[0];
     r->low_priority = true;
     r->idle_priority = c->worker_priority == WORKER_IDLE;
     r->model_fd = opened->model_fd;

@@ -105,7 +105,27 @@ static struct ruleset all_rights(long abi) {
     return r;
 }
 
-static int forbid_files(char note[ERR_TEXT], struct err *e) {
+struct confinement { /* of one thread */
+    int ruleset, error;
+    bool holds;
+};
+
+/* Whether opening fails as it shall; never leaves anything open. */
+static bool opening_fails(const char *path, int flags, int how) {
+    const int fd = open(path, flags | O_RDONLY | O_CLOEXEC);
+    const bool fails = fd < 0 && errno == how;
+    if (fd >= 0) (void)close(fd);
+    return fails;
+}
+
+static void confine_thread(void *arg) {
+    struct confinement *c = arg;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_landlock_restrict_self, c->ruleset, 0) < 0)
+        c->error = errno;
+    c->holds = opening_fails("/", O_DIRECTORY, EACCES);
+}
+
+static int forbid_files(const struct sandbox_options *o, char note[ERR_TEXT], struct err *e) {
     long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
     if (abi < 0) { /* ENOSYS: not built in; EOPNOTSUPP: not switched on; EPERM: an outer filter */
         (void)snprintf(note, ERR_TEXT,
@@ -116,15 +136,13 @@ static int forbid_files(char note[ERR_TEXT], struct err *e) {
     struct ruleset r = all_rights(abi);
     int fd = (int)syscall(SYS_landlock_create_ruleset, &r, abi >= 6 ? sizeof r : abi >= 4 ? 16 : 8, 0);
     if (fd < 0) return refused(e, "Landlock");
-    long rc = syscall(SYS_landlock_restrict_self, fd, 0);
-    int saved = errno;
+    struct confinement here = {.ruleset = fd}, there = {.ruleset = fd};
+    confine_thread(&here);
+    if (o->elsewhere) o->elsewhere(o->elsewhere_ctx, confine_thread, &there);
     (void)close(fd);
-    errno = saved;
-    if (rc < 0) return refused(e, "Landlock");
-    fd = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 && errno == EACCES) return 0;
-    if (fd >= 0) (void)close(fd);
-    return did_not_take(e, "Landlock");
+    errno = here.error ? here.error : there.error;
+    if (errno) return refused(e, "Landlock");
+    return here.holds && (!o->elsewhere || there.holds) ? 0 : did_not_take(e, "Landlock");
 }
 
 /* --- seccomp --------------------------------------------------------------------------- */
@@ -133,7 +151,7 @@ static int forbid_files(char note[ERR_TEXT], struct err *e) {
  * hand, and dying in order (abort needs the last row). */
 static const int allowed[] = {
     SCMP_SYS(read),          SCMP_SYS(pread64),        SCMP_SYS(write),        SCMP_SYS(writev),
-    SCMP_SYS(lseek),         SCMP_SYS(close),          SCMP_SYS(ftruncate),    SCMP_SYS(fallocate),
+    SCMP_SYS(lseek),         SCMP_SYS(close),          SCMP_SYS(ftruncate),    SCMP_SYS(pwrite64),
     SCMP_SYS(munmap),        SCMP_SYS(mremap),         SCMP_SYS(brk),          SCMP_SYS(madvise),
     SCMP_SYS(clock_gettime), SCMP_SYS(futex),          SCMP_SYS(getrandom),    SCMP_SYS(exit),
     SCMP_SYS(exit_group),    SCMP_SYS(sysinfo), /* glibc's qsort asks how much memory there is */
@@ -179,10 +197,16 @@ static int add_sanitizer_rules(scmp_filter_ctx f) {
     return rc;
 }
 
-static int filter_system_calls(struct err *e) {
+/* Landlock would say EACCES: this EPERM is the filter's. */
+static void see_filter(void *arg) {
+    *(bool *)arg = opening_fails("/proc/self/exe", 0, EPERM);
+}
+
+static int filter_system_calls(const struct sandbox_options *o, struct err *e) {
     scmp_filter_ctx f = seccomp_init(WIDE ? SCMP_ACT_ERRNO(EPERM) : SCMP_ACT_KILL_PROCESS);
     if (!f) return err_set(e, ERR_SYSTEM, "sandbox: no memory for the seccomp filter");
     int rc = seccomp_attr_set(f, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (rc == 0 && o->elsewhere) rc = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
     if (rc == 0) rc = add_rules(f);
     if (rc == 0 && WIDE) rc = add_sanitizer_rules(f);
     if (rc == 0) rc = seccomp_load(f);
@@ -191,17 +215,16 @@ static int filter_system_calls(struct err *e) {
         errno = -rc;
         return refused(e, "seccomp");
     }
-    /* Landlock would say EACCES: this EPERM is the filter's. */
-    int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-    if (fd < 0 && errno == EPERM) return 0;
-    if (fd >= 0) (void)close(fd);
-    return did_not_take(e, "seccomp");
+    bool here = false, there = true;
+    see_filter(&here);
+    if (o->elsewhere) o->elsewhere(o->elsewhere_ctx, see_filter, &there);
+    return here && there ? 0 : did_not_take(e, "seccomp");
 }
 
 int sandbox_enter(const struct sandbox_options *o, char note[ERR_TEXT], struct err *e) {
     note[0] = 0;
     if (close_descriptors(o, e) < 0 || set_limits(o, e) < 0 || give_up_privileges(e) < 0) return -1;
-    if (forbid_files(note, e) < 0 || filter_system_calls(e) < 0) return -1;
+    if (forbid_files(o, note, e) < 0 || filter_system_calls(o, e) < 0) return -1;
     if (WIDE && !note[0])
         (void)snprintf(note, ERR_TEXT, "built with a sanitizer: the sandbox is wider than in a release");
     return 0;

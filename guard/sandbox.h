@@ -1,5 +1,5 @@
 /* Takes everything from the calling process but a few descriptors, memory and
- * CPU time, for good. One thread, before a byte of a hostile file is looked at.
+ * CPU time, for good, before a byte of a hostile file is read. One thread, or two that it is told of.
  *
  *   descriptors -> rlimits -> no_new_privs -> not dumpable -> dies with its parent
  *               -> Landlock -> seccomp
@@ -22,6 +22,10 @@ struct sandbox_options {
     uint32_t seconds; /* of CPU time */
     uint64_t memory;  /* of address space, in bytes */
     uint64_t output;  /* largest file that can be written, in bytes */
+    /* The one other thread that there may be, or NULL: runs fn(arg) on it and waits. Landlock is a matter of
+     * each thread; seccomp's filter is put on both at once. */
+    void (*elsewhere)(void *ctx, void (*fn)(void *arg), void *arg);
+    void *elsewhere_ctx;
 };
 
 /* 0, or -1 with `e` set: nothing must be read or parsed then. `note` gets one

@@ -130,6 +130,7 @@ static void make_arguments(struct arguments *a, const struct spawn_request *r) {
     add(a, "--sidecar", "%d", (int)r->sidecar);
     add(a, "--probe", "%d", (int)r->probe);
     add(a, "--guard", "%s", r->guard_off ? "off" : r->measure ? "measure" : "on");
+    add(a, "--digest", "%s", r->vouched ? "first" : "beside");
     add(a, "--model-fd", "%d", AT_MODEL);
     add(a, "--output-fd", "%d", AT_OUTPUT);
     add(a, "--report-fd", "%d", AT_REPORT);

@@ -30,7 +30,8 @@ struct spawn_request {      /* start from spawn_defaults; all borrowed during sp
     enum policy_statistic statistic;
     enum policy_sidecar sidecar;
     enum policy_probe probe; /* in force; NAME.yaml may ask for another, as `sidecar` allows */
-    bool guard_off;          /* compile as it is, for comparisons */
+    bool vouched;        /* somebody vouches for these bytes: their digest first, and then a look at them */
+    bool guard_off;      /* compile as it is, for comparisons */
     bool measure;        /* CLP measures and prunes nothing; with repair_fd that list is all that is pruned */
     bool idle_priority;  /* the same, and never while anything else wants the CPU */
     bool low_priority;   /* nice 10, in the background, I/O last: the guard beside a serving daemon */

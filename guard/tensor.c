@@ -160,9 +160,12 @@ struct tensor *tensor_view(struct tensor_memory *m, const struct tensor *t, cons
     }
     struct tensor *v = take_memory(m, sizeof *v, e);
     if (!v) return NULL;
+    t->origin->own = false;
+    if (t->origin->value >= 0) m->g->values[t->origin->value].writable = false;
     *v = *t;
     v->shape = *s;
     v->value = -1;
+    v->own = false;
     return v;
 }
 

@@ -22,6 +22,7 @@ struct tensor {
     const int64_t *i;      /* integers and bool; else NULL. Both NULL: a value known by its shape only */
     int32_t source;        /* the initializer that it is a view of, or -1 */
     int32_t value;         /* its graph value, or -1 as long as it has none */
+    bool own;              /* f is memory that nobody else looks into */
     int64_t bad;           /* first element that is not finite; -1: none; TENSOR_UNCHECKED */
     struct tensor *origin; /* the tensor that it is a view of, itself where it is none: `bad` counts there */
 };

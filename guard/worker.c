@@ -1,20 +1,22 @@
 /* The import worker, from start to end:
  *
- *   arguments -> sizes -> SANDBOX -> copy -> digests (sent) -> sidecar -> import -> CLP
- *             -> plan -> image -> report (sent)          or: -> onnx_prune -> report (sent)
+ *   arguments -> sizes -> SANDBOX -> copy -> sidecar -> import -> CLP -> plan -> image -> report (sent)
+ *                                     `-> digests (sent)        or: -> onnx_prune -> report (sent)
  *
- * Nothing of any file is interpreted before the sandbox stands and the digests
- * are out. One thread; memory is given back by ending. */
+ * Nothing of any file is read before the sandbox stands. A helper takes the digests beside the import (before
+ * it, where somebody vouches for the file: worker_digest.h), and then its share of the image. Memory is given
+ * back by ending. */
 #include "guard/worker.h"
 
 #include "config/sidecar.h"
 #include "guard/clp.h"
+#include "guard/helper.h"
 #include "guard/import.h"
 #include "guard/onnx_prune.h"
 #include "guard/repair_list.h"
 #include "guard/sandbox.h"
+#include "guard/worker_digest.h"
 #include "guard/worker_wire.h"
-#include "infer/digest.h"
 #include "infer/plan.h"
 
 #include <errno.h>
@@ -39,7 +41,7 @@ struct work {
     struct file model, sidecar_file, external, repair;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, plain, gradient, guard_off, measure, sidecar_secret;
+    bool prune, plain, gradient, guard_off, measure, sidecar_secret, vouched;
     float threshold;
     enum policy_statistic statistic;
     enum policy_sidecar sidecar_may;
@@ -47,14 +49,15 @@ struct work {
     uint32_t seconds;
     uint64_t memory, max_output;
 
-    struct spawn_digests digests;
+    struct helper *helper;
+    struct worker_digest digest;
     struct sidecar sidecar;
     struct onnx_model *onnx;
     struct graph *graph;
     struct clp_result clp;
     struct report report;
-    uint8_t *image; /* the output, mapped while it is written */
-    uint64_t written;
+    struct plan_metadata *meta; /* while the image is written */
+    uint64_t written, plan_start;
 };
 
 static uint64_t now_ns(void) {
@@ -88,6 +91,7 @@ enum {
     OPT_SIDECAR_MAY,
     OPT_PROBE,
     OPT_GUARD,
+    OPT_DIGEST,
     OPT_MODEL,
     OPT_OUTPUT,
     OPT_REPORT,
@@ -128,6 +132,9 @@ static bool take_option(struct work *w, int option, const char *value) {
         w->guard_off = strcmp(value, "off") == 0;
         w->measure = strcmp(value, "measure") == 0;
         return w->guard_off || w->measure || strcmp(value, "on") == 0;
+    case OPT_DIGEST:
+        w->vouched = strcmp(value, "first") == 0;
+        return w->vouched || strcmp(value, "beside") == 0;
     case OPT_MODEL: return parse_fd(value, &w->model.fd);
     case OPT_OUTPUT: return parse_fd(value, &w->output);
     case OPT_REPORT: return parse_fd(value, &w->report_fd);
@@ -156,6 +163,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                                             {"sidecar", 1, NULL, OPT_SIDECAR_MAY},
                                             {"probe", 1, NULL, OPT_PROBE},
                                             {"guard", 1, NULL, OPT_GUARD},
+                                            {"digest", 1, NULL, OPT_DIGEST},
                                             {"model-fd", 1, NULL, OPT_MODEL},
                                             {"output-fd", 1, NULL, OPT_OUTPUT},
                                             {"report-fd", 1, NULL, OPT_REPORT},
@@ -185,10 +193,6 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
            w->memory && w->max_output && (w->external.fd >= 0) == (w->external_name != NULL) &&
            !(w->guard_off && w->repair.fd >= 0);
 }
-
-#ifndef MADV_POPULATE_WRITE /* Linux 5.14; older headers */
-#define MADV_POPULATE_WRITE 23
-#endif
 
 /* --- files ----------------------------------------------------------------------------- */
 
@@ -229,11 +233,14 @@ static int open_files(struct work *w, struct err *e) {
     if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
         take_copy(&w->external, "its data file", e) < 0 || take_copy(&w->repair, "the probe's list", e) < 0)
         return -1;
-    struct spawn_digests *d = &w->digests;
-    digest_sha256(w->model.bytes, w->model.size, d->model);
-    if (w->sidecar_file.fd >= 0) digest_sha256(w->sidecar_file.bytes, w->sidecar_file.size, d->sidecar);
-    if (w->external.fd >= 0) digest_sha256(w->external.bytes, w->external.size, d->external);
-    memcpy(w->report.source_sha256, d->model, sizeof d->model);
+    struct worker_digest *d = &w->digest;
+    worker_digest_open(d, w->helper, w->report_fd);
+    worker_digest_add(d, 0, w->model.bytes, w->model.size, d->digests.model);
+    if (w->sidecar_file.fd >= 0)
+        worker_digest_add(d, 1, w->sidecar_file.bytes, w->sidecar_file.size, d->digests.sidecar);
+    if (w->external.fd >= 0)
+        worker_digest_add(d, 2, w->external.bytes, w->external.size, d->digests.external);
+    worker_digest_begin(d, w->vouched);
     w->report.read_ns = now_ns() - start;
     return 0;
 }
@@ -347,13 +354,10 @@ static bool find_needed_file(const struct work *w, char name[SPAWN_NAME]) {
     return found;
 }
 
-/* plan_memory's and import_options' done: whole pages go back to the kernel. Those of our own copies come
- * back as zeros, should anybody look; those of the image stay in its file. */
+/* import_options' done, and a sink's. */
 static void give_back(void *ctx, const void *at, size_t n) {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), /* glibc knows it: no system call */
-        begin = ((uintptr_t)at + page - 1) / page * page, end = ((uintptr_t)at + n) / page * page;
-    (void)ctx;
-    if (end > begin) (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* only ever a saving */
+    struct work *w = ctx;
+    worker_digest_give_back(&w->digest, at, n);
 }
 
 static int import(struct work *w, struct err *e) {
@@ -361,7 +365,8 @@ static int import(struct work *w, struct err *e) {
     const struct import_options o = {.external = w->external.bytes,
                                      .external_bytes = w->external.size,
                                      .external_name = w->external_name,
-                                     .done = w->prune ? NULL : give_back};
+                                     .done = w->prune ? NULL : give_back,
+                                     .ctx = w};
     if (w->model.size == 0) return err_set(e, ERR_TRUNCATED, "the file is empty");
     if (import_onnx(w->model.bytes, w->model.size, &o, &w->onnx, &w->graph, e) < 0) return -1;
     w->report.import_ns = now_ns() - start;
@@ -393,29 +398,47 @@ static int no_room(size_t bytes, struct err *e) {
                    strerror(errno));
 }
 
-/* plan_memory's want: room in the output, there for certain: running out later would be a SIGBUS. Only as
- * much as is written next, since the file's own pages go at the same pace. */
-static int take_room(void *ctx, size_t offset, size_t n, struct err *e) {
-    struct work *w = ctx;
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE), from = offset / page * page;
-    if (fallocate(w->output, 0, (off_t)offset, (off_t)n) < 0) return no_room(n, e);
-    /* Mapped in one go: a fault for each page takes as long as what is written into it. Only ever a saving.
-     */
-    (void)madvise(w->image + from, offset + n - from, MADV_POPULATE_WRITE);
+static int make_output(struct work *w, size_t bytes, struct err *e) {
+    if (bytes == 0 || bytes > w->max_output)
+        return err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)",
+                       bytes, (unsigned long long)w->max_output);
+    return ftruncate(w->output, (off_t)bytes) < 0 ? no_room(bytes, e) : 0;
+}
+
+/* plan_sink's. Written, not mapped: a page that is written as a whole need be neither zeroed nor mapped
+ * first. */
+static int put_piece(void *ctx, uint64_t at, const void *bytes, size_t n, struct err *e) {
+    const struct work *w = ctx;
+    for (size_t done = 0; done < n;) {
+        const ssize_t some = pwrite(w->output, (const uint8_t *)bytes + done, n - done, (off_t)(at + done));
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0) return no_room(n, e);
+        done += (size_t)some;
+    }
     return 0;
 }
 
-static uint8_t *map_output(struct work *w, size_t bytes, struct err *e) {
-    if (bytes == 0 || bytes > w->max_output) {
-        (void)err_set(e, ERR_LIMIT, "the compiled model takes %zu bytes, over guard.worker.output (%llu)",
-                      bytes, (unsigned long long)w->max_output);
-        return NULL;
-    }
-    int rc = ftruncate(w->output, (off_t)bytes);
-    void *p = rc < 0 ? MAP_FAILED : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, w->output, 0);
-    if (p != MAP_FAILED) return p;
-    (void)no_room(bytes, e);
-    return NULL;
+static void spread(void *ctx, void (*fn)(void *arg), void *arg) {
+    struct work *w = ctx;
+    if (helper_is_there(w->helper)) helper_begin(w->helper, fn, arg);
+    fn(arg);
+    helper_await(w->helper);
+}
+
+/* By now the digest is known, or nearly. The report has room for it already. */
+static int fill_in_digest(void *ctx, struct err *e) {
+    struct work *w = ctx;
+    size_t n;
+    if (worker_digest_await(&w->digest) < 0)
+        return err_set(e, ERR_SYSTEM, "nobody listens to the import worker");
+    w->report.plan_ns = now_ns() - w->plan_start;
+    memcpy(w->report.source_sha256, w->digest.digests.model, sizeof w->report.source_sha256);
+    memcpy(w->meta->source_sha256, w->digest.digests.model, sizeof w->meta->source_sha256);
+    uint8_t *report = report_encode(&w->report, &n);
+    if (!report || n != w->meta->report_bytes)
+        return err_set(e, ERR_LIMIT, "out of memory for the report; raise guard.worker.memory");
+    w->meta->report = report;
+    return 0;
 }
 
 static int compile(struct work *w, struct err *e) {
@@ -427,11 +450,11 @@ static int compile(struct work *w, struct err *e) {
         .preprocess = {.scale = s->scale, .channel_order = s->bgr ? ORDER_BGR : ORDER_RGB}};
     memcpy(meta.preprocess.mean, s->mean, sizeof s->mean);
     memcpy(meta.preprocess.std, s->std, sizeof s->std);
-    memcpy(meta.source_sha256, w->digests.model, sizeof meta.source_sha256);
-    const struct plan_memory memory = {.want = take_room, .done = give_back, .ctx = w};
+    const struct plan_sink sink = {
+        .put = put_piece, .done = give_back, .spread = spread, .last = fill_in_digest, .ctx = w};
     struct plan *plan = NULL;
-    uint64_t start = now_ns();
-    meta.memory = &memory;
+    w->plan_start = now_ns();
+    w->meta = &meta;
     if (plan_make(w->graph, &options, &plan, e) < 0) return -1;
     struct plan_sizes sizes;
     plan_measure(plan, &sizes);
@@ -439,15 +462,12 @@ static int compile(struct work *w, struct err *e) {
     w->report.multiply_adds = sizes.multiply_adds;
     w->report.parameters_before = sizes.parameters_before;
     w->report.multiply_adds_before = sizes.multiply_adds_before;
-    w->report.plan_ns = now_ns() - start;
     meta.report = report_encode(&w->report, &meta.report_bytes);
     if (!meta.report) return err_set(e, ERR_LIMIT, "out of memory for the report; raise guard.worker.memory");
     size_t bytes = plan_image_bytes(plan, &meta);
-    w->image = map_output(w, bytes, e);
-    if (!w->image || image_write(plan, &meta, w->image, bytes, e) < 0) return -1;
-    w->report.plan_ns = now_ns() - start;
+    if (make_output(w, bytes, e) < 0 || image_send(plan, &meta, &sink, e) < 0) return -1;
+    w->report.plan_ns = now_ns() - w->plan_start;
     w->written = bytes;
-    if (munmap(w->image, bytes) < 0) return err_set(e, ERR_SYSTEM, "munmap: %s", strerror(errno));
     return 0;
 }
 
@@ -478,7 +498,10 @@ static int write_repaired(struct work *w, struct err *e) {
                                        .norm = w->clp.edits[i].norm,
                                        .channels = w->clp.edits[i].channels,
                                        .n = w->clp.edits[i].n};
-    memcpy(notes.source_sha256, w->digests.model, sizeof notes.source_sha256);
+    if (worker_digest_await(&w->digest) < 0)
+        return err_set(e, ERR_SYSTEM, "nobody listens to the import worker");
+    memcpy(notes.source_sha256, w->digest.digests.model, sizeof notes.source_sha256);
+    memcpy(w->report.source_sha256, notes.source_sha256, sizeof notes.source_sha256);
     return onnx_prune(w->onnx, w->graph, edits, w->clp.n_edits, &notes, write_piece, w, e);
 }
 
@@ -490,8 +513,14 @@ static int do_work(struct work *w, struct err *e) {
 
 /* --- the frame around it --------------------------------------------------------------- */
 
-static int enter_sandbox(const struct work *w, char note[ERR_TEXT], struct err *e) {
+static void on_helper(void *ctx, void (*fn)(void *arg), void *arg) {
+    helper_run(ctx, fn, arg);
+}
+
+static int enter_sandbox(struct work *w, char note[ERR_TEXT], struct err *e) {
     struct sandbox_options o = {.seconds = w->seconds, .memory = w->memory, .output = w->max_output};
+    w->helper = helper_start();
+    if (helper_is_there(w->helper)) o.elsewhere = on_helper, o.elsewhere_ctx = w->helper;
     const int keep[] = {w->model.fd,  w->sidecar_file.fd, w->external.fd,
                         w->repair.fd, w->output,          w->report_fd};
     for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
@@ -516,10 +545,9 @@ int worker_main(int argc, char **argv) {
         measure(&w.external, "its data file", &e) < 0 || measure(&w.repair, "the probe's list", &e) < 0 ||
         enter_sandbox(&w, note, &e) < 0 || open_files(&w, &e) < 0)
         end(worker_send_error(w.report_fd, &e));
-    if (worker_send_digests(w.report_fd, &w.digests) < 0 ||
-        (note[0] && worker_send_note(w.report_fd, note) < 0))
-        end(-1);
-    if (do_work(&w, &e) == 0) end(worker_send_done(w.report_fd, w.written, &w.report));
+    const int rc = do_work(&w, &e);
+    if (worker_digest_await(&w.digest) < 0 || (note[0] && worker_send_note(w.report_fd, note) < 0)) end(-1);
+    if (rc == 0) end(worker_send_done(w.report_fd, w.written, &w.report));
     if (e.code != ERR_TRUNCATED && !w.graph && find_needed_file(&w, needed))
         end(worker_send_needs(w.report_fd, needed));
     end(worker_send_error(w.report_fd, &e));

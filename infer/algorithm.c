@@ -131,6 +131,15 @@ static void scale_columns(const float *restrict from, const double *restrict sca
     for (; i < n; i++) to[i] = (float)(from[i] * scale[i]);
 }
 
+uint32_t algorithm_weight_planes(uint32_t algorithm, enum op op) {
+    if (op != OP_CONV) return 1;
+    return algorithm == ALG_CONV_WINOGRAD_4 ? 36 : algorithm == ALG_CONV_WINOGRAD_2 ? 16 : 1;
+}
+
+bool algorithm_weight_is_blocked(uint32_t algorithm, enum op op) {
+    return op == OP_CONV && is_blocked(algorithm);
+}
+
 bool algorithm_keeps_weight(uint32_t algorithm, enum op op, const double *scale) {
     return !scale && !(op == OP_CONV && is_blocked(algorithm));
 }

@@ -26,6 +26,11 @@ uint32_t algorithm_choose_direct(enum image_isa isa, enum op op, const union op_
 size_t algorithm_scratch_bytes(uint32_t algorithm, enum op op, const union op_params *p,
                                const struct shape *in, int n_in, const struct shape *out);
 
+/* How a packed weight is cut by filters: it lies in so many equal planes (Winograd's points, else 1), in each
+ * of which filters come in order; blocked: in whole groups of 16, with zeros for those that are missing. */
+uint32_t algorithm_weight_planes(uint32_t algorithm, enum op op);
+bool algorithm_weight_is_blocked(uint32_t algorithm, enum op op);
+
 /* Whether packing is copying. */
 bool algorithm_keeps_weight(uint32_t algorithm, enum op op, const double *scale);
 /* Bytes of the weight constant (input 1) as the algorithm wants it, and the packing itself.

@@ -1,4 +1,4 @@
-/* The checksum of checksum.h: a round is four multiplications of vectors. */
+/* The checksum of checksum.h: a block is a handful of operations on one vector. */
 #include "infer/checksum.h"
 
 #include "infer/digest.h"
@@ -6,51 +6,47 @@
 
 #include <string.h>
 
-#define ODD    0x9e3779b1u /* 2^32 / the golden ratio, made odd */
-#define VECTOR (CHECKSUM_LANES / 4)
+#define ODD 0x9e3779b1u
+#define MIX 0x85ebca77u
 
-typedef uint32_t words __attribute__((vector_size(VECTOR * sizeof(uint32_t))));
-typedef uint32_t words_at __attribute__((vector_size(VECTOR * sizeof(uint32_t)), aligned(1), may_alias));
+typedef uint32_t words __attribute__((vector_size(CHECKSUM_BLOCK)));
+typedef uint32_t words_at __attribute__((vector_size(CHECKSUM_BLOCK), aligned(1), may_alias));
 
-SIMD_CLONES static void take_rounds(uint32_t lanes[CHECKSUM_LANES], const uint8_t *bytes, size_t rounds) {
-    words v[4];
-    memcpy(v, lanes, sizeof v);
-    for (; rounds > 0; rounds--, bytes += CHECKSUM_ROUND)
-        for (int i = 0; i < 4; i++) {
-            const words x = (v[i] ^ *(const words_at *)(bytes + (size_t)i * sizeof(words))) * ODD;
-            v[i] = x << 15 | x >> 17;
-        }
-    memcpy(lanes, v, sizeof v);
-}
+/* K: odd, and no two alike. */
+static const words keys = {0x9e3779b1u, 0x85ebca77u, 0xc2b2ae3du, 0x27d4eb2fu, 0x165667b1u, 0xd3a2646du,
+                           0xfd7046c5u, 0xb55a4f09u, 0x68e31da5u, 0x2545f491u, 0xcc9e2d51u, 0x1b873593u,
+                           0xe6546b65u, 0x5bd1e995u, 0x7feb352du, 0x846ca68bu};
 
-void checksum_init(struct checksum *c) {
-    memset(c, 0, sizeof *c);
-    for (uint32_t i = 0; i < CHECKSUM_LANES; i++) c->lanes[i] = (i + 1) * ODD; /* zeros are not nothing */
-}
-
-void checksum_update(struct checksum *c, const void *bytes, size_t n) {
-    const uint8_t *p = bytes;
-    const size_t have = c->bytes % CHECKSUM_ROUND;
-    c->bytes += n;
-    if (have) {
-        const size_t more = n < CHECKSUM_ROUND - have ? n : CHECKSUM_ROUND - have;
-        memcpy(c->rest + have, p, more);
-        if (have + more < CHECKSUM_ROUND) return;
-        take_rounds(c->lanes, c->rest, 1);
-        p += more;
-        n -= more;
+SIMD_CLONES static void add_blocks(uint32_t sums[CHECKSUM_WORDS], uint32_t block, const uint8_t *bytes,
+                                   size_t n) {
+    words s;
+    memcpy(&s, sums, sizeof s);
+    for (; n > 0; n--, bytes += CHECKSUM_BLOCK) {
+        words x = (*(const words_at *)bytes ^ keys * ++block) * ODD;
+        x = (x ^ x >> 15) * MIX;
+        s += x ^ x >> 13;
     }
-    take_rounds(c->lanes, p, n / CHECKSUM_ROUND);
-    if (n % CHECKSUM_ROUND) memcpy(c->rest, p + n / CHECKSUM_ROUND * CHECKSUM_ROUND, n % CHECKSUM_ROUND);
+    memcpy(sums, &s, sizeof s);
 }
 
-void checksum_final(struct checksum *c, uint8_t out[CHECKSUM_BYTES]) {
+void checksum_add(struct checksum *c, uint64_t at, const void *bytes, size_t n) {
+    const uint8_t *p = bytes;
+    const size_t whole = n / CHECKSUM_BLOCK, rest = n % CHECKSUM_BLOCK;
+    add_blocks(c->sums, (uint32_t)(at / CHECKSUM_BLOCK), p, whole);
+    if (rest == 0) return;
+    uint8_t last[CHECKSUM_BLOCK] = {0};
+    memcpy(last, p + whole * CHECKSUM_BLOCK, rest);
+    add_blocks(c->sums, (uint32_t)(at / CHECKSUM_BLOCK + whole), last, 1);
+}
+
+void checksum_merge(struct checksum *into, const struct checksum *from) {
+    for (int i = 0; i < CHECKSUM_WORDS; i++) into->sums[i] += from->sums[i];
+}
+
+void checksum_final(const struct checksum *c, uint64_t bytes, uint8_t out[CHECKSUM_BYTES]) {
     struct digest d;
-    const size_t have = c->bytes % CHECKSUM_ROUND;
-    memset(c->rest + have, 0, CHECKSUM_ROUND - have);
-    if (have) take_rounds(c->lanes, c->rest, 1);
     digest_init(&d);
-    digest_update(&d, c->lanes, sizeof c->lanes);
-    digest_update(&d, &c->bytes, sizeof c->bytes); /* tells zeros at the end from none */
+    digest_update(&d, c->sums, sizeof c->sums);
+    digest_update(&d, &bytes, sizeof bytes); /* tells zeros at the end from none */
     digest_final(&d, out);
 }

@@ -1,9 +1,13 @@
-/* A checksum of 32 bytes at the speed of memory, in one go or piece by piece: it finds damage, not malice.
+/* A checksum of 32 bytes at the speed of memory, of pieces in any order: it finds damage, not malice.
  *
- * 64 lanes of 32 bits each take every 64th word: lane = rotate((lane ^ word) * odd, 15), which is one to
- * one, so that no change of a single word goes unseen. SHA-256 over the lanes and the length makes 32 bytes
- * of them. Where somebody may forge bytes on purpose, this is the wrong function: see digest.h. Plain values,
- * any thread. */
+ * The bytes are cut into blocks of 64, the last one filled up with zeros. Of block b, word i of 16 becomes
+ *
+ *     x = (word ^ (b + 1) * K[i]) * ODD;   x = (x ^ x >> 15) * MIX;   x = x ^ x >> 13
+ *
+ * which is one to one, so that no change of a single word goes unseen, and b says where it stands. What
+ * becomes of word i is added up over all blocks; SHA-256 over the 16 sums and the length makes 32 bytes of
+ * them. Sums can be taken by several threads and merged. Where somebody may forge bytes on purpose, this is
+ * the wrong function: see digest.h. Plain values, any thread. */
 #ifndef INFER_CHECKSUM_H
 #define INFER_CHECKSUM_H
 
@@ -11,17 +15,17 @@
 #include <stdint.h>
 
 #define CHECKSUM_BYTES 32
-#define CHECKSUM_LANES 64
-#define CHECKSUM_ROUND (CHECKSUM_LANES * sizeof(uint32_t)) /* bytes that go in at once */
+#define CHECKSUM_WORDS 16
+#define CHECKSUM_BLOCK (CHECKSUM_WORDS * sizeof(uint32_t))
 
-struct checksum {
-    uint32_t lanes[CHECKSUM_LANES];
-    uint64_t bytes;               /* so far */
-    uint8_t rest[CHECKSUM_ROUND]; /* bytes % CHECKSUM_ROUND of them: not taken in yet */
+struct checksum { /* all zero to begin with */
+    uint32_t sums[CHECKSUM_WORDS];
 };
 
-void checksum_init(struct checksum *c);
-void checksum_update(struct checksum *c, const void *bytes, size_t n);
-void checksum_final(struct checksum *c, uint8_t out[CHECKSUM_BYTES]);
+/* `n` bytes that stand `at` so many, which is a multiple of CHECKSUM_BLOCK; so is n but at the end, or where
+ * zeros follow to the end of the block. Each block goes in once. */
+void checksum_add(struct checksum *c, uint64_t at, const void *bytes, size_t n);
+void checksum_merge(struct checksum *into, const struct checksum *from);
+void checksum_final(const struct checksum *c, uint64_t bytes, uint8_t out[CHECKSUM_BYTES]);
 
 #endif

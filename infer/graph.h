@@ -26,7 +26,7 @@ struct value {
     int32_t producer;   /* node index, or -1 for inputs and constants */
     int32_t uses;       /* how many node inputs and graph outputs refer to it */
     int32_t source;     /* constants: index of the ONNX initializer they are a view of, or -1 */
-    bool writable;      /* data is the graph's own memory, not a view of the file */
+    bool writable;      /* data is memory that nothing else looks into, no view of the file */
     bool is_input;
 };
 

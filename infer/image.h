@@ -18,7 +18,7 @@
 #include <stddef.h>
 
 #define IMAGE_MAGIC        "CLPDIMG\1"
-#define IMAGE_VERSION      4
+#define IMAGE_VERSION      5
 #define IMAGE_ALIGN        64
 #define IMAGE_NAME         64
 #define IMAGE_MAX_TENSORS  60000

@@ -21,19 +21,19 @@ bool image_all_zero(const void *bytes, size_t n) {
     return true;
 }
 
-void image_checksum_begin(struct checksum *c, const uint8_t *bytes, size_t size) {
+void image_checksum_head(struct checksum *c, const uint8_t *bytes, size_t size) {
     static const uint8_t zero[sizeof((struct image_header *)0)->self_checksum];
-    const size_t at = offsetof(struct image_header, self_checksum), after = at + sizeof zero;
-    checksum_init(c);
-    checksum_update(c, bytes, at);
-    checksum_update(c, zero, sizeof zero);
-    checksum_update(c, bytes + after, size - after);
+    struct image_header h;
+    memcpy(&h, bytes, sizeof h);
+    memcpy(h.self_checksum, zero, sizeof zero);
+    checksum_add(c, 0, &h, sizeof h);
+    checksum_add(c, sizeof h, bytes + sizeof h, size - sizeof h);
 }
 
 void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]) {
-    struct checksum c;
-    image_checksum_begin(&c, bytes, size);
-    checksum_final(&c, out);
+    struct checksum c = {{0}};
+    image_checksum_head(&c, bytes, size);
+    checksum_final(&c, size, out);
 }
 
 /* --- header and sections ------------------------------------------------------------ */

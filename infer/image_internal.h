@@ -41,9 +41,8 @@ static inline const uint8_t *image_section(const uint8_t *bytes, int section) {
 
 /* Of the whole, with its own field taken as zero. */
 void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]);
-/* The same piece by piece: begins with the first `size` bytes, the whole header at least; checksum_update
- * goes on. */
-void image_checksum_begin(struct checksum *c, const uint8_t *bytes, size_t size);
+/* The first `size` bytes of it, the whole header at least. */
+void image_checksum_head(struct checksum *c, const uint8_t *bytes, size_t size);
 
 /* Whether numbers for preprocessing can be used; the writer refuses what the check would. */
 int image_check_preprocess(const struct image_preprocess *p, struct err *e);

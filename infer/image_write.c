@@ -1,13 +1,15 @@
-/* Writes a plan as an image, into memory that the caller has made room for.
+/* Writes a plan as an image: the constants in parts, then the head, which tells of all of it.
  *
- * Weights go from the model's file straight to where they belong, packed and
- * scaled on the way; nothing of their size is held in between, but for one weight
- * at a time, where channels of it were taken out. The same plan and metadata give
+ * A part is a few rows of one weight: what it becomes lies in a buffer that fits the cache, is summed up
+ * there and goes to its places in the image; nothing of a weight's size is held in between. Parts depend on
+ * nothing but the model's file, so any number of threads take them, in order. The same plan and metadata give
  * the same bytes. */
 #include "infer/algorithm.h"
 #include "infer/image_internal.h"
+#include "infer/layout.h"
 #include "infer/plan_internal.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,11 +62,9 @@ size_t plan_image_bytes(const struct plan *p, const struct plan_metadata *m) {
 struct writer {
     const struct plan *p;
     const struct plan_metadata *m;
-    uint8_t *out;
+    uint8_t *out; /* the head: all before the constants */
     struct image_header *h;
     uint32_t strings; /* bytes written so far */
-    float *picked;    /* room for what stays of a weight, used again and again: new memory is slow */
-    size_t room;      /* floats of it */
 };
 
 static uint8_t *section(const struct writer *w, int index) {
@@ -141,16 +141,34 @@ static void write_labels(struct writer *w) {
 
 /* --- constants: the bulk, and the last section ------------------------------------------------ */
 
-#define PIECE ((uint64_t)4 << 20) /* of what is only copied: two of these are in memory at once */
+#define PART ((uint64_t)512 << 10) /* bytes of a part, or the least that a part can be */
 
-static int want(const struct writer *w, size_t from, size_t to, struct err *e) {
-    const struct plan_memory *m = w->m->memory;
-    return m && to > from ? m->want(m->ctx, from, to - from, e) : 0;
-}
+struct sending {
+    const struct plan *p;
+    const struct plan_sink *sink;
+    uint64_t base; /* where the constants begin */
+    pthread_mutex_t lock;
+    /* under the lock */
+    int32_t constant; /* the next part: of which constant, and from which of its units on */
+    int64_t unit;
+    struct checksum sum;
+    bool failed;
+    struct err e;
+};
 
-static void done(const struct writer *w, const void *at, size_t n) {
-    if (w->m->memory && n) w->m->memory->done(w->m->memory->ctx, at, n);
-}
+struct hand { /* of one thread; room is used again and again, since new memory is slow */
+    struct sending *s;
+    struct checksum sum;
+    float *picked, *packed;
+    size_t picked_room, packed_room; /* floats */
+};
+
+/* How a constant is cut. A unit is 16 rows: filters of a block, and whole blocks of the checksum. A packed
+ * weight lies in planes one behind another (Winograd's points), with a piece of each unit in all of them. */
+struct cut {
+    int64_t rows, units, each; /* each: units of a part */
+    uint64_t planes, unit;     /* unit: bytes in a plane; 0: just bytes, PART at a time */
+};
 
 /* What goes into the image as it stands, but for channels that were taken out; the rest is packed. */
 static bool is_copied(const struct plan_constant *c) {
@@ -158,13 +176,32 @@ static bool is_copied(const struct plan_constant *c) {
     return !s || algorithm_keeps_weight(s->algorithm, s->op, s->scale);
 }
 
-/* One row of what stays of a weight, and its length in floats. */
+static struct cut cut_of(const struct plan_constant *c) {
+    struct cut k = {.rows = 1, .planes = 1, .each = 1};
+    if (is_copied(c) && !c->pick) {
+        k.units = (int64_t)((c->bytes + PART - 1) / PART);
+        return k;
+    }
+    const struct plan_step *s = c->packed_for;
+    k.rows = c->shape.dim[0];
+    k.units = (k.rows + LAYOUT_LANES - 1) / LAYOUT_LANES;
+    if (!is_copied(c)) k.planes = algorithm_weight_planes(s->algorithm, s->op);
+    const bool blocked = !is_copied(c) && algorithm_weight_is_blocked(s->algorithm, s->op);
+    k.unit = blocked ? c->bytes / k.planes / (uint64_t)k.units : c->bytes / (uint64_t)k.rows * LAYOUT_LANES;
+    const uint64_t unit = k.unit * k.planes;
+    if (unit < PART) k.each = (int64_t)(PART / unit);
+    return k;
+}
+
+/* One row of what stays of a weight, in floats. */
 static size_t row_floats(const struct plan_constant *c) {
     return (size_t)shape_product(&c->shape, 1, c->shape.rank);
 }
 
+/* The row of the source that row `r` is taken from. */
 static const float *source_row(const struct plan_constant *c, int64_t r) {
     const struct plan_pick *k = c->pick;
+    if (!k) return c->data + (size_t)r * row_floats(c);
     const size_t each = (size_t)shape_product(&c->shape, 2, c->shape.rank);
     return c->data + (size_t)((k->rows ? k->rows[r] : r) * k->all_columns) * each;
 }
@@ -181,70 +218,114 @@ static void pick_rows(const struct plan_constant *c, int64_t first, int64_t n, f
     }
 }
 
-static int make_room(struct writer *w, size_t floats, struct err *e) {
-    if (floats <= w->room) return 0;
-    free(w->picked);
-    w->picked = malloc(floats * sizeof *w->picked);
-    w->room = w->picked ? floats : 0;
-    return w->picked ? 0 : plan_out_of_memory(e);
+static int make_room(float **at, size_t *room, size_t floats, struct err *e) {
+    if (floats <= *room) return 0;
+    free(*at);
+    *at = aligned_alloc(IMAGE_ALIGN, image_align(floats * sizeof **at));
+    *room = *at ? floats : 0;
+    return *at ? 0 : plan_out_of_memory(e);
 }
 
-/* In how many bytes at a time the constant is written; packing takes it whole. */
-static uint64_t piece_bytes(const struct plan_constant *c) {
-    if (!is_copied(c)) return c->bytes;
-    if (!c->pick) return PIECE;
-    const uint64_t row = row_floats(c) * sizeof(float);
-    return row >= PIECE ? row : PIECE / row * row;
+static int put(struct hand *h, uint64_t at, const void *bytes, size_t n, struct err *e) {
+    checksum_add(&h->sum, h->s->base + at, bytes, n);
+    return h->s->sink->put(h->s->sink->ctx, h->s->base + at, bytes, n, e);
 }
 
-/* `n` bytes of the constant `at` its beginning. *used is how much of the source is not needed from there on.
- */
-static int write_piece(struct writer *w, const struct plan_constant *c, uint64_t at, uint64_t n, uint8_t *to,
-                       size_t *used, struct err *e) {
+static void give_back(const struct sending *s, const struct plan_constant *c, const void *from,
+                      const void *end) {
+    const size_t n = (size_t)((const uint8_t *)end - (const uint8_t *)from);
+    if (c->alone && s->sink->done && n) s->sink->done(s->sink->ctx, from, n);
+}
+
+static int send_copy(struct hand *h, const struct plan_constant *c, int64_t part, struct err *e) {
+    const uint64_t at = (uint64_t)part * PART, n = c->bytes - at < PART ? c->bytes - at : PART;
+    const uint8_t *from = (const uint8_t *)c->data + at;
+    if (put(h, c->offset + at, from, n, e)) return -1;
+    give_back(h->s, c, from, from + n);
+    return 0;
+}
+
+/* Rows from `first` on as they stand in the image, in h->packed (or, unchanged, where they are). */
+static int make_rows(struct hand *h, const struct plan_constant *c, int64_t first, int64_t n, size_t bytes,
+                     const float **made, struct err *e) {
     const struct plan_step *s = c->packed_for;
-    const size_t row = c->pick ? row_floats(c) : 0;
-    if (is_copied(c) && c->pick) {
-        const int64_t first = (int64_t)(at / sizeof(float) / row), rows = (int64_t)(n / sizeof(float) / row);
-        pick_rows(c, first, rows, (float *)(void *)(to + at));
-        *used = (size_t)(source_row(c, first + rows - 1) - c->data) * sizeof(float);
-        return 0;
+    const float *rows = source_row(c, first);
+    if (c->pick) {
+        if (make_room(&h->picked, &h->picked_room, (size_t)n * row_floats(c), e)) return -1;
+        pick_rows(c, first, n, h->picked);
+        rows = h->picked;
     }
-    *used = is_copied(c) ? (size_t)(at + n) : plan_source_bytes(c);
-    if (is_copied(c)) {
-        memcpy(to + at, (const uint8_t *)c->data + at, n);
-        return 0;
-    }
-    if (c->pick && make_room(w, (size_t)shape_elements(&c->shape), e)) return -1;
-    if (c->pick) pick_rows(c, 0, c->shape.dim[0], w->picked);
-    algorithm_pack_weight(s->algorithm, s->op, &s->params, &c->shape, s->scale, c->pick ? w->picked : c->data,
-                          to);
+    *made = rows;
+    if (is_copied(c)) return 0;
+    if (make_room(&h->packed, &h->packed_room, bytes / sizeof(float), e)) return -1;
+    struct shape shape = c->shape;
+    shape.dim[0] = n;
+    const bool by_row = s->op != OP_GEMM || s->params.gemm.trans_b; /* else every row has all outputs */
+    algorithm_pack_weight(s->algorithm, s->op, &s->params, &shape,
+                          s->scale && by_row ? s->scale + first : s->scale, rows, h->packed);
+    *made = h->packed;
     return 0;
 }
 
-/* Each piece is digested while it is in the cache, and then nobody here needs it again: at no time
- * are source and result of a large weight both in memory. */
-static int write_constants(struct writer *w, struct checksum *sum, struct err *e) {
-    const size_t base = w->h->sections[SECTION_CONSTANTS].offset;
-    size_t end = base; /* of what is written */
-    for (int32_t i = 0; i < w->p->n_constants; i++) {
-        const struct plan_constant *c = &w->p->constants[i];
-        const uint64_t piece = piece_bytes(c);
-        size_t freed = 0, used = 0; /* of the source */
-        for (uint64_t at = 0; at < c->bytes; at += piece) {
-            const uint64_t n = c->bytes - at < piece ? c->bytes - at : piece;
-            const size_t next = base + c->offset + at + n;
-            if (want(w, end, next, e) || write_piece(w, c, at, n, w->out + base + c->offset, &used, e))
-                return -1;
-            checksum_update(sum, w->out + end, next - end);
-            done(w, w->out + end, next - end);
-            if (at + n == c->bytes) used = plan_source_bytes(c);
-            if (c->alone && used > freed) done(w, (const uint8_t *)c->data + freed, used - freed);
-            freed = used;
-            end = next;
-        }
-    }
-    checksum_update(sum, w->out + end, w->h->bytes - end);
+static int send_rows(struct hand *h, const struct plan_constant *c, const struct cut *k, int64_t unit,
+                     struct err *e) {
+    const int64_t end = unit + k->each < k->units ? unit + k->each : k->units;
+    const int64_t first = unit * LAYOUT_LANES, last = end == k->units ? k->rows : end * LAYOUT_LANES;
+    const uint64_t plane = c->bytes / k->planes, at = (uint64_t)unit * k->unit;
+    const uint64_t n = end == k->units ? plane - at : (uint64_t)(end - unit) * k->unit;
+    const float *made;
+    if (make_rows(h, c, first, last - first, n * k->planes, &made, e)) return -1;
+    for (uint64_t i = 0; i < k->planes; i++)
+        if (put(h, c->offset + i * plane + at, (const uint8_t *)made + i * n, n, e)) return -1;
+    give_back(h->s, c, unit ? (const void *)source_row(c, first) : c->data,
+              end == k->units ? (const uint8_t *)c->data + plan_source_bytes(c)
+                              : (const uint8_t *)source_row(c, last));
     return 0;
+}
+
+/* The next part; NULL: there is none any more. */
+static const struct plan_constant *take_part(struct sending *s, struct cut *k, int64_t *unit) {
+    const struct plan_constant *c = NULL;
+    pthread_mutex_lock(&s->lock);
+    if (!s->failed && s->constant < s->p->n_constants) {
+        c = &s->p->constants[s->constant];
+        *k = cut_of(c);
+        *unit = s->unit;
+        s->unit += k->each;
+        if (s->unit >= k->units) s->constant++, s->unit = 0;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return c;
+}
+
+static void send_parts(void *arg) {
+    struct hand h = {.s = arg};
+    const struct plan_constant *c;
+    struct err e = {0};
+    struct cut k;
+    int64_t unit;
+    int rc = 0;
+    while (rc == 0 && (c = take_part(h.s, &k, &unit)))
+        rc = k.unit ? send_rows(&h, c, &k, unit, &e) : send_copy(&h, c, unit, &e);
+    pthread_mutex_lock(&h.s->lock);
+    checksum_merge(&h.s->sum, &h.sum);
+    if (rc && !h.s->failed) h.s->e = e;
+    h.s->failed |= rc != 0;
+    pthread_mutex_unlock(&h.s->lock);
+    free(h.picked);
+    free(h.packed);
+}
+
+static int send_constants(const struct plan *p, const struct plan_sink *sink, uint64_t base,
+                          struct checksum *sum, struct err *e) {
+    struct sending s = {.p = p, .sink = sink, .base = base, .lock = PTHREAD_MUTEX_INITIALIZER};
+    if (sink->spread)
+        sink->spread(sink->ctx, send_parts, &s);
+    else
+        send_parts(&s);
+    *sum = s.sum;
+    if (s.failed && e) *e = s.e;
+    return s.failed ? -1 : 0;
 }
 
 /* --- header ----------------------------------------------------------------------------------- */
@@ -254,6 +335,13 @@ static bool ends_in_softmax(const struct plan *p) {
     uint64_t shift;
     const int32_t producer = p->tensors[plan_storage(p, p->outputs[0], &shift)].producer;
     return producer >= 0 && p->steps[producer].op == OP_SOFTMAX;
+}
+
+static void preprocess_of(const struct plan_metadata *m, struct image_preprocess *out) {
+    *out = m->preprocess;
+    if (!image_all_zero(out, sizeof *out)) return;
+    out->scale = 1;
+    for (int c = 0; c < 4; c++) out->std[c] = 1;
 }
 
 static void write_header(struct writer *w) {
@@ -277,11 +365,7 @@ static void write_header(struct writer *w) {
     h->parameters = p->parameters;
     h->item_images = (uint32_t)g->item_images;
     h->output_is_probability = ends_in_softmax(p);
-    h->preprocess = w->m->preprocess;
-    if (image_all_zero(&h->preprocess, sizeof h->preprocess)) {
-        h->preprocess.scale = 1;
-        for (int c = 0; c < 4; c++) h->preprocess.std[c] = 1;
-    }
+    preprocess_of(w->m, &h->preprocess);
 }
 
 static int check_metadata(const struct plan *p, const struct plan_metadata *m, struct err *e) {
@@ -295,29 +379,55 @@ static int check_metadata(const struct plan *p, const struct plan_metadata *m, s
     return 0;
 }
 
+static int send_head(struct writer *w, const struct plan_sink *sink, uint64_t size, struct checksum *sum,
+                     struct err *e) {
+    write_header(w);
+    write_tensors(w);
+    write_steps(w);
+    write_labels(w);
+    if (w->m->report_bytes) memcpy(section(w, SECTION_REPORT), w->m->report, w->m->report_bytes);
+    const uint64_t whole = w->h->bytes;
+    image_checksum_head(sum, w->out, size);
+    checksum_final(sum, whole, w->h->self_checksum);
+    return sink->put(sink->ctx, 0, w->out, size, e);
+}
+
+int image_send(const struct plan *p, const struct plan_metadata *m, const struct plan_sink *sink,
+               struct err *e) {
+    struct image_section sections[SECTION_COUNT];
+    struct image_preprocess preprocess;
+    struct checksum sum;
+    preprocess_of(m, &preprocess);
+    if (check_metadata(p, m, e) || image_check_preprocess(&preprocess, e)) return -1;
+    (void)lay_out(p, m, sections);
+    const uint64_t base = sections[SECTION_CONSTANTS].offset;
+    struct writer w = {.p = p, .m = m, .strings = 1, .out = aligned_alloc(IMAGE_ALIGN, base)};
+    if (!w.out) return plan_out_of_memory(e);
+    memset(w.out, 0, base);
+    w.h = (void *)w.out;
+    int rc = send_constants(p, sink, base, &sum, e);
+    if (rc == 0 && sink->last) rc = sink->last(sink->ctx, e);
+    if (rc == 0) rc = send_head(&w, sink, base, &sum, e);
+    free(w.out);
+    return rc;
+}
+
+/* --- into memory ------------------------------------------------------------------------------- */
+
+static int put_in_memory(void *ctx, uint64_t at, const void *bytes, size_t n, struct err *e) {
+    (void)e;
+    memcpy((uint8_t *)ctx + at, bytes, n);
+    return 0;
+}
+
 int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *out, size_t bytes,
                 struct err *e) {
+    const struct plan_sink sink = {.put = put_in_memory, .ctx = out};
     if (check_metadata(p, m, e)) return -1;
     if (bytes != plan_image_bytes(p, m))
         return err_set(e, ERR_INTERNAL, "%zu bytes of room for an image of %zu", bytes,
                        plan_image_bytes(p, m));
     if ((uintptr_t)out % IMAGE_ALIGN != 0)
         return err_set(e, ERR_INTERNAL, "the room for the image is not aligned");
-    struct image_section sections[SECTION_COUNT];
-    struct checksum sum;
-    struct writer w = {.p = p, .m = m, .out = out, .h = (void *)out, .strings = 1};
-    (void)lay_out(p, m, sections);
-    if (want(&w, 0, sections[SECTION_CONSTANTS].offset, e)) return -1;
-    write_header(&w);
-    if (image_check_preprocess(&w.h->preprocess, e)) return -1;
-    write_tensors(&w);
-    write_steps(&w);
-    write_labels(&w);
-    if (m->report_bytes) memcpy(section(&w, SECTION_REPORT), m->report, m->report_bytes);
-    image_checksum_begin(&sum, out, sections[SECTION_CONSTANTS].offset);
-    const int rc = write_constants(&w, &sum, e);
-    free(w.picked);
-    if (rc) return -1;
-    checksum_final(&sum, w.h->self_checksum);
-    return 0;
+    return image_send(p, m, &sink, e);
 }

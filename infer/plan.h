@@ -9,7 +9,7 @@
  *         -> place (arena offsets by lifetime; concatenations write in place)
  *         -> image_write
  *
- * Runs in the import worker: no BLAS, no threads, no files. */
+ * Runs in the import worker: no BLAS, no files, and no threads but those that a sink may lend. */
 #ifndef INFER_PLAN_H
 #define INFER_PLAN_H
 
@@ -24,16 +24,6 @@ struct plan_options {
                      * or in an order that can be turned back (no Winograd); infer/gradient.h runs it */
 };
 
-/* Where memory is short: what image_write asks for and gives back on the way. Ranges of `out` come in order.
- */
-struct plan_memory {
-    /* `n` bytes of `out` from `offset` on are about to be written. 0, or -1 with `e` set. */
-    int (*want)(void *ctx, size_t offset, size_t n, struct err *e);
-    /* These bytes, of `out` or of a constant that went into it, are not looked at any more. */
-    void (*done)(void *ctx, const void *at, size_t n);
-    void *ctx;
-};
-
 struct plan_metadata { /* all borrowed during the call */
     uint8_t source_sha256[32];
     struct image_preprocess preprocess; /* all zero: none, pictures go in as they are */
@@ -41,7 +31,20 @@ struct plan_metadata { /* all borrowed during the call */
     uint32_t n_labels;
     const void *report;
     size_t report_bytes;
-    const struct plan_memory *memory; /* NULL: all of `out` is there, and nothing is given back */
+};
+
+/* Where an image goes, piece by piece. What is NULL but `put` is done without. */
+struct plan_sink {
+    /* `n` bytes that stand `at` so many; pieces come in no order. 0, or -1 with `e` set. */
+    int (*put)(void *ctx, uint64_t at, const void *bytes, size_t n, struct err *e);
+    /* These bytes, of a constant that has gone into the image, are not looked at any more. */
+    void (*done)(void *ctx, const void *at, size_t n);
+    /* Calls fn(arg) on every thread that there is, this one among them, and waits for all: those above are
+     * then called by several at once. */
+    void (*spread)(void *ctx, void (*fn)(void *arg), void *arg);
+    /* Before the head is written, which is last: source_sha256 and the report may still be filled in. */
+    int (*last)(void *ctx, struct err *e);
+    void *ctx;
 };
 
 struct plan; /* borrows the graph, which stays as it is: free the plan first */
@@ -54,9 +57,12 @@ struct plan_sizes { /* per item; before: had no channel been taken out */
 };
 void plan_measure(const struct plan *p, struct plan_sizes *sizes);
 
-/* Size of the image to come, so that the caller can make room (ftruncate). */
+/* Size of the image to come. */
 size_t plan_image_bytes(const struct plan *p, const struct plan_metadata *m);
-/* Writes the image into `out` (zeroed, 64-byte aligned, plan_image_bytes long), self digest included. */
+/* Writes the image, checksum included. What is not put is zero. */
+int image_send(const struct plan *p, const struct plan_metadata *m, const struct plan_sink *sink,
+               struct err *e);
+/* The same into `out` (zeroed, 64-byte aligned, plan_image_bytes long). */
 int image_write(const struct plan *p, const struct plan_metadata *m, uint8_t *out, size_t bytes,
                 struct err *e);
 

@@ -1,4 +1,4 @@
-/* The fast checksum against the rule as it is written down, in pieces, and on damaged bytes. */
+/* The fast checksum against the rule as it is written down, in pieces of any order, and on damaged bytes. */
 #include "infer/checksum.h"
 
 #include "infer/digest.h"
@@ -15,28 +15,31 @@ static void fill(void) {
 }
 
 static void sum_up(const uint8_t *from, size_t n, uint8_t out[CHECKSUM_BYTES]) {
-    struct checksum c;
-    checksum_init(&c);
-    checksum_update(&c, from, n);
-    checksum_final(&c, out);
+    struct checksum c = {0};
+    checksum_add(&c, 0, from, n);
+    checksum_final(&c, n, out);
 }
 
 /* Word by word, as the header has it. */
 static void sum_up_slowly(const uint8_t *from, size_t n, uint8_t out[CHECKSUM_BYTES]) {
-    uint32_t lanes[CHECKSUM_LANES];
+    static const uint32_t keys[] = {0x9e3779b1u, 0x85ebca77u, 0xc2b2ae3du, 0x27d4eb2fu,
+                                    0x165667b1u, 0xd3a2646du, 0xfd7046c5u, 0xb55a4f09u,
+                                    0x68e31da5u, 0x2545f491u, 0xcc9e2d51u, 0x1b873593u,
+                                    0xe6546b65u, 0x5bd1e995u, 0x7feb352du, 0x846ca68bu};
+    uint32_t sums[CHECKSUM_WORDS] = {0};
     const uint64_t size = n;
     struct digest d;
-    for (uint32_t i = 0; i < CHECKSUM_LANES; i++) lanes[i] = (i + 1) * 0x9e3779b1u;
-    for (size_t at = 0; at < (n + CHECKSUM_ROUND - 1) / CHECKSUM_ROUND * CHECKSUM_ROUND; at += 4) {
+    for (size_t at = 0; at < (n + CHECKSUM_BLOCK - 1) / CHECKSUM_BLOCK * CHECKSUM_BLOCK; at += 4) {
         uint8_t four[4] = {0};
-        uint32_t word, *lane = &lanes[at / 4 % CHECKSUM_LANES];
+        uint32_t word;
         for (size_t i = 0; i < 4 && at + i < n; i++) four[i] = from[at + i];
         memcpy(&word, four, sizeof word);
-        word = (*lane ^ word) * 0x9e3779b1u;
-        *lane = word << 15 | word >> 17;
+        word = (word ^ ((uint32_t)(at / CHECKSUM_BLOCK) + 1) * keys[at / 4 % CHECKSUM_WORDS]) * 0x9e3779b1u;
+        word = (word ^ word >> 15) * 0x85ebca77u;
+        sums[at / 4 % CHECKSUM_WORDS] += word ^ word >> 13;
     }
     digest_init(&d);
-    digest_update(&d, lanes, sizeof lanes);
+    digest_update(&d, sums, sizeof sums);
     digest_update(&d, &size, sizeof size);
     digest_final(&d, out);
 }
@@ -51,42 +54,57 @@ static void as_written_down(void) {
     }
 }
 
+/* From behind, and by two that are merged. */
 static void in_pieces(void) {
     uint8_t whole[CHECKSUM_BYTES], pieces[CHECKSUM_BYTES];
     fill();
     sum_up(bytes, SIZE, whole);
-    for (size_t piece = 1; piece < 700; piece += 23) {
-        struct checksum c;
-        checksum_init(&c);
-        for (size_t at = 0; at < SIZE; at += piece)
-            checksum_update(&c, bytes + at, SIZE - at < piece ? SIZE - at : piece);
-        checksum_final(&c, pieces);
+    for (size_t piece = CHECKSUM_BLOCK; piece < 1300; piece += CHECKSUM_BLOCK) {
+        struct checksum c[2] = {{{0}}, {{0}}};
+        for (size_t k = (SIZE + piece - 1) / piece; k-- > 0;)
+            checksum_add(&c[k % 2], k * piece, bytes + k * piece,
+                         SIZE - k * piece < piece ? SIZE - k * piece : piece);
+        checksum_merge(&c[0], &c[1]);
+        checksum_final(&c[0], SIZE, pieces);
         CU_ASSERT_EQUAL(memcmp(whole, pieces, sizeof whole), 0);
     }
 }
 
+static void expect_another(const uint8_t before[CHECKSUM_BYTES], size_t n) {
+    uint8_t after[CHECKSUM_BYTES];
+    sum_up(bytes, n, after);
+    CU_ASSERT_NOT_EQUAL(memcmp(before, after, sizeof after), 0);
+}
+
 static void every_bit_counts(void) {
-    uint8_t before[CHECKSUM_BYTES], after[CHECKSUM_BYTES];
+    uint8_t before[CHECKSUM_BYTES], block[CHECKSUM_BLOCK];
     fill();
     sum_up(bytes, 600, before);
     for (size_t bit = 0; bit < 600 * 8; bit++) {
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        sum_up(bytes, 600, after);
-        CU_ASSERT_NOT_EQUAL(memcmp(before, after, sizeof before), 0);
+        expect_another(before, 600);
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
-    /* The signs of two floats of one lane; a cut; zeros at the end; two words the other way round. */
-    bytes[3] ^= 0x80, bytes[3 + CHECKSUM_ROUND] ^= 0x80;
-    sum_up(bytes, 600, after);
-    CU_ASSERT_NOT_EQUAL(memcmp(before, after, sizeof before), 0);
+    /* Any bit of one word together with the same one of another block. */
+    for (size_t bit = 0; bit < 32; bit++)
+        for (size_t other = 1; other < 9; other++) {
+            bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            bytes[other * CHECKSUM_BLOCK + bit / 8] ^= (uint8_t)(1 << bit % 8);
+            expect_another(before, 600);
+            fill();
+        }
+    /* Two blocks the other way round; a cut; zeros at the end. */
+    memcpy(block, bytes, sizeof block);
+    memcpy(bytes, bytes + CHECKSUM_BLOCK, sizeof block);
+    memcpy(bytes + CHECKSUM_BLOCK, block, sizeof block);
+    expect_another(before, 600);
     fill();
-    sum_up(bytes, 599, after);
-    CU_ASSERT_NOT_EQUAL(memcmp(before, after, sizeof before), 0);
+    expect_another(before, 599);
     memset(bytes, 0, sizeof bytes);
     sum_up(bytes, 10, before);
-    sum_up(bytes, 11, after);
-    CU_ASSERT_NOT_EQUAL(memcmp(before, after, sizeof before), 0);
+    expect_another(before, 11);
 }
 
-SUITE(checksum, {"computes what its header says", as_written_down}, {"in pieces as in one go", in_pieces},
-      {"sees every bit, swapped signs, a cut, zeros at the end", every_bit_counts});
+SUITE(checksum, {"computes what its header says", as_written_down},
+      {"in pieces of any order as in one go", in_pieces},
+      {"sees every bit, two of them, swapped blocks, a cut, zeros at the end", every_bit_counts});

@@ -8,6 +8,8 @@
 #include "tests/suite.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
 
 static struct plan *plan_of(struct graph *g) {
     struct err e = {0};
@@ -61,10 +63,9 @@ static void the_checksum_is_that_of_the_file(void) {
     uint8_t said[32], is[32];
     memcpy(said, image_header(c.img)->self_checksum, 32);
     memset(fixture_header(c.bytes)->self_checksum, 0, 32);
-    struct checksum sum;
-    checksum_init(&sum);
-    checksum_update(&sum, c.bytes, c.size);
-    checksum_final(&sum, is);
+    struct checksum sum = {{0}};
+    checksum_add(&sum, 0, c.bytes, c.size);
+    checksum_final(&sum, c.size, is);
     CU_ASSERT_EQUAL(memcmp(said, is, 32), 0);
     fixture_discard(&c);
     graph_free(g);
@@ -158,29 +159,53 @@ static void what_the_check_would_refuse_is_not_written(void) {
 /* --- where memory is short ------------------------------------------------------------------ */
 
 struct strict { /* takes what it is told word for word: what was given back is spoiled at once */
-    uint8_t *out, *copy;
-    size_t size, promised, fail_at;
-    size_t spoiled; /* floats of constants */
+    uint8_t *out;
+    size_t size, fail_at;
+    _Atomic size_t written;
+    _Atomic size_t spoiled; /* floats of constants */
+    int threads;
+    _Atomic int last;
 };
 
-static int want(void *ctx, size_t offset, size_t n, struct err *e) {
+static int strict_put(void *ctx, uint64_t at, const void *bytes, size_t n, struct err *e) {
     struct strict *s = ctx;
-    CU_ASSERT_EQUAL(offset, s->promised);
-    s->promised = offset + n;
-    CU_ASSERT(s->promised <= s->size);
-    return s->promised > s->fail_at ? err_set(e, ERR_LIMIT, "no room") : 0;
+    if (at > s->size || n > s->size - at) return err_set(e, ERR_INTERNAL, "out of bounds");
+    if (at + n > s->fail_at) return err_set(e, ERR_LIMIT, "no room");
+    memcpy(s->out + at, bytes, n);
+    s->written += n;
+    return 0;
 }
 
-static void done(void *ctx, const void *at, size_t n) {
+static void strict_done(void *ctx, const void *at, size_t n) {
     struct strict *s = ctx;
-    const uint8_t *from = at;
-    if (from >= s->out && from < s->out + s->size) {
-        memcpy(s->copy + (from - s->out), from, n);
-        memset(s->out + (from - s->out), 0xee, n);
-        return;
-    }
     s->spoiled += n / sizeof(float);
     memset((void *)(uintptr_t)at, 0xff, n);
+}
+
+struct part {
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void *run_part(void *arg) {
+    const struct part *p = arg;
+    p->fn(p->arg);
+    return NULL;
+}
+
+static void strict_spread(void *ctx, void (*fn)(void *arg), void *arg) {
+    const struct strict *s = ctx;
+    struct part p = {fn, arg};
+    pthread_t t[8];
+    for (int i = 0; i < s->threads; i++) CU_ASSERT_EQUAL(pthread_create(&t[i], NULL, run_part, &p), 0);
+    for (int i = 0; i < s->threads; i++) (void)pthread_join(t[i], NULL);
+}
+
+static int strict_last(void *ctx, struct err *e) {
+    struct strict *s = ctx;
+    (void)e;
+    s->last++;
+    return 0;
 }
 
 /* A convolution that is packed, a product that is copied in several pieces, and two views of one constant. */
@@ -208,43 +233,60 @@ static struct graph *short_of_memory(void) {
     return g;
 }
 
-static void what_is_given_back_is_not_looked_at_again(void) {
-    struct graph *g = short_of_memory();
+static struct graph *many_kinds(void) {
+    return fixture_random_graph(7, 30);
+}
+
+static void send_to(struct graph *(*make)(void), struct strict *s, int rc) {
+    struct graph *g = make();
     struct plan *p = plan_of(g);
     struct err e = {0};
-    const struct plan_metadata none = {.memory = NULL};
-    struct strict s = {.size = plan_image_bytes(p, &none), .fail_at = SIZE_MAX};
-    const size_t room = (s.size + 63) / 64 * 64;
-    uint8_t *plain = aligned_alloc(64, room);
-    s.out = aligned_alloc(64, room);
-    s.copy = calloc(1, room);
-    CU_ASSERT_FATAL(plain && s.out && s.copy);
-    memset(plain, 0, room);
-    memset(s.out, 0, room);
-    CU_ASSERT_EQUAL(image_write(p, &none, plain, s.size, &e), 0);
-    struct plan_memory memory = {want, done, &s};
-    const struct plan_metadata m = {.memory = &memory};
-    s.fail_at = s.size / 2;
-    CU_ASSERT_EQUAL(image_write(p, &m, s.out, s.size, &e), -1);
-    CU_ASSERT_STRING_EQUAL(e.text, "no room");
-    graph_free(g); /* spoiled */
+    const struct plan_metadata none = {.n_labels = 0};
+    const struct plan_sink sink = {strict_put, strict_done, strict_spread, strict_last, s};
+    s->size = plan_image_bytes(p, &none);
+    s->out = calloc(1, s->size);
+    s->written = s->spoiled = 0;
+    s->last = 0;
+    CU_ASSERT_PTR_NOT_NULL_FATAL(s->out);
+    CU_ASSERT_EQUAL(image_send(p, &none, &sink, &e), rc);
+    if (rc) CU_ASSERT_STRING_EQUAL(e.text, "no room");
     plan_free(p);
-    g = short_of_memory();
-    p = plan_of(g);
-    s.fail_at = SIZE_MAX;
-    s.promised = s.spoiled = 0;
-    memset(s.out, 0, room);
-    CU_ASSERT_EQUAL(image_write(p, &m, s.out, s.size, &e), 0);
-    CU_ASSERT_EQUAL(s.promised, s.size);
-    CU_ASSERT_EQUAL(s.spoiled, 16 * 16 * 9 + (3 << 20)); /* the two views were needed to the end */
-    const struct image_header *h = (const void *)s.out;
-    memcpy(s.copy, s.out, h->sections[SECTION_CONSTANTS].offset);
-    CU_ASSERT_EQUAL(memcmp(s.copy, plain, s.size), 0);
+    graph_free(g); /* spoiled */
+}
+
+static void expect_plain(struct graph *(*make)(void), const struct strict *s) {
+    struct graph *g = make();
+    struct plan *p = plan_of(g);
+    struct err e = {0};
+    const struct plan_metadata none = {.n_labels = 0};
+    const size_t room = (s->size + 63) / 64 * 64;
+    uint8_t *plain = aligned_alloc(64, room);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(plain);
+    memset(plain, 0, room);
+    CU_ASSERT_EQUAL(image_write(p, &none, plain, s->size, &e), 0);
+    CU_ASSERT_EQUAL(memcmp(s->out, plain, s->size), 0);
     free(plain);
-    free(s.out);
-    free(s.copy);
     plan_free(p);
     graph_free(g);
+}
+
+static void what_is_given_back_is_not_looked_at_again(void) {
+    for (int threads = 1; threads <= 4; threads += 3) {
+        struct strict s = {.fail_at = 5000, .threads = threads};
+        send_to(short_of_memory, &s, -1);
+        CU_ASSERT_EQUAL(s.last, 0);
+        free(s.out);
+        s.fail_at = SIZE_MAX;
+        send_to(short_of_memory, &s, 0);
+        CU_ASSERT_EQUAL(s.last, 1);
+        CU_ASSERT_EQUAL(s.spoiled, 16 * 16 * 9 + (3 << 20)); /* the two views were needed to the end */
+        CU_ASSERT(s.written <= s.size && s.written + 64 * 16 > s.size);
+        expect_plain(short_of_memory, &s);
+        free(s.out);
+        send_to(many_kinds, &s, 0);
+        expect_plain(many_kinds, &s);
+        free(s.out);
+    }
 }
 
 static void without_preprocessing_pictures_go_in_as_they_are(void) {
