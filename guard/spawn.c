@@ -99,7 +99,7 @@ static int make_memfd(void) {
 }
 
 struct arguments {
-    char *list[40];
+    char *list[48];
     char text[1024];
     size_t n, used;
 };
