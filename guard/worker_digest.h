@@ -16,8 +16,9 @@
 
 #define DIGEST_FILES   3
 #define DIGEST_PENDING 4096
-#define DIGEST_AHEAD   ((size_t)64 << 20) /* bytes that may wait for the digest: then the import waits for it \
-                                           */
+#define DIGEST_AHEAD                                                                                         \
+    ((size_t)64 << 20) /* bytes that may wait for the digest: then the import waits for it                   \
+                        */
 
 struct digest_range {
     const uint8_t *at;
