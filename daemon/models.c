@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -102,8 +103,12 @@ static void unmap_all(struct models *m, struct version *chain) {
     }
 }
 
+/* Checking a large image takes as long as dozens of requests: those come first. */
+#define LOADER_NICE 10
+
 static void *loader(void *arg) {
     struct models *m = arg;
+    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOADER_NICE); /* of this thread alone, in Linux */
     pthread_mutex_lock(&m->lock);
     for (;;) {
         struct version *retired = m->retired;

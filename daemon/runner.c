@@ -117,7 +117,6 @@ int runner_warm(struct runner *w, struct version *v, struct err *e) {
     const uint64_t start = loop_clock();
     const int rc = run_items(w, v, 1, start);
     learn_item_time(v, loop_clock() - start, 1);
-    w->has_run = rc == 0;
     free(zeros);
     if (rc) return err_set(e, ERR_INTERNAL, "the first run failed: %s", strerror(-rc));
     return 0;

@@ -20,7 +20,6 @@ struct runner { /* zero at first */
     struct reply_scratch scratch;
     struct engine_item items[BATCHER_MAX_ITEMS];
     _Atomic uint64_t n_batches, n_pictures;
-    bool has_run;         /* its thread's own memory (OpenBLAS's buffer, its stack) is there */
     _Atomic uint64_t due; /* when the current run should be through; 0: none */
 };
 

@@ -102,7 +102,7 @@ static void end_batch(struct batch *b) {
 }
 
 static void run_task(struct worker *w, struct task *t) {
-    t->rc = (t->run || !w->runner.has_run ? runner_warm : runner_reserve)(&w->runner, t->version, &t->e);
+    t->rc = (t->run ? runner_warm : runner_reserve)(&w->runner, t->version, &t->e);
     pthread_mutex_lock(&w->all->lock);
     t->done = true;
     pthread_cond_broadcast(&w->all->task_done);
@@ -254,6 +254,7 @@ static void *work(void *arg) {
     struct workers *all = w->all;
     struct batch *batch = &w->batch;
     uint64_t now = 0; /* 0: the clock is to be read */
+    engine_warm_thread();
     pthread_mutex_lock(&all->lock);
     for (;;) {
         const bool stopping = all->stopping;

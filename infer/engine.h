@@ -22,6 +22,9 @@ struct engine_item {
 struct engine *engine_new(void); /* NULL: out of memory */
 void engine_free(struct engine *e);
 
+/* What a thread needs only once, before its first run: OpenBLAS's buffer, and the pages of its stack. */
+void engine_warm_thread(void);
+
 /* Lets the team's helpers work on this engine's steps, from the next engine_reserve on, which
  * makes scratch memory for each. The team outlives the engine. false: it has no seat left. */
 struct team;
