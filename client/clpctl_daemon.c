@@ -80,6 +80,15 @@ static void shorten(json_t *models) {
             (void)json_object_del(m, "pruned_channels");
             (void)json_object_del(m, "total_channels");
         }
+        json_t *canary = json_object_get(m, "canary");
+        if (json_is_object(canary)) {
+            (void)snprintf(text, sizeof text, "%lld of %lld",
+                           (long long)json_integer_value(json_object_get(canary, "agreed")),
+                           (long long)json_integer_value(json_object_get(canary, "samples")));
+            (void)json_object_set_new(m, "canary", json_string(text));
+        } else {
+            (void)json_object_del(m, "canary");
+        }
         if (json_is_integer(bytes)) {
             (void)snprintf(text, sizeof text, "%.1f MB", (double)json_integer_value(bytes) / 1e6);
             (void)json_object_set_new(m, "image", json_string(text));

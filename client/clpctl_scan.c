@@ -1,5 +1,6 @@
 /* clpctl scan: what CLP finds in model files, as a table, JSON or a page.
  * Folders stand for the models in them, NAME/VERSION/model.onnx included. */
+#include "client/canary.h"
 #include "client/model.h"
 #include "client/probe.h"
 #include "client/progress.h"
@@ -22,15 +23,21 @@ struct scan {
     bool json;
     bool has_threshold;
     double threshold;
-    const char *html;
+    const char *html, *canary;
     struct probe_request probe;
     char **paths;
     size_t n_paths, room;
+    double bytes, bytes_done; /* of the models: what scanning takes goes by that */
     int widest;
     size_t verdicts[VERDICT_COUNT], found, refused;
 };
 
 /* --- which files ----------------------------------------------------------------------- */
+
+static double size_of(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 ? (double)st.st_size : 0;
+}
 
 static int add_path(struct scan *s, const char *path) {
     if (s->n_paths == s->room) {
@@ -43,6 +50,7 @@ static int add_path(struct scan *s, const char *path) {
     char *copy = strdup(path);
     if (!copy) return -1;
     s->paths[s->n_paths++] = copy;
+    s->bytes += size_of(path);
     int width = terminal_width(path);
     s->widest = width > s->widest ? width : s->widest;
     return 0;
@@ -89,43 +97,65 @@ static int collect_all(struct scan *s, int n, char **operands) {
 
 /* --- one model -------------------------------------------------------------------------- */
 
-static void put_probe(FILE *to, void *ctx) {
-    const struct probed *p = ctx;
-    probe_html(to, &(struct probe_shown){.report = &p->report, .image = p->image});
+struct found {             /* besides CLP's report */
+    struct probed *probed; /* NULL: not probed */
+    struct canary_found canary;
+};
+
+static void put_more(FILE *to, void *ctx) {
+    const struct found *f = ctx;
+    canary_html(to, &f->canary);
+    const struct probed *p = f->probed;
+    if (p) probe_html(to, &(struct probe_shown){.report = &p->report, .image = p->image});
 }
 
-/* `p`: NULL where it was not probed. */
-static void write_page(struct scan *s, const char *path, const struct report *r, struct probed *p) {
+static void write_page(struct scan *s, const char *path, const struct report *r, struct found *found) {
     FILE *f = fopen(s->html, "we");
-    int rc = f ? report_html_write_with(f, path, r, time(NULL), p ? put_probe : NULL, p) : -1;
+    int rc = f ? report_html_write_with(f, path, r, time(NULL), put_more, found) : -1;
     if (f && fclose(f) != 0) rc = -1;
     if (rc == 0) return;
     s->refused++;
     (void)clpctl_fail(s->c, "%s: %s", s->html, strerror(errno));
 }
 
-static void show(struct scan *s, const char *path, const struct report *r, struct probed *p) {
+static json_t *document(const char *path, const struct report *r, const struct found *f) {
+    json_t *o = probe_document(path, r, f->probed);
+    if (o && (!f->canary.has || json_object_set_new(o, "canary", canary_json(&f->canary)) == 0)) return o;
+    json_decref(o);
+    return NULL;
+}
+
+static void show(struct scan *s, const char *path, const struct report *r, struct found *f) {
+    const struct probed *p = f->probed;
     s->verdicts[r->verdict]++;
     if (p) s->found += p->report.verdict == PROBE_REPAIRED || p->report.verdict == PROBE_SUSPECT;
-    if (s->html) write_page(s, path, r, p);
+    if (s->html) write_page(s, path, r, f);
     if (s->json) {
-        if (report_json_put(stdout, probe_document(path, r, p)) < 0) s->refused++;
+        if (report_json_put(stdout, document(path, r, f)) < 0) s->refused++;
         return;
     }
     if (s->n_paths == 1)
         report_text_print(stdout, path, r, &s->c->out);
     else
         report_text_print_line(stdout, path, s->widest, r, &s->c->out);
+    canary_print(stdout, &f->canary, &s->c->out);
     if (p) probe_print(stdout, p, &s->c->out);
     (void)fflush(stdout);
 }
 
-/* A network that can't be probed is reported without, and that is said. */
-static void show_probed(struct scan *s, const char *path, const struct report *r) {
+/* A network that can't be probed or compared is reported without, and that is said. */
+static void show_all(struct scan *s, const struct model_import *m, const struct spawn_result *r) {
     struct probed p;
+    struct found f = {0};
     struct err e = {0};
+    const char *path = m->path;
+    if (canary_look(s->c, m, s->canary, r, &f.canary, &e)) {
+        s->refused++;
+        f.canary.has = false;
+        (void)clpctl_fail(s->c, "%s: %s", path, e.text);
+    }
     if (!s->probe.on) {
-        show(s, path, r, NULL);
+        show(s, path, &r->report, &f);
         return;
     }
     const int rc = probe_model(s->c, path, &s->probe, &p, &e);
@@ -133,22 +163,28 @@ static void show_probed(struct scan *s, const char *path, const struct report *r
         s->refused++;
         (void)clpctl_fail(s->c, "%s: the probe: %s", path, e.text);
     }
-    show(s, path, r, rc ? NULL : &p);
+    f.probed = rc ? NULL : &p;
+    show(s, path, &r->report, &f);
     probed_free(&p);
 }
 
 static void scan_one(struct scan *s, size_t nth) {
     const char *path = s->paths[nth];
+    char bar[TERMINAL_BAR_BYTES];
     struct spawn_result result;
     struct model_import m = {
         .path = path, .mode = SPAWN_IMAGE, .has_threshold = s->has_threshold, .threshold = s->threshold};
     struct progress p;
-    if (s->n_paths > 1) terminal_progress(stderr, &s->c->err, "[%zu/%zu] %s ...", nth + 1, s->n_paths, path);
-    progress_begin(&p, &s->c->err, 0, "[%zu/%zu] scanning %s", nth + 1, s->n_paths, path);
+    (void)terminal_bar(bar, &s->c->err, s->bytes_done, s->bytes);
+    if (s->n_paths > 1)
+        progress_begin(&p, &s->c->err, 0, "%s %zu/%zu  %s", bar, nth + 1, s->n_paths, path);
+    else
+        progress_begin(&p, &s->c->err, 0, "scanning %s", path);
     int rc = model_import(s->c, &m, &result);
     progress_end(&p);
+    s->bytes_done += size_of(path);
     if (rc == 0) {
-        show_probed(s, path, &result.report);
+        show_all(s, &m, &result);
     } else {
         s->refused++;
         if (s->json) (void)report_json_put(stdout, report_json_make_error(path, &result.err));
@@ -195,6 +231,11 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .to = &s.html,
          .value = "FILE",
          .meaning = "write the report as a page, for one model"},
+        {.name = "canary",
+         .kind = OPTION_TEXT,
+         .to = &s.canary,
+         .value = "FILE.npy",
+         .meaning = "samples that should keep their class; default: NAME.canary.npy beside a model"},
         PROBE_OPTIONS(&s.probe),
         {0},
     };
@@ -212,7 +253,8 @@ static int run(struct clpctl *c, int argc, char **argv) {
 
 const struct command clpctl_scan = {
     .name = "scan",
-    .arguments = "MODEL.onnx... [--threshold U] [--json] [--html FILE] [--probe [--budget S] [--seed N]]",
+    .arguments = "MODEL.onnx... [--threshold U] [--json] [--html FILE] [--canary FILE.npy] [--probe "
+                 "[--budget S] [--seed N]]",
     .summary = "Measure the channels of a model and say which ones CLP would prune",
     .help = "A folder stands for all models in it. Exit status: 0 nothing found, 1 something would\n"
             "be pruned or a class stands out, 2 a file was refused or could not be read.\n\n"

@@ -65,6 +65,28 @@ static int take_overrides(void *into, const struct key_place *p, struct err *e);
          NULL,                                                                                               \
          ACTIONS,                                                                                            \
          NULL},                                                                                              \
+        {GROUP "min_agreement",                                                                              \
+         KEY_NUMBER,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN min_agreement),                                                                   \
+         0,                                                                                                  \
+         1,                                                                                                  \
+         "0.9",                                                                                              \
+         "the share of a model's canary samples that have to keep their class after pruning",                \
+         NULL,                                                                                               \
+         NULL,                                                                                               \
+         NULL},                                                                                              \
+        {GROUP "on_disagreement",                                                                            \
+         KEY_CHOICE,                                                                                         \
+         false,                                                                                              \
+         KEY_AT(STRUCT, IN on_disagreement),                                                                 \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "hold",                                                                                             \
+         "what is done with a model of which fewer samples keep their class than min_agreement",             \
+         NULL,                                                                                               \
+         ACTIONS,                                                                                            \
+         NULL},                                                                                              \
         {GROUP "on_inapplicable",                                                                            \
          KEY_CHOICE,                                                                                         \
          false,                                                                                              \
@@ -231,8 +253,8 @@ static const struct key keys[] = {
      NULL},
     {"guard.overrides", KEY_OWN, false, AT(overrides), 0, 0, NULL,
      "policies of single models, by their names",
-     "for each name the keys that differ: threshold, statistic, max_pruned, on_excess, on_inapplicable, "
-     "probe, on_repaired, on_suspect, allowed_digests, signature_key",
+     "for each name the keys that differ: threshold, statistic, max_pruned, on_excess, min_agreement, "
+     "on_disagreement, on_inapplicable, probe, on_repaired, on_suspect, allowed_digests, signature_key",
      NULL, take_overrides},
     {"guard.settle_ms", KEY_COUNT, false, AT(guard_settle_ms), 10, 600000, "2000",
      "how long a file that nobody closed has to be unchanged, in milliseconds", NULL, NULL, NULL},

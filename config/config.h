@@ -35,6 +35,8 @@ struct policy {
     uint32_t statistic;       /* enum policy_statistic */
     float max_pruned;         /* share of one layer's channels, 0..1 */
     uint32_t on_excess;       /* enum policy_action: more than max_pruned would go */
+    float min_agreement;      /* share of the canary samples that have to keep their class, 0..1 */
+    uint32_t on_disagreement; /* enum policy_action: fewer do */
     uint32_t on_inapplicable; /* enum policy_action: CLP has nothing to say */
     uint32_t probe;           /* enum policy_probe */
     uint32_t on_repaired;     /* enum policy_repaired: the probe has repaired it */

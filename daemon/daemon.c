@@ -192,6 +192,7 @@ static void tell_served(const struct daemon *d, const struct model *model) {
                              .model_version = model->current->number,
                              .image_bytes = model->current->image_bytes,
                              .pruned_channels = model->current->pruned_channels,
+                             .canary = model->current->canary,
                              .total_channels = model->current->total_channels};
     memcpy(m.sha256, model->current->sha256, sizeof m.sha256);
     memcpy(m.model, model->name, sizeof m.model);

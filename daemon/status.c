@@ -1,6 +1,7 @@
 /* Built with jansson; a failed allocation anywhere makes the whole NULL. */
 #include "daemon/status.h"
 
+#include "guard/canary.h"
 #include "guard/report.h"
 #include "infer/digest.h"
 
@@ -113,14 +114,20 @@ static json_t *probe_json(const struct probe_note *n) {
         text(f->reason), "repaired", f->accepted, "pruned_channels", (json_int_t)f->pruned_channels);
 }
 
+/* null: there were no samples, or nothing was pruned. */
+static json_t *canary_json(uint32_t share) {
+    if (share == 0) return json_null();
+    return json_pack("{s:i,s:i}", "samples", (int)canary_samples(share), "agreed", (int)canary_agreed(share));
+}
+
 static json_t *model_json(const struct model *m) {
     const struct version *v = m->current;
-    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:I,s:b,s:I,s:I,s:o,s:o,s:o}", "name", text(m->name),
-                     "version", number(v->number), "sha256", digest_or_null(v->sha256), "state", "serving",
-                     "verdict", verdict_name((enum verdict)v->verdict), "pruned_channels",
-                     (json_int_t)v->pruned_channels, "total_channels", (json_int_t)v->total_channels, "input",
-                     input_json(v), "classes", number(v->classes), "labels",
-                     image_header(v->image)->n_labels != 0, "requests", number(models_requests(m)),
+    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:o,s:I,s:b,s:I,s:I,s:o,s:o,s:o}", "name",
+                     text(m->name), "version", number(v->number), "sha256", digest_or_null(v->sha256),
+                     "state", "serving", "verdict", verdict_name((enum verdict)v->verdict), "pruned_channels",
+                     (json_int_t)v->pruned_channels, "total_channels", (json_int_t)v->total_channels,
+                     "canary", canary_json(v->canary), "input", input_json(v), "classes", number(v->classes),
+                     "labels", image_header(v->image)->n_labels != 0, "requests", number(models_requests(m)),
                      "image_bytes", number(v->image_bytes), "loaded_at", time_text(v->loaded_ns), "figures",
                      figures_json(&v->metrics), "probe", probe_json(m->probe));
 }

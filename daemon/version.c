@@ -71,6 +71,7 @@ struct version *version_new(struct image *img, const struct link_message *offer,
     memcpy(v->sha256, offer->sha256, sizeof v->sha256);
     v->verdict = offer->verdict;
     v->pruned_channels = offer->pruned_channels;
+    v->canary = offer->canary;
     v->total_channels = offer->total_channels;
     v->image_bytes = h->bytes;
     v->closed_ns = offer->closed_ns;

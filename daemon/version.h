@@ -32,6 +32,7 @@ struct version {
     uint8_t sha256[32];
     uint32_t verdict; /* enum verdict */
     int64_t pruned_channels, total_channels;
+    uint32_t canary; /* samples that keep their class after pruning, as canary_share; 0: there are none */
     uint64_t image_bytes;
     struct link_identity identity; /* of the file, and its path: for a guard that was restarted */
     char path[LINK_PATH];

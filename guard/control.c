@@ -127,7 +127,7 @@ static void begin_accept(struct control *c, struct control_ask *a, uint64_t now)
     }
     (void)snprintf(a->path, sizeof a->path, "%s", path);
     r->accepted = digests;
-    r->barred = (struct spawn_digests){{0}, {0}, {0}};
+    r->barred = (struct spawn_digests){{0}, {0}, {0}, {0}};
     r->barred_identity = (struct link_identity){0};
     memset(r->barred_reason, 0, sizeof r->barred_reason);
     keeper_write(c->keeper, r);

@@ -1,6 +1,7 @@
 /* One table: what each decision is called, how loud it is, and how it reads. */
 #include "guard/decision.h"
 
+#include "guard/canary.h"
 #include "guard/notice.h"
 #include "guard/report.h"
 #include "infer/digest.h"
@@ -44,24 +45,30 @@ static const char *subject(const struct link_message *m) {
 }
 
 static void say(enum decision d, const struct link_message *m, char line[1024]) {
-    char version[48] = "", pruned[96] = "";
+    char version[48] = "", pruned[96] = "", canary[96] = "";
     if (m->model_version)
         (void)snprintf(version, sizeof version, " (version %llu)", (unsigned long long)m->model_version);
     if (d == DECISION_PRUNED)
         (void)snprintf(pruned, sizeof pruned, ": %lld of %lld channels pruned", (long long)m->pruned_channels,
                        (long long)m->total_channels);
-    (void)snprintf(line, 1024, "%s%s %s%s%s%s", subject(m), version, table[d].words, pruned,
+    if (d == DECISION_PRUNED && m->canary)
+        (void)snprintf(canary, sizeof canary, ", %u of %u canary samples keep their class",
+                       canary_agreed(m->canary), canary_samples(m->canary));
+    (void)snprintf(line, 1024, "%s%s %s%s%s%s%s", subject(m), version, table[d].words, pruned, canary,
                    m->reason[0] ? ": " : "", m->reason);
 }
 
 void decision_note(enum decision d, const struct link_message *m) {
     static const uint8_t none[DIGEST_BYTES];
-    char line[1024], version[24], digest[2 * DIGEST_BYTES + 1], pruned[24], total[24];
+    char line[1024], version[24], digest[2 * DIGEST_BYTES + 1], pruned[24], total[24], canary[2][24];
     const bool decided =
         d == DECISION_SERVED || d == DECISION_PRUNED || d == DECISION_HELD || d == DECISION_RESTORED;
     (void)snprintf(version, sizeof version, "%llu", (unsigned long long)m->model_version);
     (void)snprintf(pruned, sizeof pruned, "%lld", (long long)m->pruned_channels);
     (void)snprintf(total, sizeof total, "%lld", (long long)m->total_channels);
+    (void)snprintf(canary[0], sizeof canary[0], "%u", canary_samples(m->canary));
+    (void)snprintf(canary[1], sizeof canary[1], "%u", canary_agreed(m->canary));
+    const bool sampled = decided && m->canary;
     const struct notice_field fields[] = {
         {"MESSAGE_ID", table[d].id},
         {"MODEL", m->model},
@@ -71,6 +78,8 @@ void decision_note(enum decision d, const struct link_message *m) {
         {"VERDICT", decided ? verdict_name((enum verdict)m->verdict) : ""},
         {"PRUNED", decided ? pruned : ""},
         {"TOTAL", decided ? total : ""},
+        {"CANARY_SAMPLES", sampled ? canary[0] : ""},
+        {"CANARY_AGREED", sampled ? canary[1] : ""},
         {"REASON", m->reason},
     };
     say(d, m, line);

@@ -208,6 +208,7 @@ void files_adopt(struct files *f, struct file *x, const struct model *m) {
     x->version = m->version;
     x->verdict = m->verdict;
     x->pruned = m->pruned;
+    x->canary = m->canary;
     x->total = m->total;
     x->repaired = m->repaired;
     x->probe_asked = m->probe_asked;
@@ -224,6 +225,7 @@ void files_hold_barred(struct files *f, struct file *x, const struct model *m) {
     x->version = m->left.version;
     x->verdict = (enum verdict)m->left.verdict;
     x->pruned = m->left.pruned;
+    x->canary = m->left.canary;
     x->total = m->left.total;
     x->bytes = m->left.bytes;
     x->ready = x->waiting = false;

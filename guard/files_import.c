@@ -108,6 +108,7 @@ static void end_well(struct files *f, const struct file_job *job, struct spawn_r
     x->digests = r->digests;
     x->has_digests = true;
     x->verdict = r->report.verdict;
+    x->canary = r->canary;
     x->pruned = r->report.pruned_channels;
     x->total = r->report.total_channels;
     x->bytes = r->bytes;
@@ -188,6 +189,7 @@ static void keep(struct files *f, const struct model *m, int fd) {
                                 .identity = m->identity,
                                 .digests = m->digests,
                                 .pruned = m->pruned,
+                                .canary = m->canary,
                                 .total = m->total,
                                 .verdict = (uint32_t)m->verdict,
                                 .repaired = m->repaired,
@@ -237,6 +239,7 @@ void files_import_held(struct files *f, const struct file_job *job, const struct
         x->has_digests = true;
         x->version = 0;
         x->verdict = r->report.verdict;
+        x->canary = r->canary;
         x->pruned = r->report.pruned_channels;
         x->total = r->report.total_channels;
         x->bytes = r->bytes;
@@ -276,6 +279,7 @@ struct link_message files_describe(const struct file *x, uint32_t type) {
     m.model_version = x->version;
     m.verdict = (uint32_t)x->verdict;
     m.pruned_channels = x->pruned;
+    m.canary = x->canary;
     m.total_channels = x->total;
     m.image_bytes = x->bytes;
     return m;
@@ -354,6 +358,7 @@ static void take_into_service(struct files *f, struct file *x) {
     m->has_digests = true;
     m->verdict = x->verdict;
     m->pruned = x->pruned;
+    m->canary = x->canary;
     m->total = x->total;
     m->repaired = x->repaired;
     m->probe_asked = x->probe_asked;
@@ -390,6 +395,7 @@ bool files_on_serving(struct files *f, const struct link_message *m) {
     model->closed_ns = m->closed_ns;
     model->verdict = (enum verdict)m->verdict;
     model->pruned = m->pruned_channels;
+    model->canary = m->canary;
     model->total = m->total_channels;
     model->bytes = m->image_bytes;
     model->version = m->model_version;
@@ -422,6 +428,7 @@ void files_on_kept(struct files *f, const struct state_record *r) {
     m->digests = i->digests;
     m->verdict = (enum verdict)i->verdict;
     m->pruned = i->pruned;
+    m->canary = i->canary;
     m->total = i->total;
     m->repaired = i->repaired;
     m->probe_asked = i->probe;

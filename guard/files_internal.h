@@ -30,6 +30,7 @@ struct file {
     bool has_digests;
     enum verdict verdict;
     int64_t pruned, total;
+    uint32_t canary;      /* as canary_share */
     bool repaired;        /* with the channels that its probe named */
     uint32_t probe_asked; /* by its NAME.yaml: struct report */
     int image;            /* probing, sealed, offered: the memfd, ours; else -1 */
@@ -51,6 +52,7 @@ struct model { /* what clpd serves, or has served */
     int64_t pruned, total;
     bool repaired;
     uint32_t probe_asked;
+    uint32_t canary;
     uint64_t bytes, closed_ns;
     bool busy; /* clpd is being asked for another of its versions: nothing else is offered meanwhile */
     /* After a rollback: the version that was left, whose file is not to be served again by itself. */

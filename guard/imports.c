@@ -1,4 +1,4 @@
-/* take -> launch -> step … -> finish | fail | stop. See imports.h. */
+/* take -> launch -> step … -> finish [-> as it came -> compare] -> decide | fail | stop. See imports.h. */
 #include "guard/imports.h"
 
 #include "guard/notice.h"
@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#define CANARY_ROOM ((uint64_t)1 << 30) /* for OpenBLAS, and what the networks compute */
 
 static uint64_t now_ms(void) {
     struct timespec t;
@@ -27,7 +29,8 @@ uint64_t imports_salt(const struct imports *i) {
 }
 
 static void clear(struct import *x) {
-    *x = (struct import){.opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1}};
+    *x = (struct import){.opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1, .canary_fd = -1},
+                         .result.fd = -1};
 }
 
 void imports_init(struct imports *i, const struct config *c, struct files *f, int epoll) {
@@ -69,6 +72,7 @@ static bool look_again(const struct imports *i, const struct import *x, struct l
 
 static void let_go(struct import *x) {
     model_file_close(&x->opened);
+    spawn_result_free(&x->result);
     clear(x);
 }
 
@@ -106,9 +110,21 @@ static int open_model(struct imports *i, struct import *x, struct err *e) {
 
 static void stop(struct import *x) {
     struct spawn_result r;
-    spawn_finish(x->worker, &r);
-    spawn_result_free(&r);
+    struct agree ignored;
+    if (x->worker) {
+        spawn_finish(x->worker, &r);
+        spawn_result_free(&r);
+    }
+    if (x->canary) (void)canary_finish(x->canary, &ignored, NULL);
     x->worker = NULL;
+    x->canary = NULL;
+}
+
+static int watch_it(const struct imports *i, const struct import *x, int fd, struct err *e) {
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)(x - i->list + 1) << 32};
+    return epoll_ctl(i->epoll, EPOLL_CTL_ADD, fd, &ev) == 0
+               ? 0
+               : err_set(e, ERR_SYSTEM, "epoll: %s", strerror(errno));
 }
 
 void imports_request(struct spawn_request *r, const struct config *c, const struct policy *policy,
@@ -125,6 +141,7 @@ void imports_request(struct spawn_request *r, const struct config *c, const stru
     r->sidecar_fd = opened->sidecar_fd;
     r->sidecar_secret = opened->sidecar_elsewhere;
     r->external_fd = opened->external_fd;
+    r->canary_fd = opened->canary_fd;
     r->external_name = opened->external_name;
     r->seconds = c->worker_seconds;
     r->memory = c->worker_memory;
@@ -135,18 +152,19 @@ void imports_request(struct spawn_request *r, const struct config *c, const stru
 static int start_worker(struct imports *i, struct import *x, struct err *e) {
     struct spawn_request r;
     char guard[PATH_MAX];
-    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = (uint64_t)(x - i->list + 1) << 32};
     imports_request(&r, i->config, policies_of(i->policies, x->job.model), &x->opened, x->job.path);
     r.guard_path = guard;
-    r.repair_fd = probe_book_list(i->book, x->job.model, &x->opened.stat.identity, e);
-    if (r.repair_fd == -2) return -1;
-    r.measure = x->repairs = r.repair_fd >= 0; /* what its probe named, and nothing else */
-    files_import_repairs(i->files, &x->job, x->repairs);
+    r.guard_off = x->made;
+    if (!x->made) {
+        r.repair_fd = probe_book_list(i->book, x->job.model, &x->opened.stat.identity, e);
+        if (r.repair_fd == -2) return -1;
+        r.measure = x->repairs = r.repair_fd >= 0; /* what its probe named, and nothing else */
+        files_import_repairs(i->files, &x->job, x->repairs);
+    }
     const int rc = spawn_find_guard(guard, e) < 0 ? -1 : spawn_start(&x->worker, &r, e);
     if (r.repair_fd >= 0) (void)close(r.repair_fd);
     if (rc < 0) return -1;
-    if (epoll_ctl(i->epoll, EPOLL_CTL_ADD, spawn_fd(x->worker), &ev) == 0) return 0;
-    (void)err_set(e, ERR_SYSTEM, "epoll: %s", strerror(errno));
+    if (watch_it(i, x, spawn_fd(x->worker), e) == 0) return 0;
     stop(x);
     return -1;
 }
@@ -203,38 +221,104 @@ static enum policy_action ask_book(const struct imports *i, const struct import 
     return gate == PROBE_GATE_HOLD ? POLICY_HOLD : POLICY_SERVE;
 }
 
+/* The last step of all: what was made is served, held or rejected. Takes what is in `r`. */
+static void decide(struct imports *i, struct import *x, struct spawn_result *r) {
+    struct link_identity after;
+    bool there = look_again(i, x, &after), waits = false;
+    struct err why = {0};
+    enum policy_action action = policies_judge(i->policies, x->job.model, &r->report, r->canary, &why);
+    if (action == POLICY_HOLD && is_accepted(i, x, &r->digests)) action = POLICY_SERVE;
+    if (action == POLICY_SERVE) action = ask_book(i, x, r, &waits, &why);
+    if (action == POLICY_REJECT) {
+        r->err = why;
+        fail(i, x, r);
+        return;
+    }
+    if (action == POLICY_HOLD)
+        files_import_held(i->files, &x->job, r, why.text, there ? &after : NULL, now_ms());
+    else
+        (waits ? files_import_waits : files_import_done)(i->files, &x->job, r, there ? &after : NULL,
+                                                         is_intact(x), now_ms());
+    let_go(x);
+    spawn_result_free(r);
+}
+
+/* --- samples --------------------------------------------------------------------------------- */
+
+/* What is in x->result goes to the caller. */
+static struct spawn_result take_result(struct import *x) {
+    struct spawn_result r = x->result;
+    x->result = (struct spawn_result){.fd = -1};
+    x->made = false;
+    return r;
+}
+
+static void fail_samples(struct imports *i, struct import *x, const struct err *e) {
+    struct spawn_result r = take_result(x);
+    char name[MODEL_FILE_NAME];
+    model_file_canary_name(x->job.path, name);
+    const char *slash = strrchr(name, '/');
+    r.err = *e;
+    (void)err_prefix(&r.err, "%s", slash ? slash + 1 : name);
+    fail(i, x, &r);
+}
+
+/* The network as it came has been made, too: `r`. */
+static void start_comparing(struct imports *i, struct import *x, struct spawn_result *r) {
+    const struct config *c = i->config;
+    struct err e = r->err;
+    const struct canary_request request = {.before = r->fd,
+                                           .after = x->result.fd,
+                                           .samples = x->opened.canary_fd,
+                                           .seconds = c->worker_seconds,
+                                           .memory = c->worker_memory + CANARY_ROOM,
+                                           .idle_priority = c->worker_priority == WORKER_IDLE};
+    if (e.code == ERR_NONE && memcmp(&r->digests, &x->result.digests, sizeof r->digests) != 0)
+        (void)err_set(&e, ERR_SYSTEM, "the files changed while they were compared");
+    if (e.code == ERR_NONE && canary_start(&x->canary, &request, &e) == 0)
+        (void)watch_it(i, x, canary_fd(x->canary), &e);
+    spawn_result_free(r);
+    if (e.code == ERR_NONE) return;
+    stop(x);
+    fail_samples(i, x, &e);
+}
+
+static void finish_comparing(struct imports *i, struct import *x) {
+    struct agree a;
+    struct err e = {0};
+    const int rc = canary_finish(x->canary, &a, &e);
+    x->canary = NULL;
+    if (rc) {
+        fail_samples(i, x, &e);
+        return;
+    }
+    struct spawn_result r = take_result(x);
+    r.canary = canary_share(&a);
+    decide(i, x, &r);
+}
+
 static void finish(struct imports *i, struct import *x) {
     struct spawn_result r;
-    struct link_identity after;
-    bool waits = false;
     spawn_finish(x->worker, &r);
     x->worker = NULL;
+    if (x->made) {
+        start_comparing(i, x, &r);
+        return;
+    }
     tell_notes(i, &r);
     if (r.err.code != ERR_NONE) {
         fail(i, x, &r);
         return;
     }
     tell_times(x, &r.report);
-    bool there = look_again(i, x, &after);
-    struct err why = {0};
-    enum policy_action action = policies_judge(i->policies, x->job.model, &r.report, &why);
-    if (action == POLICY_HOLD && is_accepted(i, x, &r.digests)) action = POLICY_SERVE;
-    if (action == POLICY_SERVE) action = ask_book(i, x, &r, &waits, &why);
-    if (action == POLICY_HOLD) {
-        files_import_held(i->files, &x->job, &r, why.text, there ? &after : NULL, now_ms());
-        let_go(x);
-        spawn_result_free(&r);
+    if (x->opened.canary_fd < 0 || r.report.pruned_channels == 0) {
+        decide(i, x, &r);
         return;
     }
-    if (action == POLICY_REJECT) {
-        r.err = why;
-        fail(i, x, &r);
-        return;
-    }
-    (waits ? files_import_waits : files_import_done)(i->files, &x->job, &r, there ? &after : NULL,
-                                                     is_intact(x), now_ms());
-    let_go(x);
-    spawn_result_free(&r);
+    struct err e = {0};
+    x->result = r;
+    x->made = true;
+    if (start_worker(i, x, &e) < 0) fail_samples(i, x, &e);
 }
 
 static void end_same(struct imports *i, struct import *x, const struct spawn_digests *d, uint64_t now) {
@@ -286,10 +370,18 @@ static bool repairs_rightly(struct imports *i, struct import *x, const struct sp
 
 void imports_step(struct imports *i, uint64_t event, uint64_t now) {
     struct import *x = event >> 32 && event >> 32 <= IMPORTS_MAX ? &i->list[(event >> 32) - 1] : NULL;
+    if (x && x->canary) {
+        if (canary_step(x->canary)) finish_comparing(i, x);
+        return;
+    }
     if (!x || !x->worker) return; /* stopped within this round */
     bool over = spawn_step(x->worker);
     const struct spawn_digests *d = spawn_digests(x->worker);
     if (d && !x->admitted && !admit(i, x, d)) return;
+    if (x->made) {
+        if (over) finish(i, x);
+        return;
+    }
     if (d && !repairs_rightly(i, x, d, now)) return;
     if (d && files_import_is_served(i->files, &x->job, d))
         end_same(i, x, d, now);
@@ -302,7 +394,7 @@ void imports_step(struct imports *i, uint64_t event, uint64_t now) {
 void imports_stop_stale(struct imports *i, uint64_t now) {
     for (int n = 0; n < IMPORTS_MAX; n++) {
         struct import *x = &i->list[n];
-        if (!x->worker || !files_import_is_stale(i->files, &x->job)) continue;
+        if ((!x->worker && !x->canary) || !files_import_is_stale(i->files, &x->job)) continue;
         stop(x);
         files_import_stopped(i->files, &x->job, now);
         let_go(x);
@@ -311,7 +403,7 @@ void imports_stop_stale(struct imports *i, uint64_t now) {
 
 void imports_stop_all(struct imports *i) {
     for (int n = 0; n < IMPORTS_MAX; n++)
-        if (i->list[n].worker) {
+        if (i->list[n].worker || i->list[n].canary) {
             stop(&i->list[n]);
             let_go(&i->list[n]);
         }

@@ -7,6 +7,7 @@
 #define GUARD_IMPORTS_H
 
 #include "config/config.h"
+#include "guard/canary.h"
 #include "guard/files.h"
 #include "guard/keeper.h"
 #include "guard/model_file.h"
@@ -23,6 +24,11 @@ struct import {
     struct model_files opened;
     bool admitted; /* policies_admit has had nothing against it */
     bool repairs;  /* with the channels that its probe named */
+    /* Where there are samples and something was pruned: the network as it came is made by a second worker,
+     * and both are compared. */
+    bool made; /* `result` holds what the first worker made */
+    struct spawn_result result;
+    struct canary *canary;
 };
 
 struct imports { /* all pointers are borrowed */

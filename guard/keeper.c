@@ -302,6 +302,7 @@ struct link_message keeper_offer(const char model[LINK_MODEL], const struct stat
                              .model_version = i->version,
                              .image_bytes = i->bytes,
                              .pruned_channels = i->pruned,
+                             .canary = i->canary,
                              .total_channels = i->total,
                              .closed_ns = i->closed_ns,
                              .policy = i->policy,

@@ -76,7 +76,7 @@ struct link_message {
     uint32_t count;     /* HELLO of clpd: so many LINK_SERVING follow; before, nothing is imported */
     uint64_t policy;    /* OFFER, SERVING: stands for the policy that it was decided under */
     uint32_t inherited; /* SERVING: 1 where it was decided before this clpd was started */
-    uint32_t reserved;
+    uint32_t canary;    /* OFFER, FILE, SERVING: how many samples keep their class, as canary_share */
     struct link_identity identity;
     uint8_t sha256[32]; /* of the ONNX file */
     char model[LINK_MODEL];

@@ -33,6 +33,13 @@ bool model_file_name_is_valid(const char *model) {
     return n > 0 && n < LINK_MODEL && model[n] == 0 && model[0] != '.';
 }
 
+void model_file_canary_name(const char *name, char out[MODEL_FILE_NAME]) {
+    size_t n = strlen(name);
+    if (ends_with(name, SUFFIX)) n -= strlen(SUFFIX);
+    if (snprintf(out, MODEL_FILE_NAME, "%.*s.canary.npy", (int)n, name) >= MODEL_FILE_NAME)
+        out[0] = 0; /* no file has that name */
+}
+
 void model_file_sidecar_name(const char *name, char out[MODEL_FILE_NAME]) {
     size_t n = strlen(name);
     if (ends_with(name, SUFFIX)) n -= strlen(SUFFIX); /* clpctl takes files of any name */
@@ -67,10 +74,11 @@ static void note_times(struct model_stat *out, const struct stat *st) {
 
 /* NULL members: that companion isn't there. */
 static void identify(const struct stat *model, const struct stat *sidecar, const struct stat *external,
-                     const struct stat *signature, uint64_t salt, struct model_stat *out) {
+                     const struct stat *canary, const struct stat *signature, uint64_t salt,
+                     struct model_stat *out) {
     uint64_t h = mix(UINT64_C(0xcbf29ce484222325), salt);
-    const struct stat *const all[] = {model, sidecar, external, signature};
-    for (int i = 0; i < 4; i++) {
+    const struct stat *const all[] = {model, sidecar, external, canary, signature};
+    for (int i = 0; i < 5; i++) {
         h = mix(h, all[i] != NULL);
         if (i > 0 && all[i]) h = mix_companion(h, all[i]);
         if (all[i]) note_times(out, all[i]);
@@ -135,6 +143,26 @@ static bool judge_external(const char *name, const struct stat *st, bool wanted,
     return false;
 }
 
+/* As with the data file: through a link of either kind it could be any file that the guard can read. */
+static bool judge_canary(const char *name, const struct stat *st, struct model_stat *out) {
+    if (S_ISREG(st->st_mode) && st->st_nlink == 1 && st->st_size > 0) return true;
+    if (S_ISREG(st->st_mode) && st->st_size == 0)
+        set_trouble(out, true, "%s is empty: waiting for its contents", name);
+    else
+        set_trouble(out, false, "%s is %s; samples have to be a plain file of their own beside the model",
+                    name, S_ISREG(st->st_mode) ? "a hard link" : kind_of(st->st_mode));
+    return false;
+}
+
+/* NULL: there is none. */
+static const struct stat *stat_canary(int dirfd, const char *name, struct stat *st, struct model_stat *out) {
+    char canary[MODEL_FILE_NAME];
+    model_file_canary_name(name, canary);
+    if (!canary[0] || fstatat(dirfd, canary, st, AT_SYMLINK_NOFOLLOW) < 0) return NULL;
+    (void)judge_canary(canary, st, out);
+    return st;
+}
+
 static const char *external_or_guess(const char *name, const char *external, char guess[MODEL_FILE_NAME]) {
     if (external && external[0]) return external;
     if (snprintf(guess, MODEL_FILE_NAME, "%s.data", name) >= MODEL_FILE_NAME)
@@ -144,7 +172,7 @@ static const char *external_or_guess(const char *name, const char *external, cha
 
 void model_file_stat(int dirfd, const char *name, const char *external, uint64_t salt,
                      struct model_stat *out) {
-    struct stat model, link, sidecar, data, signature;
+    struct stat model, link, sidecar, data, canary, signature;
     char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
     *out = (struct model_stat){0};
     if (fstatat(dirfd, name, &link, AT_SYMLINK_NOFOLLOW) < 0) return;
@@ -155,7 +183,7 @@ void model_file_stat(int dirfd, const char *name, const char *external, uint64_t
                     dangling ? "%s is a symbolic link to something that is not there: waiting for it"
                              : "%s: %s",
                     name, strerror(errno));
-        identify(&link, NULL, NULL, NULL, salt, out);
+        identify(&link, NULL, NULL, NULL, NULL, salt, out);
         return;
     }
     judge_model(name, &model, out);
@@ -166,7 +194,8 @@ void model_file_stat(int dirfd, const char *name, const char *external, uint64_t
     bool has_data = fstatat(dirfd, data_name, &data, AT_SYMLINK_NOFOLLOW) == 0;
     /* Even one that may not be used counts as a change when it goes or comes. */
     if (has_data) (void)judge_external(data_name, &data, external && external[0], out);
-    identify(&model, has_sidecar ? &sidecar : NULL, has_data ? &data : NULL,
+    const struct stat *samples = stat_canary(dirfd, name, &canary, out);
+    identify(&model, has_sidecar ? &sidecar : NULL, has_data ? &data : NULL, samples,
              stat_signature(dirfd, name, &signature), salt, out);
 }
 
@@ -190,8 +219,8 @@ err:
 }
 
 void model_file_close(struct model_files *f) {
-    int *const fds[] = {&f->model_fd, &f->sidecar_fd, &f->external_fd};
-    for (int i = 0; i < 3; i++) {
+    int *const fds[] = {&f->model_fd, &f->sidecar_fd, &f->external_fd, &f->canary_fd};
+    for (int i = 0; i < 4; i++) {
         if (*fds[i] >= 0) (void)close(*fds[i]);
         *fds[i] = -1;
     }
@@ -220,6 +249,19 @@ static int open_external(int dirfd, const char *name, bool wanted, struct model_
     return 0;
 }
 
+static int open_canary(int dirfd, const char *name, struct model_files *out, struct stat *st, struct err *e) {
+    char canary[MODEL_FILE_NAME];
+    model_file_canary_name(name, canary);
+    if (!canary[0] || fstatat(dirfd, canary, st, AT_SYMLINK_NOFOLLOW) < 0) return 0;
+    if (judge_canary(canary, st, &out->stat) &&
+        open_companion(dirfd, canary, O_NOFOLLOW, st, &out->canary_fd, e) < 0)
+        return -1;
+    if (out->canary_fd < 0 || !judge_canary(canary, st, &out->stat))
+        return err_set(e, ERR_UNSUPPORTED, "%s",
+                       out->stat.trouble[0] ? out->stat.trouble : "the samples went away: trying again");
+    return 0;
+}
+
 /* A sidecar may be a link, as the model may (Kubernetes makes both so). Through a link out of the folder, or
  * a hard link, whoever can write to the folder would read other files in the messages about them. */
 static bool leads_elsewhere(int dirfd, const char *name, const struct stat *opened) {
@@ -234,15 +276,16 @@ static bool leads_elsewhere(int dirfd, const char *name, const struct stat *open
 
 int model_file_open(int dirfd, const char *name, const char *external, uint64_t salt, struct model_files *out,
                     struct err *e) {
-    struct stat model, sidecar, data, signature, *has_data = NULL;
+    struct stat model, sidecar, data, canary, signature, *has_data = NULL;
     char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
-    *out = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1};
+    *out = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1, .canary_fd = -1};
     out->model_fd = open_regular(dirfd, name, 0, &model, e);
     if (out->model_fd < 0) return -1;
     model_file_sidecar_name(name, sidecar_name);
     const char *data_name = external_or_guess(name, external, guess);
     if (open_companion(dirfd, sidecar_name, 0, &sidecar, &out->sidecar_fd, e) < 0 ||
-        open_external(dirfd, data_name, external && external[0], out, &data, e) < 0) {
+        open_external(dirfd, data_name, external && external[0], out, &data, e) < 0 ||
+        open_canary(dirfd, name, out, &canary, e) < 0) {
         model_file_close(out);
         return -1;
     }
@@ -250,7 +293,7 @@ int model_file_open(int dirfd, const char *name, const char *external, uint64_t 
     /* As model_file_stat does it: a data file that was left aside is part of the identity, too. */
     if (out->external_fd >= 0 || fstatat(dirfd, data_name, &data, AT_SYMLINK_NOFOLLOW) == 0) has_data = &data;
     out->stat.exists = true;
-    identify(&model, out->sidecar_fd >= 0 ? &sidecar : NULL, has_data,
+    identify(&model, out->sidecar_fd >= 0 ? &sidecar : NULL, has_data, out->canary_fd >= 0 ? &canary : NULL,
              stat_signature(dirfd, name, &signature), salt, &out->stat);
     return 0;
 }

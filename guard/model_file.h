@@ -17,15 +17,15 @@ struct model_stat {
     /* Not a model as it stands: why, for a person; empty: fine. `passing`: may come right by itself. */
     char trouble[ERR_TEXT];
     bool passing;
-    /* Of the ONNX file, its ctime mixed with what stands for the other two, for its signature and
+    /* Of the ONNX file, its ctime mixed with what stands for the other three, for its signature and
      * for `salt`: a change of any of them is a change of the identity. */
     struct link_identity identity;
-    int64_t newest_mtime_ns; /* of the three: when was the last write? */
+    int64_t newest_mtime_ns; /* of all: when was the last write? */
     uint64_t closed_ns;      /* CLOCK_REALTIME of the last change of any kind */
 };
 
 struct model_files { /* opened; -1: none */
-    int model_fd, sidecar_fd, external_fd;
+    int model_fd, sidecar_fd, external_fd, canary_fd;
     bool sidecar_elsewhere; /* it leads out of the model's folder: its bytes are not to be quoted */
     char external_name[MODEL_FILE_NAME];
     struct model_stat stat; /* of the descriptors */
@@ -51,7 +51,9 @@ bool model_file_is_ignored(const char *name);
 bool model_file_stem(const char *name, char *stem, size_t cap);
 /* NAME is 1..63 of [A-Za-z0-9._-] and does not start with a dot. */
 bool model_file_name_is_valid(const char *model);
-/* Companion of NAME.onnx: NAME.yaml. */
+/* Companions of NAME.onnx: NAME.canary.npy (a fixed name, since nothing hostile may say which file it is),
+ * NAME.yaml. */
+void model_file_canary_name(const char *name, char out[MODEL_FILE_NAME]);
 void model_file_sidecar_name(const char *name, char out[MODEL_FILE_NAME]);
 
 #endif

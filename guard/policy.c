@@ -1,6 +1,8 @@
 /* From settings to files, and from a report to a decision. */
 #include "guard/policy.h"
 
+#include "guard/canary.h"
+
 #include "infer/image.h"
 
 #include <errno.h>
@@ -42,6 +44,8 @@ static uint64_t mix_policy(uint64_t h, const struct policy *p, const struct trus
     h = mix(h, &p->statistic, sizeof p->statistic);
     h = mix(h, &p->max_pruned, sizeof p->max_pruned);
     h = mix(h, &p->on_excess, sizeof p->on_excess);
+    h = mix(h, &p->min_agreement, sizeof p->min_agreement);
+    h = mix(h, &p->on_disagreement, sizeof p->on_disagreement);
     h = mix(h, &p->on_inapplicable, sizeof p->on_inapplicable);
     h = mix(h, p->allowed_digests, strlen(p->allowed_digests) + 1);
     h = mix(h, p->signature_key, strlen(p->signature_key) + 1);
@@ -222,8 +226,19 @@ static int32_t worst_layer(const struct report *r, double *share) {
     return worst;
 }
 
+static enum policy_action judge_agreement(const struct policy *policy, uint32_t canary, struct err *e) {
+    const uint32_t samples = canary_samples(canary), agreed = canary_agreed(canary);
+    if (samples == 0 || (float)agreed / (float)samples >= policy->min_agreement) return POLICY_SERVE;
+    if (policy->on_disagreement == POLICY_SERVE) return POLICY_SERVE;
+    (void)err_set(e, ERR_VALUE,
+                  "after pruning %u of %u canary samples keep their class, fewer than a share of %g "
+                  "(guard.min_agreement)",
+                  agreed, samples, (double)policy->min_agreement);
+    return (enum policy_action)policy->on_disagreement;
+}
+
 enum policy_action policies_judge(const struct policies *p, const char *model, const struct report *r,
-                                  struct err *e) {
+                                  uint32_t canary, struct err *e) {
     const struct policy *policy = policies_of(p, model);
     double share;
     /* The worker was told both; another word for them is a lie. */
@@ -242,7 +257,7 @@ enum policy_action policies_judge(const struct policies *p, const char *model, c
     }
     const int32_t i = worst_layer(r, &share);
     if (i < 0 || share <= (double)policy->max_pruned || policy->on_excess == POLICY_SERVE)
-        return POLICY_SERVE;
+        return judge_agreement(policy, canary, e);
     (void)err_set(e, ERR_VALUE,
                   "CLP would prune %d of %d channels of %.120s, more than %g of a layer (guard.max_pruned)",
                   r->layers[i].n_pruned, r->layers[i].channels, r->layers[i].name,

@@ -35,9 +35,9 @@ int policies_admit(const struct policies *p, const char *model, int folder, cons
  * guard.sidecar allows. */
 enum policy_probe policies_probe(const struct policies *p, const char *model, uint32_t asked);
 
-/* What is to be done with a model that this was found out about; `e` says why where it is not POLICY_SERVE.
- */
+/* What is to be done with a model that this was found out about (canary: as canary_share); `e` says why where
+ * it is not POLICY_SERVE. */
 enum policy_action policies_judge(const struct policies *p, const char *model, const struct report *r,
-                                  struct err *e);
+                                  uint32_t canary, struct err *e);
 
 #endif

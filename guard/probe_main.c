@@ -6,12 +6,11 @@
  * A program of its own, since the import worker must not be linked with OpenBLAS
  * and this one must. It gets the sealed image and a pipe, never a model file.
  * Not a byte of the image is interpreted before the sandbox stands. One thread. */
+#include "guard/engine_cage.h"
 #include "guard/probe.h"
 #include "guard/probe_wire.h"
 #include "guard/sandbox.h"
-#include "infer/blas.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -19,11 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 #define SLACK 60 /* seconds of processor time past the budget, before the kernel ends it */
 
 struct job {
@@ -72,38 +68,6 @@ static bool parse_arguments(struct job *j, int argc, char **argv) {
            j->report_fd < SANDBOX_MAX_FD && j->options.seconds && j->options.memory;
 }
 
-static int take_image(struct job *j, struct err *e) {
-    struct stat st;
-    if (fstat(j->image_fd, &st) < 0) return err_set(e, ERR_SYSTEM, "the image: %s", strerror(errno));
-    const int seals = fcntl(j->image_fd, F_GET_SEALS);
-    if (seals < 0 || (seals & SEALS) != SEALS)
-        return err_set(e, ERR_VALUE, "the image is not sealed: its owner could change it");
-    j->size = (size_t)st.st_size;
-    void *p = mmap(NULL, j->size, PROT_READ, MAP_PRIVATE, j->image_fd, 0);
-    if (p == MAP_FAILED) return err_set(e, ERR_SYSTEM, "mapping the image: %s", strerror(errno));
-    j->bytes = p;
-    return 0;
-}
-
-/* seccomp binds the thread that asks for it; OpenBLAS starts some as it is loaded, which blas_init ends. */
-static int be_alone(struct err *e) {
-    enum { N = 96 };
-    static float a[N * N], b[N * N], c[N * N];
-    int threads = 0;
-    blas_init();
-    blas_sgemm(&(struct blas_product){
-        .m = N, .n = N, .k = N, .alpha = 1, .a = a, .lda = N, .b = b, .ldb = N, .c = c, .ldc = N});
-    DIR *dir = opendir("/proc/self/task");
-    if (!dir) return err_set(e, ERR_SYSTEM, "/proc/self/task: %s; is /proc mounted?", strerror(errno));
-    for (const struct dirent *d; (d = readdir(dir));) threads += d->d_name[0] != '.';
-    (void)closedir(dir);
-    if (threads == 1) return 0;
-    return err_set(
-        e, ERR_SYSTEM,
-        "OpenBLAS has started threads (%d), which no sandbox would hold; set OPENBLAS_NUM_THREADS=1",
-        threads);
-}
-
 /* Where memory runs out the kernel shall take this process, not the daemon that serves. Without /proc it
  * can't be said. */
 static void go_first(void) {
@@ -149,8 +113,8 @@ int main(int argc, char **argv) {
     j.options.progress = send_progress;
     j.options.ctx = &j;
     go_first();
-    int rc = take_image(&j, &e);
-    if (rc == 0) rc = be_alone(&e);
+    int rc = engine_cage_map(j.image_fd, &j.bytes, &j.size, &e);
+    if (rc == 0) rc = engine_cage_be_alone(&e);
     if (rc == 0) rc = enter_sandbox(&j, note, &e);
     if (rc == 0 && note[0]) (void)probe_send_note(j.report_fd, note);
     if (rc == 0) rc = work(&j, &r, &e);

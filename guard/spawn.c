@@ -39,7 +39,7 @@
 #define READ_CHUNKS 16 /* of one step, so that a chatterbox can't hold up the loop */
 
 /* Descriptors as the worker knows them; worker.c gets the numbers as arguments. */
-enum { AT_MODEL = 3, AT_OUTPUT, AT_REPORT, AT_SIDECAR, AT_EXTERNAL, AT_REPAIR, AT_END };
+enum { AT_MODEL = 3, AT_OUTPUT, AT_REPORT, AT_SIDECAR, AT_EXTERNAL, AT_REPAIR, AT_CANARY, AT_END };
 
 struct spawn {
     pid_t pid;
@@ -62,6 +62,7 @@ void spawn_defaults(struct spawn_request *r) {
                                 .sidecar_fd = -1,
                                 .external_fd = -1,
                                 .repair_fd = -1,
+                                .canary_fd = -1,
                                 .seconds = 60,
                                 .memory = (uint64_t)4 << 30,
                                 .output = (uint64_t)2 << 30,
@@ -141,6 +142,7 @@ static void make_arguments(struct arguments *a, const struct spawn_request *r) {
         add(a, "--external-name", "%.*s", SPAWN_NAME - 1, r->external_name);
     }
     if (r->repair_fd >= 0) add(a, "--repair-fd", "%d", AT_REPAIR);
+    if (r->canary_fd >= 0) add(a, "--canary-fd", "%d", AT_CANARY);
     add(a, "--seconds", "%u", r->seconds);
     add(a, "--memory", "%llu", (unsigned long long)r->memory);
     add(a, "--output", "%llu", (unsigned long long)r->output);
@@ -163,7 +165,7 @@ static bool built_with_sanitizer(void) {
 static int place_descriptors(posix_spawn_file_actions_t *fa, const struct spawn_request *r,
                              const struct spawn *s, int report, int high[AT_END]) {
     const int from[AT_END] = {
-        -1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd, r->repair_fd};
+        -1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd, r->repair_fd, r->canary_fd};
     int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
     if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 1);
     /* A sanitizer has something to tell on stderr; otherwise a hostile file gets no way to the log. */

@@ -39,6 +39,7 @@ struct spawn_request {      /* start from spawn_defaults; all borrowed during sp
     int sidecar_fd;      /* -1: none */
     bool sidecar_secret; /* messages about it must not quote it */
     int external_fd;     /* -1: none */
+    int canary_fd;       /* -1: none; its digest is taken, and that is all */
     int repair_fd;       /* -1: none; else channels to prune, besides CLP's: guard/repair_list.h */
     const char *external_name; /* the bare file name of external_fd */
     uint32_t seconds;          /* wall-clock time without what it waited for a CPU; the same for CPU time */
@@ -47,7 +48,7 @@ struct spawn_request {      /* start from spawn_defaults; all borrowed during sp
 };
 
 struct spawn_digests { /* all zero where there is no such file */
-    uint8_t model[32], sidecar[32], external[32];
+    uint8_t model[32], sidecar[32], external[32], canary[32];
 };
 
 struct spawn_result { /* to be freed with spawn_result_free */
@@ -57,6 +58,7 @@ struct spawn_result { /* to be freed with spawn_result_free */
     bool has_digests; /* also where it failed later: what was read */
     struct spawn_digests digests;
     struct report report;   /* where it worked */
+    uint32_t canary;        /* not the worker's: what the samples said, as canary_share; 0: nothing */
     char needs[SPAWN_NAME]; /* err is set, and the model wants this file beside it; a bare name, checked */
     char notes[SPAWN_NOTES][ERR_TEXT]; /* what the worker had to say besides; empty ones at the end */
 };

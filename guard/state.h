@@ -33,9 +33,10 @@ struct state_image { /* version 0: none */
     uint8_t image_checksum[32]; /* as the image itself says */
     int64_t pruned, total;
     uint32_t verdict;
-    uint16_t repaired;    /* 1: with the channels that its probe named */
-    uint16_t probe;       /* as in struct report: what its NAME.yaml asked for */
-    char path[LINK_PATH]; /* of its model file */
+    uint16_t repaired;         /* 1: with the channels that its probe named */
+    uint16_t probe;            /* as in struct report: what its NAME.yaml asked for */
+    uint32_t canary, reserved; /* canary: as canary_share */
+    char path[LINK_PATH];      /* of its model file */
 };
 
 struct state_record {

@@ -1,22 +1,23 @@
 /* One record of the state folder as bytes and back: fixed size, little-endian,
  *
- *   "CLPSTAT\1" | struct state_record | zeros | SHA-256 of all before it
+ *   "CLPSTAT\2" | struct state_record | zeros | SHA-256 of all before it
  *
  * The digest tells damage, not malice; so every field is checked as well. Pure. */
 #include "guard/state.h"
 
+#include "guard/canary.h"
 #include "guard/model_file.h"
 #include "infer/digest.h"
 
 #include <string.h>
 
-#define MAGIC     "CLPSTAT\1"
+#define MAGIC     "CLPSTAT\2"
 #define AT_DIGEST (STATE_RECORD_BYTES - DIGEST_BYTES)
 
-_Static_assert(sizeof(struct state_image) == 5 * 8 + 40 + 96 + 32 + 16 + 8 + LINK_PATH,
+_Static_assert(sizeof(struct state_image) == 5 * 8 + 40 + 128 + 32 + 16 + 16 + LINK_PATH,
                "state record layout");
 _Static_assert(sizeof(struct state_record) ==
-                   LINK_MODEL + 8 + 2 * sizeof(struct state_image) + 40 + 96 + STATE_REASON + 96,
+                   LINK_MODEL + 8 + 2 * sizeof(struct state_image) + 40 + 128 + STATE_REASON + 128,
                "state record layout");
 _Static_assert(8 + sizeof(struct state_record) <= AT_DIGEST, "state record size");
 
@@ -56,7 +57,8 @@ static bool image_is_clean(const struct state_image *i, uint64_t last_version) {
     if (i->version == 0) return memcmp(i, &none, sizeof none) == 0;
     return i->version <= last_version && i->bytes > 0 && i->bytes <= INT64_MAX &&
            i->verdict < VERDICT_COUNT && i->repaired <= 1 && i->probe <= 1 + PROBE_BEFORE_SERVING &&
-           i->pruned >= 0 && i->total >= i->pruned && path_is_clean(i->path);
+           canary_share_is_sound(i->canary) && i->reserved == 0 && i->pruned >= 0 && i->total >= i->pruned &&
+           path_is_clean(i->path);
 }
 
 int state_record_decode(const uint8_t *bytes, size_t size, struct state_record *out, struct err *e) {

@@ -248,14 +248,16 @@ static void apply_hint(const struct watch *w, const char *path, bool file, struc
 /* Hints about the file, what lies beside it, and the folders on the way to it. */
 static void apply_hints(const struct watch *w, const char *folder, const char *name, const char *external,
                         struct file_entry *e) {
-    char path[HINT_PATH], sidecar[MODEL_FILE_NAME];
+    char path[HINT_PATH], sidecar[MODEL_FILE_NAME], canary[MODEL_FILE_NAME];
     const char *slash = *folder ? "/" : "";
     e->complete = w->all_complete;
     if (w->n_hints == 0) return;
     model_file_sidecar_name(name, sidecar);
+    model_file_canary_name(name, canary);
     (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, name), apply_hint(w, path, true, e);
     (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, sidecar), apply_hint(w, path, true, e);
     (void)snprintf(path, sizeof path, "%s%s%s.sig", folder, slash, name), apply_hint(w, path, true, e);
+    (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, canary), apply_hint(w, path, true, e);
     if (external)
         (void)snprintf(path, sizeof path, "%s%s%s", folder, slash, external);
     else

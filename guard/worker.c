@@ -38,7 +38,7 @@ struct file {
 };
 
 struct work {
-    struct file model, sidecar_file, external, repair;
+    struct file model, sidecar_file, external, repair, canary;
     int output, report_fd;
     const char *external_name, *label;
     bool prune, plain, gradient, guard_off, measure, sidecar_secret, vouched;
@@ -100,6 +100,7 @@ enum {
     OPT_EXTERNAL,
     OPT_EXTERNAL_NAME,
     OPT_REPAIR,
+    OPT_CANARY,
     OPT_SECONDS,
     OPT_MEMORY,
     OPT_BYTES,
@@ -144,6 +145,7 @@ static bool take_option(struct work *w, int option, const char *value) {
         return w->sidecar_secret || strcmp(value, "on") == 0;
     case OPT_EXTERNAL: return parse_fd(value, &w->external.fd);
     case OPT_REPAIR: return parse_fd(value, &w->repair.fd);
+    case OPT_CANARY: return parse_fd(value, &w->canary.fd);
     case OPT_EXTERNAL_NAME: w->external_name = value; return true;
     case OPT_SECONDS:
         if (!parse_number(value, 1000000, &n) || n == 0) return false;
@@ -172,6 +174,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                                             {"external-fd", 1, NULL, OPT_EXTERNAL},
                                             {"external-name", 1, NULL, OPT_EXTERNAL_NAME},
                                             {"repair-fd", 1, NULL, OPT_REPAIR},
+                                            {"canary-fd", 1, NULL, OPT_CANARY},
                                             {"seconds", 1, NULL, OPT_SECONDS},
                                             {"memory", 1, NULL, OPT_MEMORY},
                                             {"output", 1, NULL, OPT_BYTES},
@@ -182,6 +185,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                        .sidecar_file.fd = -1,
                        .external.fd = -1,
                        .repair.fd = -1,
+                       .canary.fd = -1,
                        .output = -1,
                        .report_fd = -1,
                        .label = "model.onnx",
@@ -231,7 +235,8 @@ static int take_copy(struct file *f, const char *what, struct err *e) {
 static int open_files(struct work *w, struct err *e) {
     const uint64_t start = now_ns();
     if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
-        take_copy(&w->external, "its data file", e) < 0 || take_copy(&w->repair, "the probe's list", e) < 0)
+        take_copy(&w->external, "its data file", e) < 0 || take_copy(&w->repair, "the probe's list", e) < 0 ||
+        take_copy(&w->canary, "its samples", e) < 0)
         return -1;
     struct worker_digest *d = &w->digest;
     worker_digest_open(d, w->helper, w->report_fd);
@@ -240,6 +245,7 @@ static int open_files(struct work *w, struct err *e) {
         worker_digest_add(d, 1, w->sidecar_file.bytes, w->sidecar_file.size, d->digests.sidecar);
     if (w->external.fd >= 0)
         worker_digest_add(d, 2, w->external.bytes, w->external.size, d->digests.external);
+    if (w->canary.fd >= 0) worker_digest_add(d, 3, w->canary.bytes, w->canary.size, d->digests.canary);
     worker_digest_begin(d, w->vouched);
     w->report.read_ns = now_ns() - start;
     return 0;
@@ -521,8 +527,8 @@ static int enter_sandbox(struct work *w, char note[ERR_TEXT], struct err *e) {
     struct sandbox_options o = {.seconds = w->seconds, .memory = w->memory, .output = w->max_output};
     w->helper = helper_start();
     if (helper_is_there(w->helper)) o.elsewhere = on_helper, o.elsewhere_ctx = w->helper;
-    const int keep[] = {w->model.fd,  w->sidecar_file.fd, w->external.fd,
-                        w->repair.fd, w->output,          w->report_fd};
+    const int keep[] = {w->model.fd,  w->sidecar_file.fd, w->external.fd, w->repair.fd,
+                        w->canary.fd, w->output,          w->report_fd};
     for (size_t i = 0; i < sizeof keep / sizeof *keep; i++)
         if (keep[i] >= 0) o.keep |= UINT64_C(1) << keep[i];
     return sandbox_enter(&o, note, e);
@@ -543,7 +549,8 @@ int worker_main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_DFL); /* nobody listens: stop */
     if (measure(&w.model, "the model", &e) < 0 || measure(&w.sidecar_file, "its .yaml file", &e) < 0 ||
         measure(&w.external, "its data file", &e) < 0 || measure(&w.repair, "the probe's list", &e) < 0 ||
-        enter_sandbox(&w, note, &e) < 0 || open_files(&w, &e) < 0)
+        measure(&w.canary, "its samples", &e) < 0 || enter_sandbox(&w, note, &e) < 0 ||
+        open_files(&w, &e) < 0)
         end(worker_send_error(w.report_fd, &e));
     const int rc = do_work(&w, &e);
     if (worker_digest_await(&w.digest) < 0 || (note[0] && worker_send_note(w.report_fd, note) < 0)) end(-1);

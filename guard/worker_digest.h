@@ -1,7 +1,8 @@
 /* The digests of an import worker's files, taken beside the import, or before it where somebody vouches for
  * them.
  *
- *   begin: [model -> sidecar -> external], sent as they are known   ||   give_back, give_back, ...   await
+ *   begin: [model -> sidecar -> external -> canary], sent as they are known   ||   give_back, give_back, ...
+ * await
  *
  * A parser that is taken over could lie about a digest that is still to be sent; it lies about the network
  * just as well, so that only matters where the digest is why the network may be served at all: `first`, then.
@@ -14,11 +15,9 @@
 
 #include <pthread.h>
 
-#define DIGEST_FILES   3
+#define DIGEST_FILES   4
 #define DIGEST_PENDING 4096
-#define DIGEST_AHEAD                                                                                         \
-    ((size_t)64 << 20) /* bytes that may wait for the digest: then the import waits for it                   \
-                        */
+#define DIGEST_AHEAD   ((size_t)64 << 20) /* bytes that may wait for it: then the import waits, too */
 
 struct digest_range {
     const uint8_t *at;

@@ -24,8 +24,9 @@ static void refused(const char *text, const char *want) {
 
 static bool same_policy(const struct policy *a, const struct policy *b) {
     return a->threshold == b->threshold && a->statistic == b->statistic && a->max_pruned == b->max_pruned &&
-           a->on_excess == b->on_excess && a->on_inapplicable == b->on_inapplicable && a->probe == b->probe &&
-           a->on_repaired == b->on_repaired && a->on_suspect == b->on_suspect &&
+           a->on_excess == b->on_excess && a->min_agreement == b->min_agreement &&
+           a->on_disagreement == b->on_disagreement && a->on_inapplicable == b->on_inapplicable &&
+           a->probe == b->probe && a->on_repaired == b->on_repaired && a->on_suspect == b->on_suspect &&
            strcmp(a->allowed_digests, b->allowed_digests) == 0 &&
            strcmp(a->signature_key, b->signature_key) == 0;
 }
@@ -78,6 +79,8 @@ static void defaults_are_those_promised(void) {
     CU_ASSERT_EQUAL(c.policy.statistic, STATISTIC_MEAN_STD);
     CU_ASSERT_EQUAL(c.policy.max_pruned, 0.25f);
     CU_ASSERT_EQUAL(c.policy.on_excess, POLICY_HOLD);
+    CU_ASSERT_EQUAL(c.policy.min_agreement, 0.9f);
+    CU_ASSERT_EQUAL(c.policy.on_disagreement, POLICY_HOLD);
     CU_ASSERT_EQUAL(c.policy.on_inapplicable, POLICY_SERVE);
     CU_ASSERT_EQUAL(c.policy.probe, PROBE_BACKGROUND);
     CU_ASSERT_EQUAL(c.policy.on_repaired, REPAIRED_SERVE);

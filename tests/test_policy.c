@@ -1,5 +1,7 @@
 /* guard/policy: what follows from settings, files and a report. */
 #include "guard/policy.h"
+
+#include "guard/canary.h"
 #include "tests/suite.h"
 
 #include <fcntl.h>
@@ -14,16 +16,36 @@ static void settings(const char *yaml) {
     CU_ASSERT_EQUAL_FATAL(config_parse(&c, "c.yaml", (const uint8_t *)yaml, strlen(yaml), &e), 0);
 }
 
-static enum policy_action judge(const char *yaml, const struct report *r, const char *want) {
+static enum policy_action judge_sampled(const char *yaml, const struct report *r, uint32_t canary,
+                                        const char *want) {
     struct err e = {0};
     settings(yaml);
     struct policies *p = policies_load(&c, &e);
     CU_ASSERT_PTR_NOT_NULL_FATAL(p);
-    enum policy_action action = policies_judge(p, "signs", r, &e);
+    enum policy_action action = policies_judge(p, "signs", r, canary, &e);
     CU_ASSERT_EQUAL((action == POLICY_SERVE), (e.code == ERR_NONE));
     CU_ASSERT_PTR_NOT_NULL(strstr(e.text, want));
     policies_free(p);
     return action;
+}
+
+static enum policy_action judge(const char *yaml, const struct report *r, const char *want) {
+    return judge_sampled(yaml, r, 0, want);
+}
+
+static void by_the_samples(void) {
+    const struct report r = {.threshold = 3, .verdict = VERDICT_PRUNED};
+    const uint32_t nine = canary_share(&(struct agree){.samples = 10, .agreed = 9}),
+                   eight = canary_share(&(struct agree){.samples = 10, .agreed = 8});
+    CU_ASSERT_EQUAL(judge_sampled("", &r, nine, ""), POLICY_SERVE);
+    CU_ASSERT_EQUAL(judge_sampled("", &r, eight, "8 of 10"), POLICY_HOLD);
+    CU_ASSERT_EQUAL(judge_sampled("guard: {min_agreement: 0.8}", &r, eight, ""), POLICY_SERVE);
+    CU_ASSERT_EQUAL(judge_sampled("guard: {min_agreement: 0.95, on_disagreement: reject}", &r, nine,
+                                  "guard.min_agreement"),
+                    POLICY_REJECT);
+    CU_ASSERT_EQUAL(judge_sampled("guard: {on_disagreement: serve}", &r, eight, ""), POLICY_SERVE);
+    CU_ASSERT_EQUAL(judge_sampled("guard: {overrides: {signs: {min_agreement: 0}}}", &r, eight, ""),
+                    POLICY_SERVE);
 }
 
 static void by_the_report(void) {
@@ -104,7 +126,7 @@ static void every_setting_counts(void) {
 
 static void by_the_bytes(void) {
     char path[] = "/tmp/clpd-policy-XXXXXX", text[128];
-    struct spawn_digests d = {{0}, {0}, {0}};
+    struct spawn_digests d = {{0}, {0}, {0}, {0}};
     struct err e = {0};
     memset(d.model, 0xab, sizeof d.model);
     (void)close(mkstemp(path));
@@ -134,5 +156,6 @@ static void by_the_bytes(void) {
     policies_free(p);
 }
 
-SUITE(policy, {"by the report", by_the_report}, {"reports that lie", reports_that_lie},
-      {"every setting counts", every_setting_counts}, {"by the bytes", by_the_bytes});
+SUITE(policy, {"samples that keep their class", by_the_samples}, {"by the report", by_the_report},
+      {"reports that lie", reports_that_lie}, {"every setting counts", every_setting_counts},
+      {"by the bytes", by_the_bytes});
