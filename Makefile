@@ -123,8 +123,8 @@ conformance: all $(BUILD)/conformance ## ONNX's own test cases; writes docs/conf
 conformance-quick: all $(BUILD)/conformance ## the same without the large networks; what passed before must pass
 	scripts/conformance --quick $(BUILD)
 test-guard: all $(BUILD)/tests $(BUILD)/hostile-worker ## everything about the guard, the long forms too: some of it needs root
-	CLPD_FULL=1 tests/e2e/run $(BUILD) test_watch test_bad_files test_external test_hostile test_hostile_worker test_sandbox test_state test_signs
-	for suite in guard watch files files_import spawn sandbox worker worker_wire model_file link guard_child; do $(BUILD)/tests $$suite || exit 1; done
+	CLPD_FULL=1 tests/e2e/run $(BUILD) test_watch test_bad_files test_external test_hostile test_hostile_worker test_sandbox test_state test_signs test_policy test_canary test_swap test_memory
+	for suite in guard watch files files_import spawn sandbox worker worker_wire worker_digest helper model_file link guard_child policy trust state state_record keeper control restore decision clp clp_sigma plan_shrink agree report_html report_text; do $(BUILD)/tests $$suite || exit 1; done
 bench-quiet: all                   ## p99 of requests to one model while another is imported, and probed, against quiet
 	scripts/bench-quiet --build $(BUILD)
 	scripts/bench-quiet --build $(BUILD) --probe
