@@ -172,7 +172,12 @@ static void put_model(FILE *to, const json_t *m) {
     (void)fputs("'>report</a></span></td><td data-h=Probe>", to);
     put_probe_cell(to, json_object_get(m, "probe"));
     (void)fprintf(to, "</td><td data-h='Pruned channels' class=r>%lld of ", number_of(m, "pruned_channels"));
-    (void)fprintf(to, "%s</td><td data-h=Input>", grouped(buf, number_of(m, "total_channels")));
+    (void)fputs(grouped(buf, number_of(m, "total_channels")), to);
+    const json_t *canary = json_object_get(m, "canary");
+    if (json_is_object(canary))
+        (void)fprintf(to, "<br><small>%lld of %lld samples keep their class</small>",
+                      number_of(canary, "agreed"), number_of(canary, "samples"));
+    (void)fputs("</td><td data-h=Input>", to);
     put_shape(to, m);
     (void)fprintf(to,
                   "</td><td data-h=Classes class=r>%s</td><td data-h=Requests class=r><span data-requests='",
