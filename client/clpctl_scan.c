@@ -168,18 +168,27 @@ static void show_all(struct scan *s, const struct model_import *m, const struct 
     probed_free(&p);
 }
 
+/* The bar at once, and then as it goes on: it stands for the bytes of all models. */
+static void begin_nth(struct scan *s, size_t nth, struct progress *p) {
+    const double share = s->bytes > 0 ? s->bytes_done / s->bytes : 0;
+    char note[64], line[512];
+    (void)snprintf(note, sizeof note, "%zu of %zu", nth + 1, s->n_paths);
+    progress_line(line, sizeof line, &s->c->err, s->paths[nth], note, share, 0);
+    terminal_progress(stderr, &s->c->err, "%s", line);
+    progress_begin(p, &s->c->err, 0, "%s", s->paths[nth]);
+    progress_set(p, share, "%s", note);
+}
+
 static void scan_one(struct scan *s, size_t nth) {
     const char *path = s->paths[nth];
-    char bar[TERMINAL_BAR_BYTES];
     struct spawn_result result;
     struct model_import m = {
         .path = path, .mode = SPAWN_IMAGE, .has_threshold = s->has_threshold, .threshold = s->threshold};
     struct progress p;
-    (void)terminal_bar(bar, &s->c->err, s->bytes_done, s->bytes);
-    if (s->n_paths > 1)
-        progress_begin(&p, &s->c->err, 0, "%s %zu/%zu  %s", bar, nth + 1, s->n_paths, path);
-    else
+    if (s->n_paths == 1)
         progress_begin(&p, &s->c->err, 0, "scanning %s", path);
+    else
+        begin_nth(s, nth, &p);
     int rc = model_import(s->c, &m, &result);
     progress_end(&p);
     s->bytes_done += size_of(path);

@@ -126,15 +126,6 @@ void terminal_wrap(FILE *f, const struct terminal *t, int indent, const char *te
     (void)fputc('\n', f);
 }
 
-const char *terminal_bar(char buf[TERMINAL_BAR_BYTES], const struct terminal *t, double done, double all) {
-    const double share = all > 0 && done > 0 ? done / all : 0;
-    const int full = share >= 1 ? TERMINAL_BAR : (int)(share * TERMINAL_BAR);
-    buf[0] = 0;
-    for (int i = 0; i < TERMINAL_BAR; i++)
-        (void)strcat(buf, i < full ? t->unicode ? "\u2588" : "#" : t->unicode ? "\u2591" : ".");
-    return buf;
-}
-
 void terminal_progress(FILE *f, const struct terminal *t, const char *fmt, ...) {
     if (!t->is_terminal) return;
     char line[512], safe[512];

@@ -44,11 +44,6 @@ char *terminal_clean(char *to, size_t cap, const char *text);
 /* Prints text and a newline, broken between words where the terminal ends; every line `indent` columns in. */
 void terminal_wrap(FILE *f, const struct terminal *t, int indent, const char *text);
 
-/* A bar of TERMINAL_BAR cells, done out of all, into buf; returns buf. */
-#define TERMINAL_BAR       24
-#define TERMINAL_BAR_BYTES (3 * TERMINAL_BAR + 1)
-const char *terminal_bar(char buf[TERMINAL_BAR_BYTES], const struct terminal *t, double done, double all);
-
 /* One line that is overwritten by the next; nothing where `f` is no terminal. NULL erases it. */
 void terminal_progress(FILE *f, const struct terminal *t, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

@@ -76,16 +76,5 @@ static void test_table(void) {
     table_free(table);
 }
 
-static void test_bar(void) {
-    const struct terminal plain = {.unicode = false}, fine = {.unicode = true};
-    char buf[TERMINAL_BAR_BYTES];
-    CU_ASSERT_STRING_EQUAL(terminal_bar(buf, &plain, 0, 10), "........................");
-    CU_ASSERT_STRING_EQUAL(terminal_bar(buf, &plain, 5, 10), "############............");
-    CU_ASSERT_STRING_EQUAL(terminal_bar(buf, &plain, 11, 10), "########################");
-    CU_ASSERT_STRING_EQUAL(terminal_bar(buf, &plain, 3, 0), "........................");
-    CU_ASSERT_EQUAL(strlen(terminal_bar(buf, &fine, 5, 10)), TERMINAL_BAR_BYTES - 1);
-}
-
-SUITE(terminal, {"a bar of progress", test_bar}, {"hostile text is made harmless", test_clean},
-      {"thousands are grouped", test_counts}, {"words wrap", test_wrap},
-      {"tables align and shorten", test_table});
+SUITE(terminal, {"hostile text is made harmless", test_clean}, {"thousands are grouped", test_counts},
+      {"words wrap", test_wrap}, {"tables align and shorten", test_table});
