@@ -118,7 +118,8 @@ static void refuses_frames(void) {
     begin(), put_frame(MAGIC + 1, WORKER_DIGEST, 96), expect_broken("magic", "not a frame");
     begin(), put_frame(MAGIC, 0, 96), expect_broken("type 0", "unknown type");
     begin(), put_frame(MAGIC, WORKER_FRAMES, 96), expect_broken("type", "unknown type");
-    begin(), put_frame(MAGIC, WORKER_DIGEST, 97), expect_broken("long", "impossible length");
+    begin(), put_frame(MAGIC, WORKER_DIGEST, sizeof(struct spawn_digests) + 1),
+        expect_broken("long", "impossible length");
     begin(), put_frame(MAGIC, WORKER_NOTE, 0), expect_broken("empty", "impossible length");
     begin(), put_frame(MAGIC, WORKER_DONE, UINT32_MAX), expect_broken("4 GiB", "impossible length");
 }
