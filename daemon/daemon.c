@@ -301,6 +301,7 @@ static void on_changed(void *owner) {
     struct daemon *d = owner;
     forget_models_text(d);
     catalogue_publish(d->catalogue, d->models, d->state == SERVING);
+    tell_status(d);
 }
 
 static bool can_take(void *owner) {
