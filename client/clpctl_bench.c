@@ -284,6 +284,7 @@ static int bench(struct bench *b, struct thread *threads) {
 
 static int run(struct clpctl *c, int argc, char **argv) {
     struct bench b = {.c = c, .batch = 1, .threads = 1, .together = 1, .seconds = 3, .guard = true};
+    const char *precision = "float32";
     const struct option_spec options[] = {
         {.name = "batch",
          .letter = 'b',
@@ -325,6 +326,11 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .value = "N",
          .meaning = "or so many runs a thread"},
         {.name = "guard", .kind = OPTION_SWITCH, .to = &b.guard, .meaning = "off: measure it unrepaired"},
+        {.name = "precision",
+         .kind = OPTION_TEXT,
+         .to = &precision,
+         .value = "float32|bf16",
+         .meaning = "what convolutions multiply; default float32"},
         {.name = "profile",
          .kind = OPTION_FLAG,
          .to = &b.profile,
@@ -335,7 +341,8 @@ static int run(struct clpctl *c, int argc, char **argv) {
     int n = clpctl_parse(c, &clpctl_bench, options, argc, argv, 1, 1), rc = CLPCTL_ERROR;
     if (n < 0) return -1 - n;
     b.path = argv[0];
-    if (model_load(c, b.path, b.guard, &b.model) < 0) return CLPCTL_ERROR;
+    struct model_import m = {.path = b.path, .mode = SPAWN_IMAGE, .guard_off = !b.guard};
+    if (!model_precision(c, precision, &m) || model_load(c, &m, &b.model) < 0) return CLPCTL_ERROR;
     struct thread *threads = calloc(b.threads, sizeof *threads);
     if (threads) rc = bench(&b, threads);
     for (uint32_t i = 0; threads && i < b.threads; i++) {

@@ -102,9 +102,9 @@ static void shorten(json_t *models) {
 }
 
 static void print_models(const struct clpctl *c, json_t *answer) {
-    static const char *const models[] = {"name",   "version",  "state",     "verdict", "channels",
-                                         "probe",  "requests", "input",     "classes", "labels",
-                                         "sha256", "image",    "loaded_at", NULL};
+    static const char *const models[] = {"name",   "version",      "state", "verdict",   "channels",
+                                         "probe",  "requests",     "input", "classes",   "labels",
+                                         "sha256", "compiled_for", "image", "loaded_at", NULL};
     static const char *const files[] = {"path", "state", "verdict", "version", "model", "sha256", NULL};
     shorten(json_object_get(answer, "models"));
     print_table(c, json_object_get(answer, "models"), "Served", "No model is served yet.", models);

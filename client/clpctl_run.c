@@ -21,7 +21,7 @@ enum { CHUNK = 32, MAX_TOP = 20 };
 
 struct job {
     struct clpctl *c;
-    const char *model_path, *output;
+    const char *model_path, *output, *precision;
     struct option_list inputs;
     bool guard, plain;
     uint32_t top;
@@ -271,7 +271,7 @@ static void tell_verdict(const struct job *j) {
 }
 
 static int run(struct clpctl *c, int argc, char **argv) {
-    struct job j = {.c = c, .guard = true, .top = 5};
+    struct job j = {.c = c, .guard = true, .precision = "float32", .top = 5};
     const struct option_spec options[] = {
         {.name = "input",
          .letter = 'i',
@@ -289,6 +289,11 @@ static int run(struct clpctl *c, int argc, char **argv) {
          .kind = OPTION_FLAG,
          .to = &j.plain,
          .meaning = "by plain kernels: slow, to compare with"},
+        {.name = "precision",
+         .kind = OPTION_TEXT,
+         .to = &j.precision,
+         .value = "float32|bf16",
+         .meaning = "what convolutions multiply; default float32"},
         {.name = "guard",
          .kind = OPTION_SWITCH,
          .to = &j.guard,
@@ -307,8 +312,9 @@ static int run(struct clpctl *c, int argc, char **argv) {
     if (n < 0) return -1 - n;
     if (j.inputs.n == 0) return clpctl_fail(c, "give it something to work on: --input FILE");
     j.model_path = argv[0];
-    if ((j.plain ? model_load_plain : model_load)(c, j.model_path, j.guard, &j.model) < 0)
-        return CLPCTL_ERROR;
+    struct model_import m = {
+        .path = j.model_path, .mode = j.plain ? SPAWN_PLAIN : SPAWN_IMAGE, .guard_off = !j.guard};
+    if (!model_precision(c, j.precision, &m) || model_load(c, &m, &j.model) < 0) return CLPCTL_ERROR;
     if (choose_output(&j) != 0 || load_feeds(&j) != 0) goto out;
     tell_verdict(&j);
     if (run_all(&j) != 0) goto out;

@@ -31,6 +31,7 @@ static int run_worker(const struct model_import *m, const char *guard, const cha
     r.guard_path = guard;
     r.mode = m->mode;
     r.guard_off = m->guard_off;
+    r.bf16 = m->bf16;
     r.measure = m->measure;
     r.threshold = (float)(m->has_threshold ? m->threshold : MODEL_DEFAULT_THRESHOLD);
     r.model_fd = files->model_fd;
@@ -87,7 +88,8 @@ int model_import(const struct clpctl *c, struct model_import *m, struct spawn_re
     return rc;
 }
 
-static int load(const struct clpctl *c, struct model_import m, struct model *out) {
+int model_load(const struct clpctl *c, const struct model_import *wanted, struct model *out) {
+    struct model_import m = *wanted;
     const char *path = m.path;
     struct err e = {0};
     *out = (struct model){.result.fd = -1};
@@ -105,12 +107,17 @@ static int load(const struct clpctl *c, struct model_import m, struct model *out
     return -1;
 }
 
-int model_load(const struct clpctl *c, const char *path, bool guard_on, struct model *out) {
-    return load(c, (struct model_import){.path = path, .mode = SPAWN_IMAGE, .guard_off = !guard_on}, out);
-}
-
-int model_load_plain(const struct clpctl *c, const char *path, bool guard_on, struct model *out) {
-    return load(c, (struct model_import){.path = path, .mode = SPAWN_PLAIN, .guard_off = !guard_on}, out);
+bool model_precision(const struct clpctl *c, const char *text, struct model_import *m) {
+    m->bf16 = strcmp(text, "bf16") == 0;
+    if (!m->bf16 && strcmp(text, "float32") != 0) {
+        (void)clpctl_fail(c, "--precision is float32 or bf16, not \"%s\"", text);
+        return false;
+    }
+    if (m->bf16 && !image_isa_runs_here(ISA_AVX512_BF16))
+        clpctl_note(c, "this CPU has no AVX512-BF16: computing in float32");
+    else if (m->bf16 && !image_bf16_pays())
+        clpctl_note(c, "this CPU multiplies bfloat16 slower than float32: clpd would compute in float32");
+    return true;
 }
 
 void model_free(struct model *m) {

@@ -13,6 +13,7 @@ struct model_import {
     const char *path;
     enum spawn_mode mode;
     bool guard_off;
+    bool bf16;          /* where the host has it; else the user is told, and it is float32 */
     bool measure;       /* CLP prunes nothing of its own accord */
     bool has_threshold; /* given by the user: then NAME.yaml's does not count, and NAME.yaml is not read */
     double threshold;
@@ -30,9 +31,9 @@ struct model { /* imported and mapped */
 };
 
 /* 0, to be freed with model_free; or -1: the user has been told. */
-int model_load(const struct clpctl *c, const char *path, bool guard_on, struct model *out);
-/* The same by plain kernels, nothing fused: slow, to compare with. */
-int model_load_plain(const struct clpctl *c, const char *path, bool guard_on, struct model *out);
+int model_load(const struct clpctl *c, const struct model_import *m, struct model *out);
+/* A value of --precision into m->bf16; false: there is no such one. */
+bool model_precision(const struct clpctl *c, const char *text, struct model_import *m);
 void model_free(struct model *m);
 
 #endif

@@ -176,6 +176,9 @@ static const struct key keys[] = {
      "keep each inference thread on a CPU of its own", NULL, NULL, NULL},
     {"engine.max_batch", KEY_COUNT, false, AT(engine_max_batch), 1, 1024, "8",
      "most pictures that are computed together", NULL, NULL, NULL},
+    {"engine.precision", KEY_CHOICE, false, AT(engine_precision), 0, 0, "float32",
+     "what convolutions multiply; bf16 is rounded, and taken where the CPU gains by it", NULL, "float32 bf16",
+     NULL},
 
     {"io.backend", KEY_CHOICE, false, AT(io_backend), 0, 0, "auto",
      "what the event loop stands on; auto takes io_uring, or epoll where that is refused", NULL,

@@ -22,6 +22,8 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_E
 
 enum io_backend { IO_BACKEND_AUTO, IO_BACKEND_IO_URING, IO_BACKEND_EPOLL };
 
+enum engine_precision { PRECISION_FLOAT32, PRECISION_BF16 };
+
 /* What the guard lets through. The values are the numbers of their words in the table. */
 enum policy_statistic { STATISTIC_MEAN_STD, STATISTIC_MEDIAN_MAD, STATISTIC_COUNT };
 enum policy_action { POLICY_SERVE, POLICY_HOLD, POLICY_REJECT };
@@ -65,6 +67,7 @@ struct config {
     uint32_t engine_together;             /* engine.together: threads that work on one run */
     bool engine_pin;                      /* engine.pin: each worker to its own CPU */
     uint32_t engine_max_batch;            /* engine.max_batch: most pictures in one batch */
+    uint32_t engine_precision;            /* engine.precision: enum engine_precision */
     uint32_t limit_connections;           /* limits.connections */
     uint32_t limit_queue;                 /* limits.queue: requests waiting or running, all together */
     uint32_t limit_inflight;              /* limits.inflight: of one connection */

@@ -122,12 +122,13 @@ static json_t *canary_json(uint32_t share) {
 
 static json_t *model_json(const struct model *m) {
     const struct version *v = m->current;
-    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:o,s:I,s:b,s:I,s:I,s:o,s:o,s:o}", "name",
+    return json_pack("{s:o,s:I,s:o,s:s,s:s,s:I,s:I,s:o,s:o,s:I,s:b,s:s,s:I,s:I,s:o,s:o,s:o}", "name",
                      text(m->name), "version", number(v->number), "sha256", digest_or_null(v->sha256),
                      "state", "serving", "verdict", verdict_name((enum verdict)v->verdict), "pruned_channels",
                      (json_int_t)v->pruned_channels, "total_channels", (json_int_t)v->total_channels,
                      "canary", canary_json(v->canary), "input", input_json(v), "classes", number(v->classes),
-                     "labels", image_header(v->image)->n_labels != 0, "requests", number(models_requests(m)),
+                     "labels", image_header(v->image)->n_labels != 0, "compiled_for",
+                     image_isa_name(image_header(v->image)->isa), "requests", number(models_requests(m)),
                      "image_bytes", number(v->image_bytes), "loaded_at", time_text(v->loaded_ns), "figures",
                      figures_json(&v->metrics), "probe", probe_json(m->probe));
 }

@@ -97,7 +97,15 @@ static struct files_options files_options_of(const struct config *c, const struc
     return (struct files_options){.settle_ms = c->guard_settle_ms,
                                   .retire_ms = c->guard_retire_s * 1000,
                                   .policy = policies_digest(p),
-                                  .build = policy_build()};
+                                  .build = policy_build(c)};
+}
+
+static void say_precision(const struct config *c) {
+    if (c->engine_precision == PRECISION_BF16 && !policy_bf16(c))
+        notice(LOG_LEVEL_WARNING,
+               "engine.precision is bf16, but this CPU %s: models are compiled for float32",
+               image_isa_runs_here(ISA_AVX512_BF16) ? "multiplies that slower than float32"
+                                                    : "has no AVX512-BF16");
 }
 
 /* The settings are g->config's; the files that they name are read here. */
@@ -518,6 +526,7 @@ static int set_up_signals(struct guard *g) {
 static int set_up(struct guard *g) {
     struct link_message hello = {.version = LINK_VERSION, .type = LINK_HELLO};
     if (load_policies(g) < 0) return -ENOMEM;
+    say_precision(&g->config);
     struct files_options o = files_options_of(&g->config, g->policies);
     g->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (g->epoll < 0 || fcntl(g->link, F_SETFD, FD_CLOEXEC) < 0 || fcntl(g->link, F_SETFL, O_NONBLOCK) < 0 ||

@@ -23,7 +23,7 @@ static uint64_t now_ms(void) {
 uint64_t imports_salt(const struct imports *i) {
     const struct config *c = i->config;
     uint64_t h = policies_digest(i->policies);
-    const uint64_t limits[] = {policy_build(), c->worker_seconds, c->worker_memory, c->worker_output};
+    const uint64_t limits[] = {policy_build(c), c->worker_seconds, c->worker_memory, c->worker_output};
     for (int n = 0; n < 4; n++) h = (h ^ limits[n]) * UINT64_C(0x9e3779b97f4a7c15);
     return h;
 }
@@ -135,6 +135,7 @@ void imports_request(struct spawn_request *r, const struct config *c, const stru
     r->sidecar = (enum policy_sidecar)c->sidecar;
     r->probe = (enum policy_probe)policy->probe;
     r->vouched = policy->signature_key[0] || policy->allowed_digests[0];
+    r->bf16 = policy_bf16(c);
     r->low_priority = true;
     r->idle_priority = c->worker_priority == WORKER_IDLE;
     r->model_fd = opened->model_fd;

@@ -68,8 +68,12 @@ uint64_t policies_digest(const struct policies *p) {
     return p->digest;
 }
 
-uint64_t policy_build(void) {
-    const uint32_t made[] = {IMAGE_VERSION, (uint32_t)image_host_isa()};
+bool policy_bf16(const struct config *c) {
+    return c->engine_precision == PRECISION_BF16 && image_bf16_pays();
+}
+
+uint64_t policy_build(const struct config *c) {
+    const uint32_t made[] = {IMAGE_VERSION, (uint32_t)image_host_isa_for(policy_bf16(c))};
     return mix(mix(START, made, sizeof made), CLPD_VERSION, sizeof CLPD_VERSION);
 }
 

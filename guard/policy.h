@@ -21,8 +21,12 @@ void policies_free(struct policies *p); /* NULL is fine */
 
 /* Stands for every setting and every file that a decision depends on: with another one, it is made anew. */
 uint64_t policies_digest(const struct policies *p);
-/* Stands for what compiles: another clpd, or another CPU, makes another image of the same file. */
-uint64_t policy_build(void);
+/* Whether models are compiled for products of bfloat16: where the settings ask for it and the CPU gains by
+ * it. */
+bool policy_bf16(const struct config *c);
+/* Stands for what compiles: another clpd, another CPU or another precision makes another image of the same
+ * file. */
+uint64_t policy_build(const struct config *c);
 
 const struct policy *policies_of(const struct policies *p, const char *model);
 

@@ -130,6 +130,7 @@ static void make_arguments(struct arguments *a, const struct spawn_request *r) {
     add(a, "--statistic", "%d", (int)r->statistic);
     add(a, "--sidecar", "%d", (int)r->sidecar);
     add(a, "--probe", "%d", (int)r->probe);
+    add(a, "--precision", "%s", r->bf16 ? "bf16" : "float32");
     add(a, "--guard", "%s", r->guard_off ? "off" : r->measure ? "measure" : "on");
     add(a, "--digest", "%s", r->vouched ? "first" : "beside");
     add(a, "--model-fd", "%d", AT_MODEL);

@@ -30,6 +30,7 @@ struct spawn_request {      /* start from spawn_defaults; all borrowed during sp
     enum policy_statistic statistic;
     enum policy_sidecar sidecar;
     enum policy_probe probe; /* in force; NAME.yaml may ask for another, as `sidecar` allows */
+    bool bf16;               /* products of bfloat16 where that pays and this CPU has them; of SPAWN_IMAGE */
     bool vouched;        /* somebody vouches for these bytes: their digest first, and then a look at them */
     bool guard_off;      /* compile as it is, for comparisons */
     bool measure;        /* CLP measures and prunes nothing; with repair_fd that list is all that is pruned */

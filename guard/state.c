@@ -282,7 +282,8 @@ static int check_header(int fd, const struct state_image *image, struct err *e) 
     if (h.version != IMAGE_VERSION)
         return err_set(e, ERR_UNSUPPORTED, "it is of another clpd (image version %u, here %u)", h.version,
                        IMAGE_VERSION);
-    if (!image_isa_runs_here(h.isa) || h.isa != (uint32_t)image_host_isa())
+    /* In either precision: with the other one it serves until its file has been compiled anew. */
+    if (!image_isa_runs_here(h.isa) || h.isa != (uint32_t)image_host_isa_for(h.isa == ISA_AVX512_BF16))
         return err_set(e, ERR_UNSUPPORTED, "it was compiled for another CPU (for %s, here %s)",
                        image_isa_name(h.isa), image_isa_name(image_host_isa()));
     if (h.bytes != image->bytes ||

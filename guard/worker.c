@@ -41,7 +41,7 @@ struct work {
     struct file model, sidecar_file, external, repair, canary;
     int output, report_fd;
     const char *external_name, *label;
-    bool prune, plain, gradient, guard_off, measure, sidecar_secret, vouched;
+    bool prune, plain, gradient, bf16, guard_off, measure, sidecar_secret, vouched;
     float threshold;
     enum policy_statistic statistic;
     enum policy_sidecar sidecar_may;
@@ -90,6 +90,7 @@ enum {
     OPT_STATISTIC,
     OPT_SIDECAR_MAY,
     OPT_PROBE,
+    OPT_PRECISION,
     OPT_GUARD,
     OPT_DIGEST,
     OPT_MODEL,
@@ -129,6 +130,7 @@ static bool take_option(struct work *w, int option, const char *value) {
         if (!parse_number(value, PROBE_BEFORE_SERVING, &n)) return false;
         w->probe = (enum policy_probe)n;
         return true;
+    case OPT_PRECISION: w->bf16 = strcmp(value, "bf16") == 0; return w->bf16 || strcmp(value, "float32") == 0;
     case OPT_GUARD:
         w->guard_off = strcmp(value, "off") == 0;
         w->measure = strcmp(value, "measure") == 0;
@@ -164,6 +166,7 @@ static bool parse_arguments(struct work *w, int argc, char **argv) {
                                             {"statistic", 1, NULL, OPT_STATISTIC},
                                             {"sidecar", 1, NULL, OPT_SIDECAR_MAY},
                                             {"probe", 1, NULL, OPT_PROBE},
+                                            {"precision", 1, NULL, OPT_PRECISION},
                                             {"guard", 1, NULL, OPT_GUARD},
                                             {"digest", 1, NULL, OPT_DIGEST},
                                             {"model-fd", 1, NULL, OPT_MODEL},
@@ -449,7 +452,8 @@ static int fill_in_digest(void *ctx, struct err *e) {
 
 static int compile(struct work *w, struct err *e) {
     const struct sidecar *s = &w->sidecar;
-    const struct plan_options options = {.isa = image_host_isa(), .reference = w->plain, .keep = w->gradient};
+    const struct plan_options options = {
+        .isa = image_host_isa_for(w->bf16 && !w->gradient), .reference = w->plain, .keep = w->gradient};
     struct plan_metadata meta = {
         .labels = (const char *const *)s->labels,
         .n_labels = s->n_labels,

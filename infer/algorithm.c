@@ -17,9 +17,9 @@ static int64_t filter_size(const struct shape *weight) {
     return shape_product(weight, 1, weight->rank);
 }
 
-static const char *const names[ALG_COUNT] = {"default",      "reference",    "im2col", "pointwise",
-                                             "depthwise",    "direct",       "first",  "channelwise",
-                                             "winograd 2x2", "winograd 4x4", "reorder"};
+static const char *const names[ALG_COUNT] = {"default",      "reference",    "im2col",  "pointwise",
+                                             "depthwise",    "direct",       "first",   "channelwise",
+                                             "winograd 2x2", "winograd 4x4", "reorder", "direct bf16"};
 
 const char *algorithm_name(uint32_t algorithm) {
     return algorithm < ALG_COUNT ? names[algorithm] : "unknown";
@@ -27,7 +27,8 @@ const char *algorithm_name(uint32_t algorithm) {
 
 /* Of OP_CONV: reads or writes blocked tensors. */
 static bool is_blocked(uint32_t algorithm) {
-    return algorithm >= ALG_CONV_DIRECT && algorithm <= ALG_CONV_WINOGRAD_4;
+    return (algorithm >= ALG_CONV_DIRECT && algorithm <= ALG_CONV_WINOGRAD_4) ||
+           algorithm == ALG_CONV_DIRECT_BF16;
 }
 
 bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, const struct shape *in,
@@ -42,8 +43,9 @@ bool algorithm_fits(uint32_t algorithm, enum op op, const union op_params *p, co
 }
 
 /* The cheapest of those that can run it, by the cost model; or 0. */
-static uint32_t cheapest(const struct conv *c) {
-    static const uint32_t candidates[] = {ALG_CONV_DIRECT, ALG_CONV_WINOGRAD_2, ALG_CONV_WINOGRAD_4};
+static uint32_t cheapest(enum image_isa isa, const struct conv *c) {
+    const uint32_t candidates[] = {ALG_CONV_DIRECT, ALG_CONV_WINOGRAD_2, ALG_CONV_WINOGRAD_4,
+                                   isa == ISA_AVX512_BF16 ? ALG_CONV_DIRECT_BF16 : ALG_CONV_DIRECT};
     uint32_t best = ALG_DEFAULT;
     double least = 0;
     for (size_t i = 0; i < sizeof candidates / sizeof candidates[0]; i++) {
@@ -59,10 +61,10 @@ static uint32_t cheapest(const struct conv *c) {
 
 /* Channel by channel where one filter sees one; directly from the plain tensor
  * where there are few channels; else the cheapest. */
-static uint32_t choose_blocked(const struct conv *c) {
+static uint32_t choose_blocked(enum image_isa isa, const struct conv *c) {
     if (conv_blocked_fits(ALG_CONV_CHANNELWISE, c)) return ALG_CONV_CHANNELWISE;
     if (conv_blocked_fits(ALG_CONV_FIRST, c)) return ALG_CONV_FIRST;
-    return cheapest(c);
+    return cheapest(isa, c);
 }
 
 /* What no blocked kernel takes (a few filters for each of many channels, odd strides) is unfolded; what
@@ -80,7 +82,7 @@ uint32_t algorithm_choose(enum image_isa isa, enum op op, const union op_params 
     if (op != OP_CONV || n_in < 2) return ALG_DEFAULT;
     struct conv c;
     conv_describe(&p->window, &in[0], out, &c);
-    const uint32_t best = isa != ISA_GENERIC && in[0].rank == 4 ? choose_blocked(&c) : ALG_DEFAULT;
+    const uint32_t best = isa != ISA_GENERIC && in[0].rank == 4 ? choose_blocked(isa, &c) : ALG_DEFAULT;
     return best != ALG_DEFAULT ? best : choose_plain(&c);
 }
 

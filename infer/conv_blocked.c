@@ -90,6 +90,8 @@ static void flat_band(const struct conv *c, struct conv_bands *b, int64_t channe
     const int64_t bands = ceil_div(c->out_plane, fit);
     fit = ceil_div(ceil_div(c->out_plane, bands), CHUNK_TILES) * CHUNK_TILES; /* of equal size */
     b->rows = at_most(fit, c->out_plane);
+    b->in_rows = 1;
+    b->in_width = b->rows;
 }
 
 void conv_bands_of(uint32_t algorithm, const struct conv *c, struct conv_bands *b) {
@@ -100,12 +102,13 @@ void conv_bands_of(uint32_t algorithm, const struct conv *c, struct conv_bands *
                       : channelwise               ? 1
                       : span_of(c).whole          ? layout_blocks(c->group_channels)
                                                   : layout_blocks(c->channels);
-    b->copied = reaches_over(c, 1) || reaches_over(c, 2);
+    b->copy_plane = algorithm == ALG_CONV_DIRECT_BF16 ? LANES / 2 : b->plane;
+    b->copied = reaches_over(c, 1) || reaches_over(c, 2) || algorithm == ALG_CONV_DIRECT_BF16;
     if (is_flat(c)) {
-        flat_band(c, b, b->group_planes * b->plane);
+        flat_band(c, b, b->group_planes * b->copy_plane);
         return;
     }
-    const int64_t each = b->group_planes * b->plane * seen(c, 2, c->out[2]); /* of one input row */
+    const int64_t each = b->group_planes * b->copy_plane * seen(c, 2, c->out[2]); /* of one input row */
     const int64_t rows = at_least(budget_of(c) / at_least(each, 1) / c->stride[1], 1);
     b->rows = ceil_div(c->out[1], ceil_div(c->out[1], rows));
     b->in_rows = seen(c, 1, b->rows);
@@ -178,6 +181,7 @@ bool conv_blocked_fits(uint32_t algorithm, const struct conv *c) {
     if (c->in[0] != 1 || c->out[0] != 1 || c->kernel[0] != 1) return false;
     switch (algorithm) {
     case ALG_CONV_DIRECT: return groups_fit(c) && bands_fit(algorithm, c);
+    case ALG_CONV_DIRECT_BF16: return span_of(c).whole && c->stride[2] <= 2 && bands_fit(algorithm, c);
     case ALG_CONV_FIRST:
         return c->groups == 1 && c->channels <= FIRST_MAX_CHANNELS && bands_fit(algorithm, c);
     case ALG_CONV_CHANNELWISE:
@@ -196,5 +200,5 @@ int64_t conv_blocked_scratch_floats(uint32_t algorithm, const struct conv *c) {
     }
     struct conv_bands b;
     conv_bands_of(algorithm, c, &b);
-    return b.copied ? b.group_planes * b.plane * b.in_rows * b.in_width : 0;
+    return b.copied ? b.group_planes * b.copy_plane * b.in_rows * b.in_width : 0;
 }

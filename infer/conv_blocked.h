@@ -7,7 +7,7 @@
 #include "infer/conv.h"
 #include "infer/layout.h"
 
-/* Whether ALG_CONV_DIRECT, _FIRST, _CHANNELWISE or _WINOGRAD_* can run this convolution. */
+/* Whether ALG_CONV_DIRECT, _DIRECT_BF16, _FIRST, _CHANNELWISE or _WINOGRAD_* can run this convolution. */
 bool conv_blocked_fits(uint32_t algorithm, const struct conv *c);
 /* Floats of scratch, of a convolution that fits. */
 int64_t conv_blocked_scratch_floats(uint32_t algorithm, const struct conv *c);
@@ -27,17 +27,19 @@ struct conv_span conv_span_of(int64_t groups, int64_t group_channels, int64_t gr
 int64_t conv_span_start(const struct conv_span *s, int64_t groups, int64_t group_channels,
                         int64_t group_filters, int64_t block);
 
-/* --- DIRECT, FIRST, CHANNELWISE: bands of output rows ---------------------------------- */
+/* --- DIRECT, DIRECT_BF16, FIRST, CHANNELWISE: bands of output rows ---------------------------------- */
 
 /* A band's input stays in the second-level cache while all filters go over it.
  * Where windows reach over an edge, the band is first copied into scratch with
- * zeros around it. A 1x1 convolution of stride 1 has no rows: its plane is one. */
+ * zeros around it; one for bfloat16 always is, in pairs. A 1x1 convolution of stride 1 has no rows: its plane
+ * is one. */
 struct conv_bands {
     int64_t rows;                /* output rows of one band; of one long row: pixels */
     int64_t out_rows, out_width; /* (out_height, out_width), or (1, all pixels) */
     bool flat;                   /* one long row: bands cut it along x */
     bool copied;                 /* into scratch, with edges */
     int64_t in_rows, in_width;   /* of a copied band */
+    int64_t copy_plane;          /* floats of one pixel there: as `plane`, or 8 (DIRECT_BF16) */
     int64_t group_planes;        /* channel blocks, or channels (FIRST), of one group; of all, if not whole */
     int64_t plane;               /* floats of one pixel: 16, or 1 (FIRST) */
 };
@@ -61,9 +63,11 @@ void conv_winograd_of(uint32_t algorithm, const struct conv *c, struct conv_wino
 /* As the kernels read them; `scale` one factor per filter, or NULL. Spare filters are 0.
  *   DIRECT       [blocks][C/16][kh][kw][16 channels][16 filters], a last block of channels as long as it is;
  *                groups that are not whole have [span] for [C/16], with zeros behind a last block
- *   FIRST        [blocks][C][kh][kw][16 filters]
- *   CHANNELWISE  [blocks][kh][kw][16]
- *   WINOGRAD     [points][blocks][C][16 filters], transformed */
+ *   DIRECT_BF16  as DIRECT of whole groups, two channels to a float (bf16.h); with an odd last one goes a
+ * zero FIRST        [blocks][C][kh][kw][16 filters] CHANNELWISE  [blocks][kh][kw][16] WINOGRAD
+ * [points][blocks][C][16 filters], transformed */
+/* x 16 floats: a block's weights, of all but WINOGRAD, in whole groups. */
+int64_t conv_blocked_depth(uint32_t algorithm, int64_t group_channels, int64_t taps);
 uint64_t conv_blocked_weight_floats(uint32_t algorithm, const struct shape *weight, int64_t groups);
 void conv_blocked_pack(uint32_t algorithm, const struct shape *weight, int64_t groups, const double *scale,
                        const float *from, float *to);

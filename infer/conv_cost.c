@@ -12,6 +12,8 @@ static const struct conv_rates rates[CONV_HOSTS] = {
     [CONV_HOST_ZEN4] = {260, 230, 75, 60, 0.8},
     [CONV_HOST_SAPPHIRE_RAPIDS] = {420, 880, 130, 200, 0.75},
 };
+#define ROUND                                                                                                \
+    2.0 /* a vector to bfloat16; its products go as fast as floats', two at a time: see image_bf16_pays */
 #define LEAST_PIXELS 3.0 /* narrower tiles wait for their own sums */
 
 const struct conv_rates *conv_rates_of(enum conv_host host) {
@@ -43,14 +45,19 @@ static double cost_of_winograd(const struct conv_rates *r, uint32_t algorithm, c
            tiles * filters * (four ? r->back_4 : r->back_2);
 }
 
-static double cost_of_direct(const struct conv_rates *r, const struct conv *c) {
-    const double blocks = (double)(layout_blocks(c->group_filters) * c->groups), depth = (double)c->depth;
+static double cost_of_direct(const struct conv_rates *r, uint32_t algorithm, const struct conv *c) {
+    const bool bf16 = algorithm == ALG_CONV_DIRECT_BF16;
+    const double blocks = (double)(layout_blocks(c->group_filters) * c->groups);
+    const double depth = (double)conv_blocked_depth(algorithm, c->group_channels, c->window);
+    const double rounded = bf16 ? (double)(layout_blocks(c->channels) * c->in_plane * c->images) : 0;
     double pixels = (double)(c->out_plane * c->images);
     if ((double)c->out[2] < LEAST_PIXELS && c->kernel[2] > 1) pixels *= LEAST_PIXELS / (double)c->out[2];
     const double weights = blocks * depth * LAYOUT_LANES / r->floats;
-    return together(blocks * depth * pixels, weights);
+    return together(blocks * depth * pixels, weights) + rounded * ROUND;
 }
 
 double conv_cost(const struct conv_rates *r, uint32_t algorithm, const struct conv *c) {
-    return algorithm == ALG_CONV_DIRECT ? cost_of_direct(r, c) : cost_of_winograd(r, algorithm, c);
+    return algorithm == ALG_CONV_DIRECT || algorithm == ALG_CONV_DIRECT_BF16
+               ? cost_of_direct(r, algorithm, c)
+               : cost_of_winograd(r, algorithm, c);
 }

@@ -17,7 +17,7 @@ const struct conv_rates *conv_rates_of(enum conv_host host);
 /* The kind that this processor is, or is most like. */
 enum conv_host conv_host(void);
 
-/* Of one item, in that unit; for ALG_CONV_DIRECT and _WINOGRAD_*, where they fit. */
+/* Of one item, in that unit; for ALG_CONV_DIRECT, _DIRECT_BF16 and _WINOGRAD_*, where they fit. */
 double conv_cost(const struct conv_rates *rates, uint32_t algorithm, const struct conv *c);
 
 #endif

@@ -1,6 +1,7 @@
 /* Packs the weights of blocked convolutions; see conv_blocked.h for how they lie.
  * Products with folded scales, and Winograd's transform, are computed in double
  * and rounded once. Runs in the import worker, once per model. */
+#include "infer/bf16.h"
 #include "infer/conv_blocked.h"
 #include "infer/simd.h"
 
@@ -16,6 +17,10 @@ static int64_t points_of(uint32_t algorithm) {
     return algorithm == ALG_CONV_WINOGRAD_4 ? 36 : 16;
 }
 
+int64_t conv_blocked_depth(uint32_t algorithm, int64_t group_channels, int64_t taps) {
+    return taps * (algorithm == ALG_CONV_DIRECT_BF16 ? (group_channels + 1) / 2 : group_channels);
+}
+
 static struct conv_span span_of(const struct shape *weight, int64_t groups) {
     return conv_span_of(groups, weight->dim[1], weight->dim[0] / groups);
 }
@@ -26,7 +31,8 @@ uint64_t conv_blocked_weight_floats(uint32_t algorithm, const struct shape *weig
     const struct conv_span span = span_of(weight, groups);
     if (algorithm == ALG_CONV_DIRECT && !span.whole)
         return filters * (uint64_t)(span.blocks * LANES * shape_product(weight, 2, weight->rank));
-    return filters * (uint64_t)shape_product(weight, 1, weight->rank);
+    return filters *
+           (uint64_t)conv_blocked_depth(algorithm, weight->dim[1], shape_product(weight, 2, weight->rank));
 }
 
 struct source { /* W: [filters][channels][taps] */
@@ -100,6 +106,21 @@ static void pack_spans(const struct source *s, int64_t groups, const struct conv
     }
 }
 
+/* The same order, two channels to a word. */
+static void pack_pairs(const struct source *s, float *to) {
+    double even[LANES], odd[LANES];
+    for (int64_t f = 0; f < s->filters; f += LANES)
+        for (int64_t c0 = 0; c0 < s->channels; c0 += LANES)
+            for (int64_t tap = 0; tap < s->taps; tap++)
+                for (int64_t c = c0; c < c0 + LANES && c < s->channels; c += 2, to += LANES) {
+                    const bool paired = c + 1 < s->channels;
+                    load_lanes(s, f, c, tap, even);
+                    if (paired) load_lanes(s, f, c + 1, tap, odd);
+                    for (int j = 0; j < LANES; j++)
+                        to[j] = bf16_pair((float)even[j], paired ? (float)odd[j] : 0);
+                }
+}
+
 /* --- Winograd ---------------------------------------------------------------------------------- */
 
 /* G of F(4x4,3x3) with the points 0, +-5/8, +-3/2 and infinity, as the kernel has them; of all that
@@ -152,6 +173,8 @@ void conv_blocked_pack(uint32_t algorithm, const struct shape *weight, int64_t g
         pack_winograd(&s, algorithm, to);
     else if (algorithm == ALG_CONV_DIRECT && !span.whole)
         pack_spans(&s, groups, &span, to);
+    else if (algorithm == ALG_CONV_DIRECT_BF16)
+        pack_pairs(&s, to);
     else
         pack_direct(&s, algorithm == ALG_CONV_FIRST ? 1 : LANES, to);
 }

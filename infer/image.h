@@ -33,9 +33,14 @@
     ((uint64_t)1 << 38) /* multiply-adds, or elements touched, of one item: seconds; VGG-19 has 2^34 */
 #define IMAGE_NO_TENSOR UINT32_MAX
 
-enum image_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_COUNT };
-/* What this host runs best; and whether it can run `isa`. */
+/* ISA_AVX512_BF16: AVX512 with products of bfloat16 where that pays; never taken without being asked for. */
+enum image_isa { ISA_GENERIC, ISA_AVX2, ISA_AVX512, ISA_NEON, ISA_AVX512_BF16, ISA_COUNT };
+/* What this host runs best; the same where products may be of bfloat16, if it has them (else it is
+ * image_host_isa()); and whether it can run `isa`. */
 enum image_isa image_host_isa(void);
+enum image_isa image_host_isa_for(bool bf16);
+/* Whether its products of bfloat16 are faster than those of floats, too. */
+bool image_bf16_pays(void);
 bool image_isa_runs_here(uint32_t isa);
 const char *image_isa_name(uint32_t isa);
 
@@ -82,6 +87,7 @@ enum image_algorithm { /* per operator; ALG_DEFAULT where there is only one */
                        ALG_CONV_WINOGRAD_2,  /* F(2x2,3x3) */
                        ALG_CONV_WINOGRAD_4,  /* F(4x4,3x3) */
                        ALG_REORDER,          /* of OP_IDENTITY: from one layout to the other */
+                       ALG_CONV_DIRECT_BF16, /* as DIRECT, products of bfloat16; under ISA_AVX512_BF16 only */
                        ALG_COUNT
 };
 

@@ -180,7 +180,8 @@ static int check_metadata(const struct image_view *v, struct err *e) {
     if (h->slab_bytes > IMAGE_MAX_SLAB || h->slab_bytes % IMAGE_ALIGN != 0)
         return err_set(e, ERR_LIMIT, "%llu bytes of arena per item; multiples of 64 up to 2^36 are possible",
                        (unsigned long long)h->slab_bytes);
-    if (h->parameters > h->sections[SECTION_CONSTANTS].bytes / sizeof(float))
+    const size_t least = h->isa == ISA_AVX512_BF16 ? sizeof(uint16_t) : sizeof(float); /* of one parameter */
+    if (h->parameters > h->sections[SECTION_CONSTANTS].bytes / least)
         return err_set(e, ERR_FORMAT, "more parameters than constants");
     if (image_check_preprocess(&h->preprocess, e)) return -1;
     return check_inputs_outputs(v, e);

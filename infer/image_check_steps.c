@@ -109,6 +109,9 @@ static int check_operator(const struct step_check *c, struct err *e) {
     if (!algorithm_fits(s->algorithm, op, &s->params, c->shapes, (int)s->n_inputs, &out))
         return err_set(e, ERR_FORMAT, "algorithm %u (%s) does not fit", s->algorithm,
                        algorithm_name(s->algorithm));
+    if (s->algorithm == ALG_CONV_DIRECT_BF16 && c->v->h->isa != ISA_AVX512_BF16)
+        return err_set(e, ERR_FORMAT, "algorithm %u (%s) in an image that is compiled for %s", s->algorithm,
+                       algorithm_name(s->algorithm), image_isa_name(c->v->h->isa));
     if (check_layouts(c, e)) return -1;
     if (s->multiply_adds != algorithm_multiply_adds(op, &s->params, c->shapes, (int)s->n_inputs, &out))
         return err_set(e, ERR_FORMAT, "%llu is not its number of multiply-adds",

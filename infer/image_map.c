@@ -21,6 +21,7 @@ bool image_isa_runs_here(uint32_t isa) {
         return image_isa_runs_here(ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
+    case ISA_AVX512_BF16: return image_isa_runs_here(ISA_AVX512) && __builtin_cpu_supports("avx512bf16");
 #elif defined __aarch64__
     case ISA_NEON: return true; /* part of the base architecture */
 #endif
@@ -35,8 +36,22 @@ enum image_isa image_host_isa(void) {
     return ISA_GENERIC;
 }
 
+enum image_isa image_host_isa_for(bool bf16) {
+    return bf16 && image_isa_runs_here(ISA_AVX512_BF16) ? ISA_AVX512_BF16 : image_host_isa();
+}
+
+/* Measured: on Zen 4 vdpbf16ps gives twice the products of an FMA in the same time (230 and 115 GF/s); on an
+ * Emerald Rapids half as many (89 and 179), where AMX is what it is for. */
+bool image_bf16_pays(void) {
+#if defined __x86_64__
+    return image_isa_runs_here(ISA_AVX512_BF16) && !__builtin_cpu_is("intel");
+#else
+    return false;
+#endif
+}
+
 const char *image_isa_name(uint32_t isa) {
-    static const char *const names[ISA_COUNT] = {"generic", "avx2", "avx512", "neon"};
+    static const char *const names[ISA_COUNT] = {"generic", "avx2", "avx512", "neon", "avx512-bf16"};
     return isa < ISA_COUNT ? names[isa] : "unknown";
 }
 

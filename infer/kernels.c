@@ -38,7 +38,7 @@ static const kernel_fn of_algorithm[ALG_COUNT] = {
     [ALG_CONV_POINTWISE] = kernel_conv_pointwise,     [ALG_CONV_DEPTHWISE] = kernel_conv_depthwise,
     [ALG_CONV_DIRECT] = kernel_conv_direct,           [ALG_CONV_FIRST] = kernel_conv_first,
     [ALG_CONV_CHANNELWISE] = kernel_conv_channelwise, [ALG_CONV_WINOGRAD_2] = kernel_conv_winograd_2,
-    [ALG_CONV_WINOGRAD_4] = kernel_conv_winograd_4,
+    [ALG_CONV_WINOGRAD_4] = kernel_conv_winograd_4,   [ALG_CONV_DIRECT_BF16] = kernel_conv_direct_bf16,
 };
 
 kernel_fn kernel_find(uint32_t op, uint32_t algorithm) {

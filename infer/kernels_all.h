@@ -14,6 +14,7 @@ void kernel_conv_pointwise(const struct kernel_call *c);
 void kernel_conv_depthwise(const struct kernel_call *c);
 /* … of blocked tensors (layout.h); `first` reads a plain one. */
 void kernel_conv_direct(const struct kernel_call *c);
+void kernel_conv_direct_bf16(const struct kernel_call *c); /* needs AVX512-BF16 */
 void kernel_conv_first(const struct kernel_call *c);
 void kernel_conv_channelwise(const struct kernel_call *c);
 void kernel_conv_winograd_2(const struct kernel_call *c);

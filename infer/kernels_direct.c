@@ -1,7 +1,8 @@
-/* Direct convolution of blocked tensors, and of a plain first one, tile by tile.
+/* Direct convolution of blocked tensors, and of a plain first one, tile by tile; with products of floats or
+ * of bfloat16 (sums are floats).
  *
  *   per image and group: per band of output rows (conv_blocked.h):
- *     copy the band with zeros around it, where windows reach over an edge
+ *     copy the band with zeros around it, where windows reach over an edge; as bfloat16, always
  *     per 1 or 2 blocks of filters: per row: per tile of up to 14 pixels
  *
  * A band is a part for a team; where there are few, some of its filters are, and smaller bands.
@@ -11,6 +12,7 @@
 #include "infer/kernels_all.h"
 
 #include "infer/conv_blocked.h"
+#include "infer/kernels_bf16.h"
 #include "infer/kernels_epilogue.h"
 #include "infer/kernels_tile.h"
 
@@ -25,12 +27,13 @@ struct direct { /* one call */
     struct conv_bands bands;
     struct bounds bounds;
     struct tile_limits limits;
+    tile_fn (*find)(int blocks, int pixels, int64_t s);
     struct tile_leg legs[2]; /* whole blocks of channels; a last one that is not full */
     int n_legs;
     struct conv_span span;
     int64_t groups; /* 1 where they are not whole: then each block of filters finds its channels itself */
     int64_t depth;  /* rows of 16 weights of a block of filters */
-    int64_t s;      /* floats from pixel to pixel along a row */
+    int64_t s;      /* floats (or words) from pixel to pixel along a row */
     int64_t in_planes, out_blocks, group_blocks; /* of one image; of one image; of one group */
     int64_t n_bands, splits;                     /* of an image; of a group's filters */
     float *scratch;                              /* of the hand that runs a part */
@@ -47,8 +50,9 @@ struct band { /* where its output rows find their input */
 static void set_legs(struct direct *d, int64_t start, int64_t channels, int64_t row_step,
                      int64_t plane_step) {
     const struct conv *c = &d->c;
-    const int64_t lanes = d->bands.plane, full = channels / lanes, rest = channels % lanes;
-    const int64_t down = c->dilation[1] * row_step, along = c->dilation[2] * lanes;
+    const int64_t lanes = d->bands.plane, words = d->bands.copy_plane, full = channels / lanes,
+                  rest = channels % lanes;
+    const int64_t down = c->dilation[1] * row_step, along = c->dilation[2] * words;
     const bool joined = c->dilation[2] == 1;
     d->n_legs = 0;
     if (full)
@@ -56,28 +60,47 @@ static void set_legs(struct direct *d, int64_t start, int64_t channels, int64_t 
             .at = start * plane_step,
             .n = {full, c->kernel[1], joined ? 1 : c->kernel[2]},
             .step = {plane_step, down, along},
-            .run = joined ? c->kernel[2] * lanes : lanes,
+            .run = joined ? c->kernel[2] * words : words,
         };
     if (rest)
         d->legs[d->n_legs++] = (struct tile_leg){
             .at = (start + full) * plane_step,
             .n = {1, c->kernel[1], c->kernel[2]},
             .step = {0, down, along},
-            .run = rest,
+            .run = words == lanes ? rest : (rest + 1) / 2,
         };
 }
 
 /* --- the band's copy ------------------------------------------------------------------------- */
 
-static void copy_row(const struct direct *d, const float *from, bool there, float *to) {
+static void copy_pixels(const struct direct *d, const float *from, int64_t n, int64_t channels, float *to) {
+    if (d->algorithm == ALG_CONV_DIRECT_BF16)
+        bf16_pack_pixels(from, n, channels, to);
+    else
+        memcpy(to, from, (size_t)(n * d->bands.plane) * sizeof *to);
+}
+
+static void copy_row(const struct direct *d, const float *from, bool there, int64_t channels, float *to) {
     const struct conv *c = &d->c;
-    const int64_t lanes = d->bands.plane, width = d->bands.in_width;
+    const int64_t words = d->bands.copy_plane, width = d->bands.in_width;
     int64_t left = c->pad[2] < width ? c->pad[2] : width, inside = width - left;
     if (inside > c->in[2]) inside = c->in[2];
     if (!there) left = width, inside = 0;
-    memset(to, 0, (size_t)(left * lanes) * sizeof *to);
-    memcpy(to + left * lanes, from, (size_t)(inside * lanes) * sizeof *to);
-    memset(to + (left + inside) * lanes, 0, (size_t)((width - left - inside) * lanes) * sizeof *to);
+    memset(to, 0, (size_t)(left * words) * sizeof *to);
+    copy_pixels(d, from, inside, channels, to + left * words);
+    memset(to + (left + inside) * words, 0, (size_t)((width - left - inside) * words) * sizeof *to);
+}
+
+/* Channels of a plane that exist. */
+static int64_t channels_of(const struct direct *d, int64_t plane) {
+    const int64_t left = d->c.group_channels - plane * d->bands.plane;
+    return left < d->bands.plane ? left : d->bands.plane;
+}
+
+static void copy_flat_band(const struct direct *d, const float *x, const struct band *b, float *to) {
+    for (int64_t p = 0; p < d->bands.group_planes; p++)
+        copy_pixels(d, x + (p * d->c.in_plane + b->first) * d->bands.plane, b->rows, channels_of(d, p),
+                    to + p * b->plane_step);
 }
 
 static void copy_band(const struct direct *d, const float *x, const struct band *b, float *to) {
@@ -87,7 +110,7 @@ static void copy_band(const struct direct *d, const float *x, const struct band 
     for (int64_t p = 0; p < d->bands.group_planes; p++)
         for (int64_t y = 0; y < rows; y++) {
             const bool there = top + y >= 0 && top + y < c->in[1];
-            copy_row(d, there ? x + p * c->in[1] * row + (top + y) * row : x, there,
+            copy_row(d, there ? x + p * c->in[1] * row + (top + y) * row : x, there, channels_of(d, p),
                      to + p * b->plane_step + y * b->row_step);
         }
 }
@@ -98,12 +121,12 @@ static struct band start_band(struct direct *d, const float *x, int64_t first, i
     struct band b = {
         .row_step = c->in[2] * lanes, .plane_step = c->in_plane * lanes, .first = first, .rows = rows};
     if (d->bands.copied) {
-        b.row_step = d->bands.in_width * lanes;
+        b.row_step = d->bands.in_width * d->bands.copy_plane;
         b.plane_step = d->bands.in_rows * b.row_step;
-        copy_band(d, x, &b, d->scratch);
+        (d->bands.flat ? copy_flat_band : copy_band)(d, x, &b, d->scratch);
         b.x = d->scratch;
     } else {
-        b.x = d->bands.flat ? x : x + first * c->stride[1] * b.row_step;
+        b.x = x + first * (d->bands.flat ? lanes : c->stride[1] * b.row_step);
     }
     set_legs(d, 0, c->group_channels, b.row_step, b.plane_step);
     return b;
@@ -133,7 +156,7 @@ static void run_row(const struct direct *d, struct blocks *b, const float *x, in
         t->out = out + (offset + at) * LANES;
         t->residual = residual ? residual + (offset + at) * LANES : NULL;
         tile_look_ahead(t, b->next, d->depth, b->turn++, b->turns);
-        tile_find(b->n, (int)(end - at), d->s)(t);
+        d->find(b->n, (int)(end - at), d->s)(t);
         for (int k = 0; d->bounds.function && k < b->n; k++)
             bounds_finish(&d->bounds, t->out + k * t->out_step, (end - at) * LANES);
     }
@@ -175,7 +198,7 @@ static void run_blocks(struct direct *d, const struct band *b, uint32_t item, in
     f.next = f.t.w + blocks * w_step;
     f.turns = d->bands.flat ? tiles_of(d, b->rows) : b->rows * tiles_of(d, c->out[2]);
     if (d->bands.flat) {
-        run_row(d, &f, b->x, 0, b->first, b->first + b->rows, residual, out);
+        run_row(d, &f, b->x, b->first, 0, b->rows, residual, out);
         return;
     }
     for (int64_t y = 0; y < b->rows; y++)
@@ -243,15 +266,20 @@ static void cut_parts(struct direct *d) {
 }
 
 static void run(const struct kernel_call *call, uint32_t algorithm) {
-    struct direct d = {.call = call, .algorithm = algorithm, .limits = tile_limits()};
+    struct direct d = {.call = call, .algorithm = algorithm, .limits = tile_limits(), .find = tile_find};
+    if (algorithm == ALG_CONV_DIRECT_BF16) {
+        d.limits = (struct tile_limits){TILE_MAX_BLOCKS, TILE_MAX_PIXELS};
+        d.find = tile_find_bf16;
+    }
     conv_describe(&call->step->params.window, &call->in[0].t->shape, &call->out.t->shape, &d.c);
     conv_bands_of(algorithm, &d.c, &d.bands);
     d.bounds = bounds_of(call->step);
     d.span = conv_span_of(d.c.groups, d.c.group_channels, d.c.group_filters);
     if (!d.span.whole) d.limits.blocks = 1; /* the next one sees other channels */
     d.groups = d.span.whole ? d.c.groups : 1;
-    d.depth = d.span.whole ? d.c.depth : d.span.blocks * LANES * d.c.window;
-    d.s = d.c.stride[2] * d.bands.plane;
+    d.depth = d.span.whole ? conv_blocked_depth(algorithm, d.c.group_channels, d.c.window)
+                           : d.span.blocks * LANES * d.c.window;
+    d.s = d.c.stride[2] * d.bands.copy_plane;
     d.in_planes = algorithm == ALG_CONV_FIRST ? d.c.channels : layout_blocks(d.c.channels);
     d.out_blocks = layout_blocks(d.c.filters);
     d.group_blocks = layout_blocks(d.c.filters / d.groups);
@@ -264,4 +292,7 @@ void kernel_conv_direct(const struct kernel_call *c) {
 }
 void kernel_conv_first(const struct kernel_call *c) {
     run(c, ALG_CONV_FIRST);
+}
+void kernel_conv_direct_bf16(const struct kernel_call *c) {
+    run(c, ALG_CONV_DIRECT_BF16);
 }

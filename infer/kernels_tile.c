@@ -7,8 +7,9 @@
 #include "infer/simd_levels.h"
 
 #include <stddef.h>
-
-enum { TILE_STEPS = 6 }; /* the last: any */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 /* Else gcc keeps pixels that the next turn reads again in registers, has too few, and spills them: 25 %. */
 #define TILE_FORGET __asm__ volatile("" ::: "memory")
@@ -32,6 +33,9 @@ enum { TILE_STEPS = 6 }; /* the last: any */
 #define LIST_14(F, b, s)                                                                                     \
     LIST_6(F, b, s)                                                                                          \
     F(b, 7, s) F(b, 8, s) F(b, 9, s) F(b, 10, s) F(b, 11, s) F(b, 12, s) F(b, 13, s) F(b, 14, s)
+
+#define TILE_EACH_STEP(F)   F(1) F(2) F(4) F(16) F(32) F(0) /* the last: any */
+#define TILE_ADD(sum, w, x) (sum) += (w) * (x)
 
 #define LEVEL(name) name##_128
 #define LEVEL_TARGET
@@ -73,6 +77,23 @@ enum { TILE_STEPS = 6 }; /* the last: any */
 #undef LEVEL
 #undef LEVEL_TARGET
 #undef LEVEL_BYTES
+#undef TILE_EACH_STEP
+#undef TILE_ADD
+
+/* Two products in each lane: a word of x is a pair of channels, and so is each of the 16 of weights. */
+#define TILE_EACH_STEP(F) F(8) F(16)
+#define TILE_ADD(sum, w, x)                                                                                  \
+    (sum) = (VEC)_mm512_dpbf16_ps((__m512)(sum), (__m512bh)(w), (__m512bh)_mm512_set1_ps(x))
+#define LEVEL(name)  name##_bf16
+#define LEVEL_TARGET SIMD_TARGET_BF16
+#define LEVEL_BYTES  64
+#define TILE_BLOCKS  TILE_MAX_BLOCKS
+#define TILE_PIXELS  TILE_MAX_PIXELS
+#define TILE_LIST    LIST_14
+#include "infer/kernels_tile_body.h"
+#undef LEVEL
+#undef LEVEL_TARGET
+#undef LEVEL_BYTES
 #endif
 
 struct tile_limits tile_limits(void) {
@@ -84,10 +105,11 @@ struct tile_limits tile_limits(void) {
 }
 
 static int index_of_step(int64_t s) {
-    static const int64_t steps[TILE_STEPS - 1] = {1, 2, 4, 16, 32};
-    for (int i = 0; i < TILE_STEPS - 1; i++)
+    static const int64_t steps[] = {1, 2, 4, 16, 32};
+    const int n = sizeof steps / sizeof *steps;
+    for (int i = 0; i < n; i++)
         if (steps[i] == s) return i;
-    return TILE_STEPS - 1;
+    return n;
 }
 
 tile_fn tile_find(int blocks, int pixels, int64_t s) {
@@ -97,4 +119,12 @@ tile_fn tile_find(int blocks, int pixels, int64_t s) {
     if (simd_level() == SIMD_256) return tiles_256[i][blocks - 1][pixels - 1];
 #endif
     return tiles_128[i][blocks - 1][pixels - 1];
+}
+
+tile_fn tile_find_bf16(int blocks, int pixels, int64_t s) {
+#if defined(__x86_64__)
+    if (s == 8 || s == 16) return tiles_bf16[s == 16][blocks - 1][pixels - 1];
+#endif
+    (void)blocks, (void)pixels, (void)s;
+    return NULL;
 }

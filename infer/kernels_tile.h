@@ -59,4 +59,8 @@ struct tile_limits tile_limits(void);
 /* blocks and pixels from 1 up to the limits. */
 tile_fn tile_find(int blocks, int pixels, int64_t s);
 
+/* The same over pairs of bfloat16: each float of x and w above is then a word of two channels (bf16.h), and S
+ * is 8 or 16 words. All pixels and blocks; for images that are compiled for ISA_AVX512_BF16 alone. */
+tile_fn tile_find_bf16(int blocks, int pixels, int64_t s);
+
 #endif

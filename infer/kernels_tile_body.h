@@ -1,5 +1,6 @@
 /* The tile's loops for one level of vector instructions; kernels_tile.c includes
- * this once per level, with TILE_BLOCKS and TILE_PIXELS, what its registers hold. */
+ * this once per level, with TILE_BLOCKS and TILE_PIXELS, what its registers hold; TILE_EACH_STEP(F),
+ * the S that there are; and TILE_ADD, a product of weights with one word of x, added to a sum. */
 #include "infer/kernels_level_body.h"
 
 /* `step`: S, or 0 for that of the tile. Every loop over blocks, parts and pixels has constant bounds once
@@ -30,7 +31,7 @@ LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int 
                         for (int p = 0; p < pixels; p++) {
                             const float value = x[p * s];
 #pragma GCC unroll 8
-                            for (int v = 0; v < vectors; v++) sums[v][p] += weights[v] * value;
+                            for (int v = 0; v < vectors; v++) TILE_ADD(sums[v][p], weights[v], value);
                             TILE_APART(p);
                         }
                     }
@@ -75,23 +76,15 @@ LEVEL_INLINE void LEVEL(run)(const struct tile *t, const int blocks, const int p
 
 #if TILE_BLOCKS == 2
 #define ALL_TILES(s) TILES_OF(1, s) TILES_OF(2, s)
-#define ALL_NAMES(s)                                                                                         \
-    { NAMES_OF(1, s), NAMES_OF(2, s) }
+#define ALL_NAMES(s) {NAMES_OF(1, s), NAMES_OF(2, s)},
 #else
 #define ALL_TILES(s) TILES_OF(1, s)
-#define ALL_NAMES(s)                                                                                         \
-    { NAMES_OF(1, s) }
+#define ALL_NAMES(s) {NAMES_OF(1, s)},
 #endif
 
-ALL_TILES(1)
-ALL_TILES(2)
-ALL_TILES(4)
-ALL_TILES(16)
-ALL_TILES(32)
-ALL_TILES(0)
+TILE_EACH_STEP(ALL_TILES)
 
-static const tile_fn LEVEL(tiles)[TILE_STEPS][TILE_BLOCKS][TILE_PIXELS] = {
-    ALL_NAMES(1), ALL_NAMES(2), ALL_NAMES(4), ALL_NAMES(16), ALL_NAMES(32), ALL_NAMES(0)};
+static const tile_fn LEVEL(tiles)[][TILE_BLOCKS][TILE_PIXELS] = {TILE_EACH_STEP(ALL_NAMES)};
 
 #undef TILE
 #undef TILES_OF

@@ -26,6 +26,7 @@ static bool conv_takes(uint32_t algorithm, const struct layouts *l) {
     if (!all_are(l, LAYOUT_PLAIN, 1)) return false; /* weight and bias */
     switch (algorithm) {
     case ALG_CONV_DIRECT:
+    case ALG_CONV_DIRECT_BF16:
     case ALG_CONV_CHANNELWISE:
     case ALG_CONV_WINOGRAD_2:
     case ALG_CONV_WINOGRAD_4: return l->in[0] == LAYOUT_BLOCKED && l->out == LAYOUT_BLOCKED;

@@ -12,8 +12,9 @@
 #include <stdint.h>
 
 #if defined(__x86_64__)
-#define SIMD_TARGET_512 __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
-#define SIMD_TARGET_256 __attribute__((target("avx2,fma")))
+#define SIMD_TARGET_512  __attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
+#define SIMD_TARGET_BF16 __attribute__((target("avx512bf16,avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")))
+#define SIMD_TARGET_256  __attribute__((target("avx2,fma")))
 #endif
 
 enum simd_level { SIMD_128, SIMD_256, SIMD_512, SIMD_LEVELS };

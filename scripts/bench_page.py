@@ -78,6 +78,28 @@ many of the real pictures at hand (CIFAR-10) both find the same best class.
 """ + accuracy_table(pick(rows, 1, 1))
 
 
+def bf16(rows):
+    """`engine.precision: bf16` beside float32, both clpd's."""
+    if not rows:
+        return ""
+    load = [r["load"] for r in rows]
+    lines = ["", "## bfloat16", "",
+             "clpd with `--precision bf16` beside clpd in float32, one thread, batch 1, by turns, on %s;" % cpu(),
+             "load average %.1f to %.1f. The largest difference of any output, relative to the largest output; and on how many of" % (
+                 min(load), max(load)),
+             "the real pictures at hand (CIFAR-10) both find the same best class.%s" % (
+                 " Intel's CPUs multiply pairs of bfloat16 at half the\nspeed of floats, so there clpd itself stays with float32."
+                 if "Intel" in cpu() else ""), "",
+             "| network | float32, ms | bf16, ms | times as fast | largest difference | same best class |",
+             "|---|---|---|---|---|---|"]
+    for r in rows:
+        lines.append("| %s | %.2f | %.2f | **%.2f** | %s | %s |" % (
+            r["name"], r["float32"], r["bf16"], r["ratio"],
+            "not measured" if r["difference"] is None else "%.1e" % r["difference"],
+            "%d of %d" % tuple(r["agreement"]) if r["agreement"] else ""))
+    return "\n".join(lines) + "\n"
+
+
 def chart(rows):
     """Bars: times as fast as ONNX Runtime, one thread and two, batch 1."""
     one, two = pick(rows, 1, 1), {r["name"]: r for r in pick(rows, 1, 2)}

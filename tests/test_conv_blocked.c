@@ -21,6 +21,12 @@ static struct conv_case conv_of(union op_params p, struct shape x, int64_t filte
     return k;
 }
 
+static uint32_t chosen_for(enum image_isa isa, int32_t kernel, int32_t stride, struct shape x,
+                           int64_t filters) {
+    const struct conv_case k = conv_of(fixture_window(kernel, stride, kernel / 2, 1), x, filters);
+    return algorithm_choose(isa, OP_CONV, &k.p, k.in, 2, &k.out);
+}
+
 static uint32_t chosen(int32_t kernel, int32_t stride, int32_t groups, struct shape x, int64_t filters) {
     const struct conv_case k = conv_of(fixture_window(kernel, stride, kernel / 2, groups), x, filters);
     return algorithm_choose(ISA_AVX512, OP_CONV, &k.p, k.in, 2, &k.out);
@@ -43,6 +49,17 @@ static void layers_take_what_is_fastest(void) {
     CU_ASSERT_EQUAL(chosen(3, 1, 32, SHAPE(1, 32, 28, 28), 64), ALG_CONV_DEPTHWISE); /* two filters each */
     CU_ASSERT_EQUAL(chosen(3, 3, 1, SHAPE(1, 64, 14, 14), 64), ALG_CONV_DIRECT);
     CU_ASSERT_EQUAL(chosen(16, 16, 1, SHAPE(1, 3, 224, 224), 768), ALG_CONV_FIRST);
+}
+
+/* Where half the products are fewer than Winograd's; never without being asked for. */
+static void bf16_where_it_pays(void) {
+    const enum image_isa isa = ISA_AVX512_BF16;
+    CU_ASSERT_EQUAL(chosen_for(isa, 1, 1, SHAPE(1, 256, 14, 14), 1024), ALG_CONV_DIRECT_BF16);
+    CU_ASSERT_EQUAL(chosen_for(isa, 3, 2, SHAPE(1, 64, 56, 56), 128), ALG_CONV_DIRECT_BF16);
+    CU_ASSERT_EQUAL(chosen_for(isa, 7, 2, SHAPE(1, 3, 224, 224), 64), ALG_CONV_FIRST);
+    for (uint32_t i = 0; i < ISA_COUNT; i++)
+        CU_ASSERT(i == (uint32_t)isa ||
+                  chosen_for((enum image_isa)i, 1, 1, SHAPE(1, 256, 14, 14), 1024) != ALG_CONV_DIRECT_BF16);
 }
 
 /* Chunks of Winograd and bands cover what they are to cover, and scratch holds them. */
@@ -73,6 +90,7 @@ static void packing_by_hand(void) {
     for (int i = 0; i < 24; i++) w[i] = (float)(i + 1);
     const struct shape s = SHAPE(3, 2, 2, 2);
     CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_DIRECT, &s, 1), 16 * 8);
+    CU_ASSERT_EQUAL(conv_blocked_weight_floats(ALG_CONV_DIRECT_BF16, &s, 1), 16 * 4);
     conv_blocked_pack(ALG_CONV_DIRECT, &s, 1, scale, w,
                       to); /* per tap: channel 0, channel 1; 16 filters each */
     CU_ASSERT(to[0] == 1 && to[1] == 90 && to[2] == -17 && to[3] == 0 && to[15] == 0);
@@ -118,7 +136,8 @@ static void winograd_weights_by_hand(void) {
     }
 }
 
-SUITE(conv_blocked, {"layers take what is fastest", layers_take_what_is_fastest},
+SUITE(conv_blocked, {"bfloat16 where it pays", bf16_where_it_pays},
+      {"layers take what is fastest", layers_take_what_is_fastest},
       {"pieces cover the whole", pieces_cover_the_whole}, {"packing by hand", packing_by_hand},
       {"packing of groups by hand", packing_of_groups_by_hand},
       {"Winograd weights by hand", winograd_weights_by_hand});

@@ -76,6 +76,7 @@ static void fields_of_steps(void) {
     REFUSED(step(0)->algorithm = ALG_CONV_POINTWISE, "algorithm"); /* 3x3 */
     REFUSED(step(0)->algorithm = ALG_CONV_DEPTHWISE, "algorithm");
     REFUSED(step(0)->algorithm = UINT32_MAX, "algorithm");
+    REFUSED(step(0)->algorithm = ALG_CONV_DIRECT_BF16, "compiled for generic"); /* a CPU may lack it */
     REFUSED(step(2)->algorithm = ALG_CONV_REFERENCE, "algorithm");
     REFUSED(step(0)->first_operand = 1, "operands");
     REFUSED(step(1)->first_operand = 0, "operands");

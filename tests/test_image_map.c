@@ -112,6 +112,9 @@ static void this_host_runs_what_it_says(void) {
     CU_ASSERT_FALSE(image_isa_runs_here(ISA_COUNT));
     CU_ASSERT_FALSE(image_isa_runs_here(UINT32_MAX));
     CU_ASSERT_FALSE(image_isa_runs_here(ISA_NEON) && image_isa_runs_here(ISA_AVX2));
+    CU_ASSERT_EQUAL(image_host_isa_for(false), image_host_isa());
+    CU_ASSERT_EQUAL(image_host_isa_for(true) == ISA_AVX512_BF16, image_isa_runs_here(ISA_AVX512_BF16));
+    CU_ASSERT(!image_bf16_pays() || image_isa_runs_here(ISA_AVX512_BF16));
     if (image_isa_runs_here(ISA_AVX512)) CU_ASSERT_TRUE(image_isa_runs_here(ISA_AVX2));
 }
 

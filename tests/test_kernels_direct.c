@@ -3,6 +3,7 @@
  * dilations, groups, channels that fill no block, batches. Inputs and weights
  * are in [-1, 1); sums of up to 2,500 terms. */
 #include "infer/algorithm.h"
+#include "infer/bf16.h"
 #include "tests/kernel_blocked.h"
 #include "tests/suite.h"
 
@@ -134,6 +135,43 @@ static int check(uint32_t algorithm, float tolerance) {
 static void direct(void) {
     CU_ASSERT(check(ALG_CONV_DIRECT, TOLERANCE) >= 31);
 }
+static void round_all(const struct view *v, uint32_t items) {
+    for (uint32_t i = 0; i < items; i++)
+        for (int64_t k = 0; k < shape_elements(&v->t->shape); k++)
+            view_item(v, i)[k] = bf16_widen(bf16_round(view_item(v, i)[k]));
+}
+
+/* Against the plain loops over what was rounded before: rounding is all that may differ. */
+static void direct_bf16(void) {
+    struct err e = {0};
+    int taken = 0;
+    if (!image_isa_runs_here(ISA_AVX512_BF16)) {
+        fprintf(stderr, "\nSKIPPED: this CPU has no AVX512-BF16\n");
+        return;
+    }
+    struct team *team = team_new(2, NULL, &e);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(team);
+    struct team_seat *seat = team_sit(team);
+    team_begin(seat);
+    for (size_t i = 0; i < sizeof geometries / sizeof *geometries; i++)
+        for (uint32_t v = 0; v < 2; v++) {
+            struct kernel_case *f = convolution(&geometries[i], v ? 1 + 2 + 8 : 4, 1 + 2 * v);
+            float *got = case_run_blocked(f, ALG_CONV_DIRECT_BF16, true);
+            CU_ASSERT(!got || is_same_with_help(f, ALG_CONV_DIRECT_BF16, seat, got));
+            round_all(&f->in[0], f->n_items);
+            round_all(&f->in[1], 1);
+            float *expected = got ? case_run(f, ALG_CONV_REFERENCE) : NULL;
+            CU_ASSERT(!got || case_close("direct bf16", got, expected, case_outputs(f), TOLERANCE));
+            taken += got && v == 0;
+            free(expected);
+            free(got);
+            case_free(f);
+        }
+    team_end(seat);
+    team_leave(seat);
+    team_free(team);
+    CU_ASSERT(taken >= 22);
+}
 static void first(void) {
     CU_ASSERT(check(ALG_CONV_FIRST, TOLERANCE) >= 8);
 }
@@ -193,8 +231,9 @@ static void refusals(void) {
     }
 }
 
-SUITE(kernels_direct, {"direct equals the plain loops", direct}, {"first equals the plain loops", first},
-      {"channelwise equals the plain loops", channelwise},
+SUITE(kernels_direct, {"direct equals the plain loops", direct},
+      {"direct bf16 equals the plain loops over rounded numbers", direct_bf16},
+      {"first equals the plain loops", first}, {"channelwise equals the plain loops", channelwise},
       {"Winograd 2x2 equals the plain loops", winograd_2},
       {"Winograd 4x4 equals the plain loops", winograd_4}, {"more items than a chunk", many_items},
       {"NaN", not_finite}, {"what they do not take", refusals});

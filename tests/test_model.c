@@ -47,11 +47,12 @@ static void plain(void) {
     struct model model;
     put("a.onnx", m.b, m.n);
     CU_ASSERT_EQUAL(system("mkdir sub && cp a.onnx sub/b.onnx"), 0);
-    CU_ASSERT_EQUAL_FATAL(model_load(&quiet, "sub/b.onnx", true, &model), 0);
+    CU_ASSERT_EQUAL_FATAL(model_load(&quiet, &(struct model_import){.path = "sub/b.onnx"}, &model), 0);
     CU_ASSERT_EQUAL(image_header(model.image)->n_inputs, 1);
     CU_ASSERT_EQUAL(model.result.report.verdict, VERDICT_NOT_APPLICABLE);
     model_free(&model);
-    CU_ASSERT_EQUAL_FATAL(model_load(&quiet, "./a.onnx", false, &model), 0);
+    CU_ASSERT_EQUAL_FATAL(
+        model_load(&quiet, &(struct model_import){.path = "./a.onnx", .guard_off = true}, &model), 0);
     CU_ASSERT_EQUAL(model.result.report.verdict, VERDICT_GUARD_OFF);
     model_free(&model);
     end();
@@ -76,7 +77,7 @@ static void sidecar(void) {
     struct model model;
     put("a.onnx", m.b, m.n);
     put("a.yaml", "labels: [p, q, r, s]\n", 21);
-    CU_ASSERT_EQUAL_FATAL(model_load(&quiet, "a.onnx", true, &model), 0);
+    CU_ASSERT_EQUAL_FATAL(model_load(&quiet, &(struct model_import){.path = "a.onnx"}, &model), 0);
     CU_ASSERT_STRING_EQUAL(image_label(model.image, 2), "r");
     model_free(&model);
     put("a.yaml", "guard:\n  threshold: 7\n", 22);

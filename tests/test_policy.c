@@ -2,6 +2,7 @@
 #include "guard/policy.h"
 
 #include "guard/canary.h"
+#include "infer/image.h"
 #include "tests/suite.h"
 
 #include <fcntl.h>
@@ -85,6 +86,16 @@ static uint64_t digest_of(const char *yaml) {
     return d;
 }
 
+/* Another precision compiles anew, where the CPU gains by it; and decides nothing. */
+static void precision_is_of_the_build(void) {
+    settings("");
+    const uint64_t plain = policy_build(&c), digest = digest_of("");
+    settings("engine: {precision: bf16}");
+    CU_ASSERT_EQUAL(policy_build(&c) != plain, image_bf16_pays());
+    CU_ASSERT_EQUAL(policy_bf16(&c), image_bf16_pays());
+    CU_ASSERT_EQUAL(digest_of("engine: {precision: bf16}"), digest);
+}
+
 static void write_text(const char *path, const char *text) {
     FILE *f = fopen(path, "w");
     CU_ASSERT_PTR_NOT_NULL_FATAL(f);
@@ -156,6 +167,6 @@ static void by_the_bytes(void) {
     policies_free(p);
 }
 
-SUITE(policy, {"samples that keep their class", by_the_samples}, {"by the report", by_the_report},
-      {"reports that lie", reports_that_lie}, {"every setting counts", every_setting_counts},
-      {"by the bytes", by_the_bytes});
+SUITE(policy, {"precision", precision_is_of_the_build}, {"samples that keep their class", by_the_samples},
+      {"by the report", by_the_report}, {"reports that lie", reports_that_lie},
+      {"every setting counts", every_setting_counts}, {"by the bytes", by_the_bytes});

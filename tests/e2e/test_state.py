@@ -90,6 +90,28 @@ class State(unittest.TestCase):
             self.assertEqual(d.wait_serving("signs", 2)["version"], 3)
             d.wait_kept("signs@2.image", "signs@3.image", "signs@index")
 
+    def test_another_precision_serves_what_is_kept_until_it_is_compiled_anew(self):
+        cpu = pathlib.Path("/proc/cpuinfo").read_text()
+        pays = " avx512_bf16" in cpu and "GenuineIntel" not in cpu
+        with Kept(log__level="debug") as d:
+            d.drop(CLEAN, "signs")
+            before = d.wait_serving("signs")
+            self.assertNotEqual(before["compiled_for"], "avx512-bf16")
+            d.wait_kept("signs@1.image", "signs@index")
+            d.settings["engine__precision"] = "bf16"
+            d.restart()
+            d.wait_serving("signs")  # what was kept
+            if not pays:
+                self.assertIn("models are compiled for float32", d.since())
+                self.assertEqual((d.model("signs")["version"], d.imports()), (1, 0))
+                return
+            m = d.wait_serving("signs", 1)
+            self.assertEqual((m["version"], m["compiled_for"]), (2, "avx512-bf16"))
+            d.wait_kept("signs@1.image", "signs@2.image", "signs@index")
+            d.restart()  # that one is kept like any other
+            m = d.wait_serving("signs")
+            self.assertEqual((m["version"], m["compiled_for"], d.imports()), (2, "avx512-bf16", 0))
+
     def test_who_connects_during_the_start_finds_what_was_served_before(self):
         with Kept() as d:
             d.drop(CLEAN, "signs")
