@@ -167,6 +167,18 @@ OLD_CPU_SUITES := kernels_blocked kernels_elementwise kernels_matrix kernels_pro
 old-cpu: $(BUILD)/tests            ## the kernels' suites as on a CPU without AVX, under qemu-user
 	scripts/deps cross
 	$(Q)for suite in $(OLD_CPU_SUITES); do qemu-x86_64-static -cpu Nehalem $(BUILD)/tests $$suite || exit 1; done
+# The same as on CPUs that lack AVX-512, or AVX altogether, but natively: everything is compiled for that level.
+LEVEL_SUITES := $(filter kernels% gradient% engine function plan_layout team checksum preprocess topk,\
+                  $(foreach s,$(patsubst infer/%.c,%,$(wildcard infer/*.c)),$(if $(wildcard tests/test_$(s).c),$(s))))
+.PHONY: test-levels
+test-levels:                       ## the kernels' suites, and the networks in ../shared, with AVX2 and without AVX, natively
+	$(Q)$(MAKE) --no-print-directory BUILD=build/avx2 CPPFLAGS="-DSIMD_NO_CLONES -DSIMD_MOST=SIMD_256" \
+	    CFLAGS="-O2 -g -march=x86-64-v3" all build/avx2/tests
+	$(Q)$(MAKE) --no-print-directory BUILD=build/sse CPPFLAGS="-DSIMD_NO_CLONES -DSIMD_MOST=SIMD_128" all build/sse/tests
+	$(Q)for level in avx2 sse; do \
+	    for suite in $(LEVEL_SUITES); do build/$$level/tests $$suite || exit 1; done; \
+	    tests/e2e/run build/$$level test_golden || exit 1; \
+	done
 # A second build by Debian's cross compiler, against Debian's arm64 libraries in a folder of their own.
 ARM64      := build/arm64
 ARM64_ROOT := $(abspath $(ARM64))/root

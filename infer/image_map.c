@@ -3,6 +3,8 @@
  * that the file does not vouch for gives NULL or "". */
 #include "infer/image_internal.h"
 
+#include "infer/simd_levels.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,9 +18,10 @@ bool image_isa_runs_here(uint32_t isa) {
     switch (isa) {
     case ISA_GENERIC: return true;
 #if defined __x86_64__
-    case ISA_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case ISA_AVX2:
+        return SIMD_MOST >= SIMD_256 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case ISA_AVX512:
-        return image_isa_runs_here(ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
+        return SIMD_MOST >= SIMD_512 && image_isa_runs_here(ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
     case ISA_AVX512_BF16: return image_isa_runs_here(ISA_AVX512) && __builtin_cpu_supports("avx512bf16");

@@ -1,7 +1,7 @@
 /* Asks the processor once which level of vector instructions it has. */
 #include "infer/simd_levels.h"
 
-static enum simd_level limit = SIMD_512;
+static enum simd_level limit = SIMD_MOST;
 
 static enum simd_level host_level(void) {
 #if defined(__x86_64__)
@@ -20,5 +20,5 @@ enum simd_level simd_level(void) {
 }
 
 void simd_level_limit(enum simd_level most) {
-    limit = most;
+    limit = most < SIMD_MOST ? most : SIMD_MOST;
 }

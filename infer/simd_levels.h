@@ -19,6 +19,12 @@
 
 enum simd_level { SIMD_128, SIMD_256, SIMD_512, SIMD_LEVELS };
 
+/* A build for tests can leave out what is above (make test-levels): with SIMD_NO_CLONES and the compiler's
+ * own level set, all of it is then as on such a host, natively. */
+#ifndef SIMD_MOST
+#define SIMD_MOST SIMD_512
+#endif
+
 /* The best one that this host runs, or what a test has set. */
 enum simd_level simd_level(void);
 /* For tests: as on a host with no more than `most`. Not while kernels run. */
