@@ -77,7 +77,7 @@ def ptrace(request, thread):
 def stop_computing_thread(pid):
     """Stops one worker of the daemon for good. Whether it was computing shows later: the next call lets it go and tries
     another moment."""
-    workers = [int(t.name) for t in pathlib.Path(f"/proc/{pid}/task").iterdir() if "worker" in (t / "comm").read_text()]
+    workers = [int(t.name) for t in pathlib.Path(f"/proc/{pid}/task").iterdir() if "clpd-work" in (t / "comm").read_text()]
     for thread in workers:
         if ptrace(SEIZE, thread):
             continue
