@@ -159,9 +159,11 @@ bench-conv: $(BUILD)/bench-conv    ## every algorithm on the 3x3 layers of real 
 bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; the stream beside stalled HTTP clients
 	scripts/bench-http --build $(BUILD)
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-asan:                              ## the same suites under AddressSanitizer and UBSan
+asan: asan-unit                    ## the same suites under AddressSanitizer and UBSan
+	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" boundaries conformance-quick e2e
+asan-unit:                         ## the unit suites alone under them
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
-	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" test
+	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" unit
 OLD_CPU_SUITES := kernels_blocked kernels_elementwise kernels_matrix kernels_product kernels_vectors function engine plan_layout team
 .PHONY: old-cpu
 old-cpu: $(BUILD)/tests            ## the kernels' suites as on a CPU without AVX, under qemu-user

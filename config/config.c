@@ -115,7 +115,7 @@ static int take_overrides(void *into, const struct key_place *p, struct err *e);
          KEY_AT(STRUCT, IN on_repaired),                                                                     \
          0,                                                                                                  \
          0,                                                                                                  \
-         "serve",                                                                                            \
+         "hold",                                                                                             \
          "what is done with the network that the probe has repaired",                                        \
          NULL,                                                                                               \
          "serve hold",                                                                                       \

@@ -83,7 +83,7 @@ static void defaults_are_those_promised(void) {
     CU_ASSERT_EQUAL(c.policy.on_disagreement, POLICY_HOLD);
     CU_ASSERT_EQUAL(c.policy.on_inapplicable, POLICY_SERVE);
     CU_ASSERT_EQUAL(c.policy.probe, PROBE_BACKGROUND);
-    CU_ASSERT_EQUAL(c.policy.on_repaired, REPAIRED_SERVE);
+    CU_ASSERT_EQUAL(c.policy.on_repaired, REPAIRED_HOLD);
     CU_ASSERT_EQUAL(c.policy.on_suspect, SUSPECT_SERVE);
     CU_ASSERT_EQUAL(c.probe_budget_s, 600);
     CU_ASSERT_EQUAL(c.probe_memory, UINT64_C(1) << 30);

@@ -211,6 +211,7 @@ static void a_listening_socket_survives(void) {
     int fd = store_listen(&s, "stream", &f, path, 0600, "", &e);
     CU_ASSERT_TRUE_FATAL(fd >= 0);
     (void)close(fd); /* the process ends */
+    store_close(&s);
     socket_file_remove(&f);
     listen_to_it();
     CU_ASSERT_EQUAL_FATAL(manager.n, 1);
