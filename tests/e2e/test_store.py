@@ -139,6 +139,7 @@ class Store(unittest.TestCase):
         d = self.daemon()
         self.signs(d)
         served = d.wait_serving("signs")
+        wait_for("the guard to have kept it", lambda: "signs@index" in os.listdir(d.folder / "state"))
         shutil.rmtree(d.folder / "state")  # so that it can be from nowhere else
         for how in (signal.SIGKILL, signal.SIGTERM):
             wait_for("the image to be kept", lambda: sum(n.startswith("kept.image.signs.1.") for n in d.manager.names()) == 2)
