@@ -134,7 +134,7 @@ static void become_ready(void *owner) {
 static void feed_watchdog(void *owner) {
     struct daemon *d = owner;
     const uint64_t now = loop_now(d->loop);
-    const bool stuck = !workers_make_progress(d->workers, now);
+    const bool stuck = !workers_call_roll(d->workers, now);
     if (stuck && !d->stuck) log_error("a worker makes no progress any more: the watchdog is no longer fed");
     d->stuck = stuck;
     if (!stuck) notify_alive();

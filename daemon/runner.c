@@ -7,9 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STUCK_AFTER  60000000000u /* 60 s for one run, and beyond that … */
-#define SLOWEST_MACS 1000000000u  /* … what a network may need that gets but 1 GMAC/s */
-#define FORGET       8            /* a version's time per item follows that many batches */
+#define SLOWEST_MACS 1000000000u /* beyond RUNNER_STUCK_AFTER a run may take what 1 GMAC/s would need */
+#define FORGET       8           /* a version's time per item follows that many batches */
 
 int runner_open(struct runner *w, struct err *e) {
     w->engine = engine_new();
@@ -24,7 +23,7 @@ void runner_close(struct runner *w) {
 
 static uint64_t longest(const struct version *v, uint32_t items) {
     const double seconds = (double)image_header(v->image)->multiply_adds * items / SLOWEST_MACS;
-    return STUCK_AFTER + (uint64_t)(seconds * 1e9);
+    return RUNNER_STUCK_AFTER + (uint64_t)(seconds * 1e9);
 }
 
 /* `now`: not long ago. */

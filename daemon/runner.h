@@ -9,6 +9,8 @@
 
 #include <stdatomic.h>
 
+#define RUNNER_STUCK_AFTER 60000000000u /* ns without a sign of life */
+
 struct batch {
     struct request *requests[BATCHER_MAX_ITEMS];
     uint32_t n;
@@ -20,7 +22,8 @@ struct runner { /* zero at first */
     struct reply_scratch scratch;
     struct engine_item items[BATCHER_MAX_ITEMS];
     _Atomic uint64_t n_batches, n_pictures;
-    _Atomic uint64_t due; /* when the current run should be through; 0: none */
+    /* When it should be seen again: the run through, a call answered. 0: nothing is waited for. */
+    _Atomic uint64_t due;
 };
 
 int runner_open(struct runner *w, struct err *e); /* 0, or -1 with `e` set */

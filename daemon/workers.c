@@ -249,6 +249,12 @@ static void call_for_help(struct workers *all, const struct batch *b, struct cal
     if (more || unwatched) call(cheapest(all), c);
 }
 
+/* Under the lock: who is called for the roll is not past this. */
+static void here_i_am(struct worker *w) {
+    if (atomic_load_explicit(&w->runner.due, memory_order_relaxed))
+        atomic_store_explicit(&w->runner.due, 0, memory_order_relaxed);
+}
+
 static void *work(void *arg) {
     struct worker *w = arg;
     struct workers *all = w->all;
@@ -264,6 +270,7 @@ static void *work(void *arg) {
         calls.n = 0;
         calls.bells = false;
         w->task = NULL;
+        here_i_am(w);
         if (!t && !stopping) {
             if (now == 0) now = loop_clock();
             refused = pull(all, now);
@@ -589,10 +596,22 @@ void workers_count_up(struct workers *all, struct workers_counters *out) {
     out->items += atomic_load_explicit(&all->here.n_pictures, memory_order_relaxed);
 }
 
-bool workers_make_progress(const struct workers *all, uint64_t now) {
-    for (uint32_t i = 0; i < all->n; i++) {
-        const uint64_t due = atomic_load_explicit(&all->workers[i].runner.due, memory_order_relaxed);
-        if (due && now > due) return false;
-    }
-    return true;
+/* Under the lock. false: it is overdue. A run that has begun meanwhile has its own time. */
+static bool expect(struct worker *w, uint64_t now) {
+    uint64_t due = 0;
+    if (atomic_compare_exchange_strong_explicit(&w->runner.due, &due, now + RUNNER_STUCK_AFTER,
+                                                memory_order_relaxed, memory_order_relaxed))
+        return true;
+    return now <= due;
+}
+
+bool workers_call_roll(struct workers *all, uint64_t now) {
+    struct calls calls = {.n = 0};
+    bool all_well = true;
+    pthread_mutex_lock(&all->lock);
+    while (all->idle) call(all->idle, &calls);
+    for (uint32_t i = 0; i < all->n; i++) all_well = expect(&all->workers[i], now) && all_well;
+    pthread_mutex_unlock(&all->lock);
+    wake(all, &calls);
+    return all_well;
 }

@@ -82,7 +82,9 @@ void workers_unlock(struct workers *w);
 
 uint32_t workers_queued(struct workers *w); /* waiting and running */
 void workers_count_up(struct workers *w, struct workers_counters *out);
-/* false: a worker has been at one engine run for far longer than its network can take. */
-bool workers_make_progress(const struct workers *w, uint64_t now);
+/* For the watchdog, now and then: calls everyone who idles, and notes who is at work. false: somebody did not
+ * come within a minute since an earlier call, or has been at one engine run for far longer than its network
+ * can take. */
+bool workers_call_roll(struct workers *w, uint64_t now);
 
 #endif

@@ -1,8 +1,11 @@
 /* Workers without a server: batches over all threads, one version a batch, limits, stopping. */
+#include "daemon/runner.h"
 #include "daemon/workers.h"
 #include "tests/daemon_case.h"
 #include "tests/suite.h"
 
+#include <dirent.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,7 +119,7 @@ static void right_answers(void) {
     CU_ASSERT_EQUAL(c.items, N);
     CU_ASSERT_TRUE(c.batches >= N / 8 && c.batches < N); /* they do run together */
     CU_ASSERT_EQUAL(workers_queued(w), 0);
-    CU_ASSERT_TRUE(workers_make_progress(w, loop_clock()));
+    CU_ASSERT_TRUE(workers_call_roll(w, loop_clock()));
     workers_stop(w);
     version_put(current);
 }
@@ -233,6 +236,108 @@ static void too_large_to_warm(void) {
     version_put(current);
 }
 
+/* --- the roll ------------------------------------------------------------------------------ */
+
+static int gate[2]; /* a pipe: who reads it is stuck until it is closed for writing */
+
+static void stick(void) {
+    char c;
+    while (read(gate[0], &c, 1) < 0) {}
+}
+
+static void stick_on_complete(struct request *r) {
+    stick();
+    on_complete(r);
+}
+
+static _Atomic bool is_stuck;
+
+static void stick_on_signal(int number) {
+    (void)number;
+    atomic_store(&is_stuck, true);
+    stick();
+}
+
+static void all_come(struct workers *w, uint64_t now) {
+    const uint64_t end = loop_clock() + 5000000000u;
+    bool well = false;
+    while (!(well = workers_call_roll(w, now)) && loop_clock() < end) usleep(100);
+    CU_ASSERT_TRUE(well);
+}
+
+/* Somebody who is stuck is missed once a minute has gone by since a call, not before; who comes late is
+ * welcome. */
+static void missed_until(struct workers *w) {
+    const uint64_t t = loop_clock(), minute = RUNNER_STUCK_AFTER;
+    CU_ASSERT_TRUE(workers_call_roll(w, t));
+    CU_ASSERT_TRUE(workers_call_roll(w, t + minute / 2));
+    CU_ASSERT_TRUE(workers_call_roll(w, t + minute));
+    CU_ASSERT_FALSE(workers_call_roll(w, t + minute + 1));
+    CU_ASSERT_FALSE(workers_call_roll(w, t + 2 * minute));
+    close(gate[1]);
+    all_come(w, t + 2 * minute);
+    close(gate[0]);
+}
+
+static void stuck_beside_the_engine(void) {
+    struct err e;
+    struct workers *w = start(2, 1, N);
+    CU_ASSERT_EQUAL_FATAL(pipe(gate), 0);
+    current = load(1, 1, 1);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
+    struct request *r = prepare(0, current);
+    r->complete = stick_on_complete;
+    CU_ASSERT_PTR_NULL(workers_submit(w, r));
+    while (workers_queued(w)) usleep(100); /* room is made before it completes */
+    missed_until(w);
+    await(1);
+    workers_stop(w);
+    version_put(current);
+}
+
+/* The thread of this name, or 0. */
+static pid_t thread_named(const char *name) {
+    DIR *tasks = opendir("/proc/self/task");
+    pid_t found = 0;
+    for (struct dirent *d; tasks && !found && (d = readdir(tasks));) {
+        char path[300], comm[32] = "";
+        (void)snprintf(path, sizeof path, "/proc/self/task/%s/comm", d->d_name);
+        FILE *f = fopen(path, "r");
+        if (f && fgets(comm, sizeof comm, f) && strncmp(comm, name, strlen(name)) == 0)
+            found = atoi(d->d_name);
+        if (f) (void)fclose(f);
+    }
+    if (tasks) (void)closedir(tasks);
+    return found;
+}
+
+static void stuck_in_its_sleep(void) {
+    struct workers *w = start(2, 1, N);
+    struct sigaction action = {.sa_handler = stick_on_signal}, before;
+    CU_ASSERT_EQUAL_FATAL(pipe(gate), 0);
+    CU_ASSERT_EQUAL_FATAL(sigaction(SIGUSR1, &action, &before), 0);
+    const pid_t thread = thread_named("clpd-work-1");
+    CU_ASSERT_NOT_EQUAL_FATAL(thread, 0);
+    workers_lock(w); /* so that it doesn't hold it */
+    CU_ASSERT_EQUAL_FATAL(tgkill(getpid(), thread, SIGUSR1), 0);
+    while (!atomic_load(&is_stuck)) usleep(100);
+    workers_unlock(w);
+    missed_until(w);
+    workers_stop(w);
+    (void)sigaction(SIGUSR1, &before, NULL);
+}
+
+/* Calls that lead nowhere leave nothing behind: all come, time after time. */
+static void calls_to_who_is_well(void) {
+    struct workers *w = start(3, 1, N);
+    for (uint64_t i = 0; i < 1000; i++) CU_ASSERT_TRUE(workers_call_roll(w, loop_clock()));
+    all_come(w, loop_clock() + 10 * (uint64_t)RUNNER_STUCK_AFTER);
+    workers_stop(w);
+}
+
 SUITE(workers, {"right answers from three threads", right_answers}, {"a limit of one", limit_of_one},
       {"one version a batch", versions}, {"cancelled, late, stopped", cancelled_late_stopped},
-      {"an image too large to run is said to be", too_large_to_warm});
+      {"an image too large to run is said to be", too_large_to_warm},
+      {"a worker that is stuck beside the engine is missed", stuck_beside_the_engine},
+      {"one that is stuck in its sleep is missed", stuck_in_its_sleep},
+      {"who is well is never missed", calls_to_who_is_well});
