@@ -1,4 +1,4 @@
-/* The checksum of checksum.h: a block is a handful of operations on one vector. */
+/* The checksum of checksum.h: a block is a handful of operations on one strip of words. */
 #include "infer/checksum.h"
 
 #include "infer/digest.h"
@@ -9,24 +9,27 @@
 #define ODD 0x9e3779b1u
 #define MIX 0x85ebca77u
 
-typedef uint32_t words __attribute__((vector_size(CHECKSUM_BLOCK)));
-typedef uint32_t words_at __attribute__((vector_size(CHECKSUM_BLOCK), aligned(1), may_alias));
+typedef uint32_t word_at __attribute__((aligned(1), may_alias));
 
 /* K: odd, and no two alike. */
-static const words keys = {0x9e3779b1u, 0x85ebca77u, 0xc2b2ae3du, 0x27d4eb2fu, 0x165667b1u, 0xd3a2646du,
-                           0xfd7046c5u, 0xb55a4f09u, 0x68e31da5u, 0x2545f491u, 0xcc9e2d51u, 0x1b873593u,
-                           0xe6546b65u, 0x5bd1e995u, 0x7feb352du, 0x846ca68bu};
+static const uint32_t keys[CHECKSUM_WORDS] = {
+    0x9e3779b1u, 0x85ebca77u, 0xc2b2ae3du, 0x27d4eb2fu, 0x165667b1u, 0xd3a2646du, 0xfd7046c5u, 0xb55a4f09u,
+    0x68e31da5u, 0x2545f491u, 0xcc9e2d51u, 0x1b873593u, 0xe6546b65u, 0x5bd1e995u, 0x7feb352du, 0x846ca68bu};
 
 SIMD_CLONES static void add_blocks(uint32_t sums[CHECKSUM_WORDS], uint32_t block, const uint8_t *bytes,
                                    size_t n) {
-    words s;
-    memcpy(&s, sums, sizeof s);
+    uint32_t sum[CHECKSUM_WORDS];
+    memcpy(sum, sums, sizeof sum);
     for (; n > 0; n--, bytes += CHECKSUM_BLOCK) {
-        words x = (*(const words_at *)bytes ^ keys * ++block) * ODD;
-        x = (x ^ x >> 15) * MIX;
-        s += x ^ x >> 13;
+        const word_at *word = (const word_at *)bytes;
+        block++;
+        SIMD_EACH(j) {
+            uint32_t x = (word[j] ^ block * keys[j]) * ODD;
+            x = (x ^ x >> 15) * MIX;
+            sum[j] += x ^ x >> 13;
+        }
     }
-    memcpy(sums, &s, sizeof s);
+    memcpy(sums, sum, sizeof sum);
 }
 
 void checksum_add(struct checksum *c, uint64_t at, const void *bytes, size_t n) {
