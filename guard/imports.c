@@ -29,8 +29,7 @@ uint64_t imports_salt(const struct imports *i) {
 }
 
 static void clear(struct import *x) {
-    *x = (struct import){.opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1, .canary_fd = -1},
-                         .result.fd = -1};
+    *x = (struct import){.opened = MODEL_FILES_NONE, .result.fd = -1};
 }
 
 void imports_init(struct imports *i, const struct config *c, struct files *f, int epoll) {

@@ -219,11 +219,10 @@ err:
 }
 
 void model_file_close(struct model_files *f) {
-    int *const fds[] = {&f->model_fd, &f->sidecar_fd, &f->external_fd, &f->canary_fd};
-    for (int i = 0; i < 4; i++) {
-        if (*fds[i] >= 0) (void)close(*fds[i]);
-        *fds[i] = -1;
-    }
+    const int fds[] = {f->model_fd, f->sidecar_fd, f->external_fd, f->canary_fd};
+    for (int i = 0; i < 4; i++)
+        if (fds[i] >= 0) (void)close(fds[i]);
+    *f = MODEL_FILES_NONE;
 }
 
 /* A companion that isn't there is fine; one that can't be opened is not. */
@@ -278,7 +277,7 @@ int model_file_open(int dirfd, const char *name, const char *external, uint64_t 
                     struct err *e) {
     struct stat model, sidecar, data, canary, signature, *has_data = NULL;
     char sidecar_name[MODEL_FILE_NAME], guess[MODEL_FILE_NAME];
-    *out = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1, .canary_fd = -1};
+    *out = MODEL_FILES_NONE;
     out->model_fd = open_regular(dirfd, name, 0, &model, e);
     if (out->model_fd < 0) return -1;
     model_file_sidecar_name(name, sidecar_name);

@@ -30,6 +30,9 @@ struct model_files { /* opened; -1: none */
     char external_name[MODEL_FILE_NAME];
     struct model_stat stat; /* of the descriptors */
 };
+/* Closing this closes nothing. */
+#define MODEL_FILES_NONE                                                                                     \
+    ((struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1, .canary_fd = -1})
 
 /* `external`: bare name of the data file that the model is known to want; or
  * NULL: NAME.onnx.data if that is there. `salt`: the settings that an import
@@ -41,7 +44,7 @@ void model_file_stat(int dirfd, const char *name, const char *external, uint64_t
  * set. A device, FIFO or directory is never opened for reading. */
 int model_file_open(int dirfd, const char *name, const char *external, uint64_t salt, struct model_files *out,
                     struct err *e);
-void model_file_close(struct model_files *f);
+void model_file_close(struct model_files *f); /* it is MODEL_FILES_NONE then */
 
 bool model_file_same(const struct link_identity *a, const struct link_identity *b);
 

@@ -41,8 +41,7 @@ struct probes {
 struct probes *probes_new(const struct probes_parts *parts) {
     struct probes *p = calloc(1, sizeof *p);
     if (!p) return NULL;
-    *p = (struct probes){
-        .parts = *parts, .opened = {.model_fd = -1, .sidecar_fd = -1, .external_fd = -1}, .sending = -1};
+    *p = (struct probes){.parts = *parts, .opened = MODEL_FILES_NONE, .sending = -1};
     return p;
 }
 
@@ -69,7 +68,6 @@ static void let_go(struct probes *p) {
     if (p->probing && spawn_probe_finish(p->probing, &report, note, &ignored) == 0)
         probe_report_free(&report);
     model_file_close(&p->opened);
-    p->opened = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1};
     p->worker = NULL;
     p->probing = NULL;
     p->state = NOTHING;
@@ -276,7 +274,6 @@ static void on_image(struct probes *p, uint64_t now) {
     } else {
         p->state = ATTACKING;
         model_file_close(&p->opened);
-        p->opened = (struct model_files){.model_fd = -1, .sidecar_fd = -1, .external_fd = -1};
     }
     spawn_result_free(&r);
 }

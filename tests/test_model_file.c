@@ -116,6 +116,13 @@ static void opening_gives_what_stat_gave(void) {
     finish();
 }
 
+static void none_is_none(void) {
+    struct model_files f = MODEL_FILES_NONE;
+    CU_ASSERT_TRUE_FATAL(fcntl(0, F_GETFD) >= 0 || dup2(1, 0) == 0);
+    model_file_close(&f); /* descriptor 0 is somebody else's: a field that nobody set would be that */
+    CU_ASSERT_TRUE(fcntl(0, F_GETFD) >= 0);
+}
+
 static void expect_trouble(const char *name, const char *external, bool passing, const char *part) {
     struct model_stat st = look(name, external);
     CU_ASSERT_TRUE(st.exists);
@@ -185,5 +192,5 @@ static void unreadable_says_what_to_do(void) {
 
 SUITE(model_file, {"names", names}, {"the identity follows all three files", identity_follows_all_three},
       {"opening gives what stat gave", opening_gives_what_stat_gave}, {"what is no model", what_is_no_model},
-      {"external data is a plain file", external_data_is_a_plain_file},
+      {"none is none", none_is_none}, {"external data is a plain file", external_data_is_a_plain_file},
       {"unreadable says what to do", unreadable_says_what_to_do});
