@@ -183,20 +183,25 @@ static uint32_t count_served(void *owner) {
 }
 
 static void tell_served(const struct daemon *d, const struct model *model) {
+    const struct version *v = model->current;
     struct link_message m = {.type = LINK_SERVING,
-                             .identity = model->current->identity,
-                             .closed_ns = model->current->closed_ns,
-                             .verdict = model->current->verdict,
-                             .policy = model->current->policy,
-                             .inherited = model->current->inherited && !d->restored,
-                             .model_version = model->current->number,
-                             .image_bytes = model->current->image_bytes,
-                             .pruned_channels = model->current->pruned_channels,
-                             .canary = model->current->canary,
-                             .total_channels = model->current->total_channels};
-    memcpy(m.sha256, model->current->sha256, sizeof m.sha256);
+                             .identity = v->identity,
+                             .closed_ns = v->closed_ns,
+                             .verdict = v->verdict,
+                             .policy = v->policy,
+                             .build = v->build,
+                             .inherited = v->inherited && !d->restored,
+                             .repaired = v->repaired,
+                             .probe = v->probe,
+                             .model_version = v->number,
+                             .image_bytes = v->image_bytes,
+                             .pruned_channels = v->pruned_channels,
+                             .canary = v->canary,
+                             .total_channels = v->total_channels};
+    memcpy(m.sha256, v->sha256, sizeof m.sha256);
+    memcpy(m.beside, v->beside, sizeof m.beside);
     memcpy(m.model, model->name, sizeof m.model);
-    memcpy(m.path, model->current->path, sizeof m.path);
+    memcpy(m.path, v->path, sizeof m.path);
     guard_child_send(d->guard, &m);
 }
 

@@ -77,6 +77,10 @@ struct version *version_new(struct image *img, const struct link_message *offer,
     v->closed_ns = offer->closed_ns;
     v->identity = offer->identity;
     v->policy = offer->policy;
+    v->build = offer->build;
+    v->repaired = offer->repaired;
+    v->probe = offer->probe;
+    memcpy(v->beside, offer->beside, sizeof v->beside);
     v->inherited = offer->inherited;
     memcpy(v->path, offer->path, sizeof v->path);
     (void)clock_gettime(CLOCK_REALTIME, &now);

@@ -36,7 +36,10 @@ struct version {
     uint64_t image_bytes;
     struct link_identity identity; /* of the file, and its path: for a guard that was restarted */
     char path[LINK_PATH];
-    uint64_t policy;               /* that it was decided under, as the guard says */
+    uint64_t policy; /* that it was decided under, as the guard says */
+    uint64_t build;  /* as in struct link_message, like the next three */
+    uint32_t repaired, probe;
+    uint8_t beside[3][32];
     bool inherited;                /* from a clpd before this one */
     uint64_t closed_ns, loaded_ns; /* CLOCK_REALTIME: the file's last change; ready to serve */
     _Atomic uint64_t requests;     /* answered */

@@ -334,7 +334,7 @@ static void miss_model(struct files *f, struct model *m, uint64_t now) {
     }
     if (!m->gone_at) m->gone_at = now ? now : 1;
     if (now - m->gone_at < f->options.retire_ms) return;
-    m->serving = m->has_digests = m->barred = false;
+    m->serving = m->barred = false;
     m->retire = true;
     m->gone_at = 0;
     struct file *x = files_find_path(f, m->path);

@@ -132,7 +132,7 @@ struct files_served {
     uint64_t version;
     bool repaired;
 };
-/* False: nothing of it is served, or its contents are not known. */
+/* False: nothing of it is served. */
 bool files_served(const struct files *f, const char *model, struct files_served *out);
 /* How far the probe of a file that waits is. */
 void files_probe_progress(struct files *f, const char *path, const char *words);
@@ -151,7 +151,8 @@ void files_message_sent(struct files *f, const struct link_message *m);
 void files_on_answer(struct files *f, const struct link_message *m, uint64_t now);
 /* A model that is being served since before this guard was started. false: no memory to know it. */
 bool files_on_serving(struct files *f, const struct link_message *m);
-/* What is kept about a model that clpd serves since before this guard tells more than LINK_SERVING. */
+/* What is kept about a model that clpd serves since before this guard: another identity of its file may have
+ * been seen since it was offered. */
 void files_on_record(struct files *f, const struct state_record *r);
 /* A kept image that clpd has taken: `current` of this record is served. */
 void files_on_kept(struct files *f, const struct state_record *r);

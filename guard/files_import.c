@@ -61,15 +61,9 @@ bool files_import_is_stale(const struct files *f, const struct file_job *job) {
 
 bool files_import_is_served(const struct files *f, const struct file_job *job,
                             const struct spawn_digests *d) {
-    static const struct link_identity unknown;
     const struct model *m = files_find_model(f, job->file->model);
-    if (!m || !m->serving) return false;
-    if (m->has_digests)
-        return m->policy == job->file->policy && m->build == f->options.build &&
-               m->repaired == job->file->repaired && memcmp(&m->digests, d, sizeof *d) == 0;
-    /* Served since before this guard, and clpd did not know from which file: the digest has to do. */
-    return model_file_same(&m->identity, &unknown) &&
-           memcmp(m->digests.model, d->model, sizeof d->model) == 0;
+    return m && m->serving && m->policy == job->file->policy && m->build == f->options.build &&
+           m->repaired == job->file->repaired && memcmp(&m->digests, d, sizeof *d) == 0;
 }
 
 /* The import is over; has the file changed meanwhile? */
@@ -210,7 +204,6 @@ void files_import_same(struct files *f, const struct file_job *job, const struct
     memcpy(m->path, x->path, sizeof m->path);
     m->identity = x->imported;
     m->digests = *d;
-    m->has_digests = true;
     m->policy = x->policy;
     m->build = f->options.build;
     keep(f, m, -1);
@@ -313,6 +306,10 @@ bool files_next_message(struct files *f, struct link_message *m, int *fd) {
         *m = files_describe(x, LINK_OFFER);
         m->model_version = model->last_version + 1;
         m->policy = x->policy;
+        m->build = f->options.build;
+        m->repaired = x->repaired;
+        m->probe = x->probe_asked;
+        state_digests_put(&x->digests, m);
         *fd = x->image;
         return true;
     }
@@ -355,7 +352,6 @@ static void take_into_service(struct files *f, struct file *x) {
     m->identity = x->imported;
     m->closed_ns = x->imported_ns;
     m->digests = x->digests;
-    m->has_digests = true;
     m->verdict = x->verdict;
     m->pruned = x->pruned;
     m->canary = x->canary;
@@ -389,8 +385,11 @@ bool files_on_serving(struct files *f, const struct link_message *m) {
     struct file *x = files_find_path(f, m->path);
     if (!model) return false;
     model->serving = true;
-    model->has_digests = false;
-    memcpy(model->digests.model, m->sha256, sizeof m->sha256);
+    state_digests_get(m, &model->digests);
+    model->policy = m->policy;
+    model->build = m->build;
+    model->repaired = m->repaired;
+    model->probe_asked = m->probe;
     model->identity = m->identity;
     model->closed_ns = m->closed_ns;
     model->verdict = (enum verdict)m->verdict;
@@ -420,7 +419,7 @@ void files_on_kept(struct files *f, const struct state_record *r) {
     const struct state_image *i = &r->current;
     struct model *m = files_add_model(f, r->model);
     if (!m) return;
-    m->serving = m->has_digests = true;
+    m->serving = true;
     m->version = i->version;
     m->policy = i->policy;
     m->build = i->build;
@@ -523,9 +522,7 @@ static void describe_subject(const struct files *f, struct file *x, struct files
                                   .version = serves ? x->version : 0,
                                   .asked = x->probe_asked,
                                   .repaired = x->repaired};
-    if (!(serves || x->state == FILE_PROBING) || !x->present || x->gone || !x->has_digests ||
-        (serves && !m->has_digests))
-        return;
+    if (!(serves || x->state == FILE_PROBING) || !x->present || x->gone || !x->has_digests) return;
     out->job.file = x;
     memcpy(out->job.path, x->path, sizeof x->path);
     memcpy(out->job.model, x->model, sizeof x->model);
@@ -547,7 +544,7 @@ void files_subject_of(const struct files *f, const char *model, struct files_sub
 
 bool files_served(const struct files *f, const char *model, struct files_served *out) {
     const struct model *m = files_find_model(f, model);
-    if (!m || !m->serving || !m->has_digests) return false;
+    if (!m || !m->serving) return false;
     *out = (struct files_served){m->digests, m->version, m->repaired};
     return true;
 }

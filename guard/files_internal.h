@@ -47,7 +47,6 @@ struct model { /* what clpd serves, or has served */
     uint64_t policy, build;
     struct link_identity identity;
     struct spawn_digests digests;
-    bool has_digests; /* all of them; after a restart of the guard only the model's own is known */
     enum verdict verdict;
     int64_t pruned, total;
     bool repaired;

@@ -214,8 +214,7 @@ static enum policy_action ask_book(const struct imports *i, const struct import 
                                     .asked = r->report.probe,
                                     .repaired = x->repairs,
                                     .other_serves =
-                                        known ? memcmp(&s.digests, &r->digests, sizeof s.digests) != 0
-                                              : files_serves(i->files, x->job.model)};
+                                        known && memcmp(&s.digests, &r->digests, sizeof s.digests) != 0};
     const enum probe_gate gate = probe_book_judge(i->book, &c, why);
     *waits = gate == PROBE_GATE_WAIT;
     return gate == PROBE_GATE_HOLD ? POLICY_HOLD : POLICY_SERVE;

@@ -306,8 +306,11 @@ struct link_message keeper_offer(const char model[LINK_MODEL], const struct stat
                              .total_channels = i->total,
                              .closed_ns = i->closed_ns,
                              .policy = i->policy,
+                             .build = i->build,
+                             .repaired = i->repaired,
+                             .probe = i->probe,
                              .identity = i->identity};
-    memcpy(m.sha256, i->digests.model, sizeof m.sha256);
+    state_digests_put(&i->digests, &m);
     memcpy(m.model, model, sizeof m.model);
     memcpy(m.path, i->path, sizeof m.path);
     return m;

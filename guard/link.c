@@ -26,7 +26,7 @@ static bool text_is_clean(const char *s, size_t cap) {
 bool link_check(const struct link_message *m, bool has_fd) {
     return m->version == LINK_VERSION && m->type >= LINK_HELLO && m->type < LINK_TYPES &&
            m->state < FILE_STATES && (m->type != LINK_PROBE || m->state < PROBE_STAGES) &&
-           m->verdict < VERDICT_COUNT && m->accepted <= 1 && m->inherited <= 1 &&
+           m->verdict < VERDICT_COUNT && m->accepted <= 1 && m->inherited <= 1 && m->repaired <= 1 &&
            canary_share_is_sound(m->canary) &&
            has_fd == (m->type == LINK_OFFER || (m->type == LINK_PROBE && m->state == PROBE_KNOWN)) &&
            text_is_clean(m->model, sizeof m->model) && text_is_clean(m->path, sizeof m->path) &&

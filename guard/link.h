@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINK_VERSION 4
+#define LINK_VERSION 5
 #define LINK_MODEL   64 /* with the NUL */
 #define LINK_PATH    256
 #define LINK_REASON  512
@@ -25,8 +25,7 @@ enum link_type {
     LINK_SETTLED,   /* guard -> clpd: everything found at start has been dealt with; detail: watch back end */
     LINK_ANSWER,    /* clpd -> guard: an offer (model, model_version) was taken, or refused */
     LINK_SERVING, /* clpd -> guard after HELLO: one for each model served already (the guard was restarted, or
-                     clpd was and systemd had kept the image: `inherited`), with path, version, digest,
-                     identity, verdict and policy as they were offered */
+                     clpd was and systemd had kept the image: `inherited`), with all that was offered */
     LINK_RESTORED, /* guard -> clpd: every kept image was offered and answered; what is new comes after */
     LINK_RELOAD,   /* clpd -> guard: read the configuration again */
     LINK_ALIVE, /* guard -> clpd: now and then, and when it changes how it watches; detail: watch back end */
@@ -77,13 +76,18 @@ struct link_message {
     uint64_t policy;    /* OFFER, SERVING: stands for the policy that it was decided under */
     uint32_t inherited; /* SERVING: 1 where it was decided before this clpd was started */
     uint32_t canary;    /* OFFER, FILE, SERVING: how many samples keep their class, as canary_share */
+    uint32_t repaired;  /* OFFER, SERVING: 1 where it lacks the channels that its probe named */
+    uint32_t probe;     /* OFFER, SERVING: what its NAME.yaml asks of the probe, as in struct report */
+    uint64_t build;     /* OFFER, SERVING: stands for what compiled it */
     struct link_identity identity;
     uint8_t sha256[32]; /* of the ONNX file */
+    /* OFFER, SERVING: of the files beside it, in the guard's order; clpd gives them back as they came. */
+    uint8_t beside[3][32];
     char model[LINK_MODEL];
     char path[LINK_PATH];     /* relative to the model folder */
     char reason[LINK_REASON]; /* FILE: why rejected or what is awaited; ANSWER: why refused */
 };
-_Static_assert(sizeof(struct link_message) == 80 + 40 + 32 + 64 + 256 + 512, "link message layout");
+_Static_assert(sizeof(struct link_message) == 96 + 40 + 128 + 64 + 256 + 512, "link message layout");
 
 /* Whether it is a message of ours, for one that came by another way than link_receive. Pure. */
 bool link_check(const struct link_message *m, bool has_fd);

@@ -84,5 +84,8 @@ uint8_t *state_load_probe(int folder, const char *model, const struct spawn_dige
                           size_t *n, struct err *e);
 
 bool state_digests_are_set(const struct spawn_digests *d);
+/* As messages carry them: sha256, beside. */
+void state_digests_put(const struct spawn_digests *d, struct link_message *m);
+void state_digests_get(const struct link_message *m, struct spawn_digests *d);
 
 #endif

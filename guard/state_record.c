@@ -26,6 +26,20 @@ bool state_digests_are_set(const struct spawn_digests *d) {
     return memcmp(d, &none, sizeof none) != 0;
 }
 
+void state_digests_put(const struct spawn_digests *d, struct link_message *m) {
+    memcpy(m->sha256, d->model, sizeof m->sha256);
+    memcpy(m->beside[0], d->sidecar, sizeof m->beside[0]);
+    memcpy(m->beside[1], d->external, sizeof m->beside[1]);
+    memcpy(m->beside[2], d->canary, sizeof m->beside[2]);
+}
+
+void state_digests_get(const struct link_message *m, struct spawn_digests *d) {
+    memcpy(d->model, m->sha256, sizeof d->model);
+    memcpy(d->sidecar, m->beside[0], sizeof d->sidecar);
+    memcpy(d->external, m->beside[1], sizeof d->external);
+    memcpy(d->canary, m->beside[2], sizeof d->canary);
+}
+
 void state_record_encode(const struct state_record *r, uint8_t out[STATE_RECORD_BYTES]) {
     memset(out, 0, STATE_RECORD_BYTES);
     memcpy(out, MAGIC, 8);

@@ -240,17 +240,30 @@ static void a_restarted_guard_imports_nothing_anew(void) {
     finish();
 }
 
-static void a_restarted_guard_that_knows_the_digest_alone(void) {
+/* All that was offered comes back: what is served, under which policy, and whether it is the repaired one. */
+static void a_restarted_guard_knows_what_is_served(void) {
     begin();
-    struct link_message m = {
-        .version = LINK_VERSION, .type = LINK_SERVING, .model_version = 5, .sha256 = {1}};
-    const struct spawn_digests other = {.model = {2}}, same = {.model = {1}, .sidecar = {4}};
+    const struct spawn_digests other = {.model = {2}}, less = {.model = {1}},
+                               same = {.model = {1}, .sidecar = {4}, .external = {5}, .canary = {6}};
+    struct link_message m = {.version = LINK_VERSION,
+                             .type = LINK_SERVING,
+                             .model_version = 5,
+                             .policy = 3,
+                             .repaired = 1,
+                             .probe = 2};
+    struct files_served served;
     strcpy(m.model, "a");
+    state_digests_put(&same, &m);
     files_on_serving(f, &m);
-    put("a.onnx", "a", 0, 7);
+    CU_ASSERT_TRUE(files_served(f, "a", &served) && served.repaired);
+    CU_ASSERT_EQUAL(memcmp(&served.digests, &same, sizeof same), 0);
+    put("a.onnx", "a", 0, 7); /* a file that clpd knew under no identity */
     scan();
     CU_ASSERT_TRUE(next("a.onnx"));
+    CU_ASSERT_FALSE(files_import_is_served(f, &job, &same)); /* without its repair */
+    files_import_repairs(f, &job, true);
     CU_ASSERT_FALSE(files_import_is_served(f, &job, &other));
+    CU_ASSERT_FALSE(files_import_is_served(f, &job, &less));
     CU_ASSERT_TRUE(files_import_is_served(f, &job, &same));
     files_import_same(f, &job, &same, identity_of("a.onnx"), now);
     EXPECT_STATE("a.onnx", "serving");
@@ -549,7 +562,7 @@ SUITE(files_import, {"truncated waits, and the old one serves", truncated_waits_
       {"the same contents make no version", the_same_contents_make_no_version},
       {"written without a new time", written_without_a_new_time},
       {"a restarted guard imports nothing anew", a_restarted_guard_imports_nothing_anew},
-      {"a restarted guard that knows the digest alone", a_restarted_guard_that_knows_the_digest_alone},
+      {"a restarted guard knows what is served", a_restarted_guard_knows_what_is_served},
       {"SERVING may come late", serving_may_come_late}, {"and even later", serving_may_come_even_later},
       {"served but removed before the restart", served_but_removed_before_the_restart},
       {"asks for its data file", asks_for_its_data_file}, {"removed while imported", removed_while_imported},

@@ -129,6 +129,7 @@ static void refuses_what_is_not_ours(void) {
     m = message(LINK_FILE), m.state = FILE_STATES, send_raw(&m, sizeof m, 0), expect_refused("state");
     m = message(LINK_FILE), m.verdict = 99, send_raw(&m, sizeof m, 0), expect_refused("verdict");
     m = message(LINK_ANSWER), m.accepted = 2, send_raw(&m, sizeof m, 0), expect_refused("accepted");
+    m = message(LINK_SERVING), m.repaired = 2, send_raw(&m, sizeof m, 0), expect_refused("repaired");
     m = message(LINK_FILE), memset(m.model, 'x', sizeof m.model);
     send_raw(&m, sizeof m, 0), expect_refused("model unterminated");
     m = message(LINK_FILE), memset(m.reason, 'x', sizeof m.reason);

@@ -31,7 +31,7 @@ static void check(const struct link_message *m, int fd) {
     FUZZ_MUST(memchr(m->reason, 0, sizeof m->reason), "unterminated");
 }
 
-FUZZ(link, 1024) {
+FUZZ(link, 1200) {
     struct link_message m;
     int pair[2], fd = -1;
     if (size < 2 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) return 0;
