@@ -21,49 +21,66 @@ typedef const struct op_function params;
 
 STRIP(abs) {
     UNUSED;
-    EACH(__builtin_fabsf(v))
+    EACH(__builtin_fabsf(v));
 }
+
 STRIP(neg) {
     UNUSED;
-    EACH(-v)
+    EACH(-v);
 }
+
 STRIP(sqrt) {
     UNUSED;
-    EACH(__builtin_sqrtf(v))
+    EACH(__builtin_sqrtf(v));
 }
+
 STRIP(reciprocal) {
     UNUSED;
-    EACH(1 / v)
+    EACH(1 / v);
 }
+
 STRIP(floor) {
     UNUSED;
-    EACH(__builtin_floorf(v))
+    EACH(__builtin_floorf(v));
 }
+
 STRIP(ceil) {
     UNUSED;
-    EACH(__builtin_ceilf(v))
+    EACH(__builtin_ceilf(v));
 }
+
 STRIP(round) {
     UNUSED;
-    EACH(__builtin_rintf(v))
+    EACH(__builtin_rintf(v));
 } /* halves to even, the mode that programs start in */
+
 STRIP(sign) {
     UNUSED;
-    EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : v)
+    EACH(v > 0 ? 1.0f : v < 0 ? -1.0f : v);
 }
+
 STRIP(not ) {
     UNUSED;
-    EACH(v == 0 ? 1.0f : 0.0f)
+    EACH(v == 0 ? 1.0f : 0.0f);
 }
+
 STRIP(is_nan) {
     UNUSED;
-    EACH(v != v ? 1.0f : 0.0f)
+    EACH(v != v ? 1.0f : 0.0f);
 }
-STRIP(is_inf){
+
+STRIP(is_inf) {
     /* alpha: count +infinity, beta: -infinity */
-    EACH((v == INFINITY && p->alpha != 0) || (v == -INFINITY && p->beta != 0) ? 1.0f : 0.0f)} STRIP(quantize){
-    EACH(simd_clip(__builtin_rintf(v / p->alpha) + p->beta, p->lo, p->hi))} STRIP(dequantize){
-    EACH((v - p->beta) * p->alpha)}
+    const float above = p->alpha != 0 ? INFINITY : NAN, below = p->beta != 0 ? -INFINITY : NAN;
+    EACH((v == above) | (v == below) ? 1.0f : 0.0f);
+}
+
+STRIP(quantize) {
+    EACH(simd_clip(__builtin_rintf(v / p->alpha) + p->beta, p->lo, p->hi));
+}
+STRIP(dequantize) {
+    EACH((v - p->beta) * p->alpha);
+}
 
 /* --- exponentials ---------------------------------------------------------------------- */
 
@@ -91,6 +108,7 @@ STRIP(silu) {
 
 /* tanh(x) = 1 - 2 / (exp(2 |x|) + 1) with the sign of x; near 0, where that loses
  * digits, an odd polynomial (minimax on |x| < 0.625, fitted to 4e-9). */
+
 STRIP(tanh) {
     float y[SIMD_LANES];
     UNUSED;
@@ -111,6 +129,7 @@ STRIP(tanh) {
 
 /* Below 1 an odd polynomial (fitted to 2e-9); above, 1 - exp(q(|x|)) where q is
  * fitted to log(erfc), whose error counts less the farther out it is. */
+
 STRIP(erf) {
     float y[SIMD_LANES];
     UNUSED;
@@ -159,6 +178,7 @@ STRIP(gelu_tanh) {
 
 /* log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), and log1p(u) = 2 atanh(u / (2 + u)), by its
  * series: u is at most 1, so the argument at most 1/3, and s^17 the first that may be left out. */
+
 STRIP(softplus) {
     float y[SIMD_LANES];
     UNUSED;
@@ -179,12 +199,13 @@ STRIP(softplus) {
 }
 
 /* x * tanh(softplus(x)); with u = exp(x), tanh(log(1 + u)) = (u^2 + 2u) / (u^2 + 2u + 2). */
+
 STRIP(mish) {
     float y[SIMD_LANES];
     UNUSED;
     for (int j = 0; j < SIMD_LANES; j++) y[j] = x[j] > 20 ? 20 : x[j];
     simd_exp(y);
-    EACH(v * (y[j] * (y[j] + 2) / (y[j] * (y[j] + 2) + 2)))
+    EACH(v * (y[j] * (y[j] + 2) / (y[j] * (y[j] + 2) + 2)));
 }
 
 /* exp(x) - 1 for x <= 0; near 0 by its Taylor series, where the difference would lose digits. */
@@ -210,14 +231,17 @@ SIMD_INLINE void elu_strip(float x[SIMD_LANES], float above, float below, float 
     float y[SIMD_LANES];
     for (int j = 0; j < SIMD_LANES; j++) y[j] = (x[j] > 0 ? 0 : x[j]) * inner;
     expm1_strip(y);
-    EACH(v > 0 ? above * v : below * y[j])
+    EACH(v > 0 ? above * v : below * y[j]);
 }
+
 STRIP(elu) {
     elu_strip(x, 1, p->alpha, 1);
 }
+
 STRIP(selu) {
     elu_strip(x, p->beta, p->alpha * p->beta, 1);
 }
+
 STRIP(celu) {
     elu_strip(x, 1, p->alpha, 1 / p->alpha);
 }
@@ -226,16 +250,30 @@ STRIP(celu) {
 
 STRIP(softsign) {
     UNUSED;
-    EACH(v / (1 + __builtin_fabsf(v)))
+    EACH(v / (1 + __builtin_fabsf(v)));
 }
-STRIP(hard_sigmoid){EACH(simd_clip(p->alpha * v + p->beta, 0, 1))} STRIP(hard_swish){
-    EACH(v * simd_clip(p->alpha * v + p->beta, 0, 1))} STRIP(leaky_relu){
-    EACH(v < 0 ? p->alpha * v : v)} STRIP(thresholded_relu){
-    EACH(v > p->alpha || v != v ? v : 0)} STRIP(shrink){/* alpha: lambda, beta: bias */
-                                                        EACH(v < -p->alpha  ? v + p->beta
-                                                             : v > p->alpha ? v - p->beta
-                                                             : v != v       ? v
-                                                                            : 0)}
+
+STRIP(hard_sigmoid) {
+    EACH(simd_clip(p->alpha * v + p->beta, 0, 1));
+}
+STRIP(hard_swish) {
+    float y[SIMD_LANES]; /* a loop of its own: gcc would make branches of a product with the bounds */
+    for (int j = 0; j < SIMD_LANES; j++) y[j] = simd_clip(p->alpha * x[j] + p->beta, 0, 1);
+    EACH(v * y[j]);
+}
+
+STRIP(leaky_relu) {
+    const float slope = p->alpha; /* read once: what is read in a branch keeps it one */
+    EACH(v < 0 ? slope * v : v);
+}
+
+STRIP(thresholded_relu) {
+    EACH(v > p->alpha || v != v ? v : 0);
+}
+STRIP(shrink) { /* alpha: lambda, beta: bias */
+    const float lambda = p->alpha, bias = p->beta;
+    EACH(v < -lambda ? v + bias : v > lambda ? v - bias : v != v ? v : 0);
+}
 
 /* --- libm ---------------------------------------------------------------------------------- */
 
@@ -244,8 +282,11 @@ STRIP(hard_sigmoid){EACH(simd_clip(p->alpha * v + p->beta, 0, 1))} STRIP(hard_sw
         (void)p;                                                                                             \
         for (int64_t i = 0; i < n; i++) y[i] = function(x[i]);                                               \
     }
+/* clang-format takes these rows for one declaration. */
+/* clang-format off */
 LIBM(sin, sinf) LIBM(cos, cosf) LIBM(tan, tanf) LIBM(asin, asinf) LIBM(acos, acosf) LIBM(atan, atanf)
-    LIBM(sinh, sinhf) LIBM(cosh, coshf) LIBM(asinh, asinhf) LIBM(acosh, acoshf) LIBM(atanh, atanhf)
+LIBM(sinh, sinhf) LIBM(cosh, coshf) LIBM(asinh, asinhf) LIBM(acosh, acoshf) LIBM(atanh, atanhf)
+/* clang-format on */
 
 /* --- over arrays ----------------------------------------------------------------------------- */
 
@@ -254,9 +295,9 @@ LIBM(sin, sinf) LIBM(cos, cosf) LIBM(tan, tanf) LIBM(asin, asinf) LIBM(acos, aco
         float strip[SIMD_LANES];                                                                             \
         int64_t i = 0;                                                                                       \
         for (; i + SIMD_LANES <= n; i += SIMD_LANES) {                                                       \
-            memcpy(strip, x + i, sizeof strip);                                                              \
+            SIMD_EACH(j) strip[j] = x[i + j]; /* memcpy's smaller pieces would be waited for */              \
             strip_##name(strip, p);                                                                          \
-            memcpy(y + i, strip, sizeof strip);                                                              \
+            SIMD_EACH(j) y[i + j] = strip[j];                                                                \
         }                                                                                                    \
         if (i == n) return;                                                                                  \
         for (int j = 0; j < SIMD_LANES; j++) strip[j] = 1;                                                   \
@@ -264,13 +305,14 @@ LIBM(sin, sinf) LIBM(cos, cosf) LIBM(tan, tanf) LIBM(asin, asinf) LIBM(acos, aco
         strip_##name(strip, p);                                                                              \
         memcpy(y + i, strip, (size_t)(n - i) * sizeof *y);                                                   \
     }
-        RUN(abs) RUN(neg) RUN(sqrt) RUN(exp) RUN(log) RUN(reciprocal) RUN(floor) RUN(ceil) RUN(round)
-            RUN(sign) RUN(sigmoid) RUN(tanh) RUN(erf) RUN(gelu) RUN(gelu_tanh) RUN(silu) RUN(mish)
-                RUN(softplus) RUN(softsign) RUN(hard_sigmoid) RUN(hard_swish) RUN(leaky_relu) RUN(elu)
-                    RUN(selu) RUN(celu) RUN(thresholded_relu) RUN(shrink) RUN(not ) RUN(is_nan) RUN(is_inf)
-                        RUN(quantize) RUN(dequantize)
+    /* clang-format off */
+RUN(abs) RUN(neg) RUN(sqrt) RUN(exp) RUN(log) RUN(reciprocal) RUN(floor) RUN(ceil) RUN(round) RUN(sign)
+RUN(sigmoid) RUN(tanh) RUN(erf) RUN(gelu) RUN(gelu_tanh) RUN(silu) RUN(mish) RUN(softplus) RUN(softsign)
+RUN(hard_sigmoid) RUN(hard_swish) RUN(leaky_relu) RUN(elu) RUN(selu) RUN(celu) RUN(thresholded_relu)
+RUN(shrink) RUN(not) RUN(is_nan) RUN(is_inf) RUN(quantize) RUN(dequantize)
+    /* clang-format on */
 
-                            typedef void (*run_fn)(const float *x, float *y, int64_t n, params *p);
+    typedef void (*run_fn)(const float *x, float *y, int64_t n, params *p);
 
 static const run_fn table[] = {
 #define ROW(op, name) [OP_##op - OP_FUNCTION_FIRST] = run_##name

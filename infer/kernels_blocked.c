@@ -84,14 +84,14 @@ SIMD_INLINE void max_window(const struct conv *c, const struct window *w, const 
 }
 
 SIMD_INLINE void mean_window(const struct conv *c, const struct window *w, const float *plane, float *out) {
-    simd_f sum = {0};
+    float sum[LANES] = {0};
     for (int64_t i = 0; i < w->rows; i++)
-        for (int64_t j = 0; j < w->columns; j++)
-            sum += *(const simd_f_at *)(plane +
-                                        ((w->y + i * c->dilation[1]) * c->in[2] + w->x + j * c->dilation[2]) *
-                                            LANES);
-    sum /= w->divisor;
-    *(simd_f_at *)out = sum;
+        for (int64_t j = 0; j < w->columns; j++) {
+            const float *x =
+                plane + ((w->y + i * c->dilation[1]) * c->in[2] + w->x + j * c->dilation[2]) * LANES;
+            SIMD_EACH(l) sum[l] += x[l];
+        }
+    SIMD_EACH(l) out[l] = sum[l] / w->divisor;
 }
 
 SIMD_CLONES static void pool_block(bool mean, const struct op_window *p, const struct conv *c,
@@ -141,8 +141,8 @@ SIMD_CLONES static void mean_block(const float *x, int64_t plane, float *out) {
     double sum[LANES] = {0};
     for (int64_t done = 0; done < plane;) {
         const int64_t end = plane - done < 64 ? plane : done + 64;
-        simd_f part = {0};
-        for (; done < end; done++) part += *(const simd_f_at *)(x + done * LANES);
+        float part[LANES] = {0};
+        for (; done < end; done++) SIMD_EACH(j) part[j] += x[done * LANES + j];
         for (int j = 0; j < LANES; j++) sum[j] += (double)part[j];
     }
     for (int j = 0; j < LANES; j++) out[j] = (float)(sum[j] / (double)plane);

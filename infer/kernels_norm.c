@@ -10,13 +10,15 @@
 
 /* Sum of x - about, or of its square. */
 SIMD_INLINE double sum_about(const float *x, int64_t n, float about, bool square) {
-    simd_f lanes = {0};
+    float lanes[SIMD_LANES] = {0};
     int64_t i = 0;
     for (; i + SIMD_LANES <= n; i += SIMD_LANES) {
-        const simd_f d = *(const simd_f_at *)(x + i) - about;
-        lanes += square ? d * d : d;
+        SIMD_EACH(j) {
+            const float d = x[i + j] - about;
+            lanes[j] += square ? d * d : d;
+        }
     }
-    double sum = simd_sum(&lanes);
+    double sum = simd_sum(lanes);
     for (; i < n; i++) {
         const float d = x[i] - about;
         sum += (double)(square ? d * d : d);

@@ -216,11 +216,11 @@ SIMD_CLONES static double sum_plane(const float *x, int64_t n) {
     double sum = 0;
     for (int64_t done = 0; done < n;) {
         const int64_t chunk = n - done < 1024 ? n - done : 1024;
-        simd_f lanes = {0};
+        float lanes[SIMD_LANES] = {0};
         int64_t i = 0;
-        for (; i + SIMD_LANES <= chunk; i += SIMD_LANES) lanes += *(const simd_f_at *)(x + done + i);
+        for (; i + SIMD_LANES <= chunk; i += SIMD_LANES) SIMD_EACH(j) lanes[j] += x[done + i + j];
         for (; i < chunk; i++) sum += (double)x[done + i];
-        sum += simd_sum(&lanes);
+        sum += simd_sum(lanes);
         done += chunk;
     }
     return sum;

@@ -21,7 +21,7 @@ SIMD_INLINE float largest(const float *x, int64_t n) {
 /* One vector of n consecutive floats. */
 SIMD_CLONES static void softmax_row(const float *x, float *out, int64_t n) {
     const float max = largest(x, n);
-    simd_f lanes = {0};
+    float lanes[SIMD_LANES] = {0};
     int64_t i = 0;
     for (; i < n; i += SIMD_LANES) {
         const int64_t left = n - i < SIMD_LANES ? n - i : SIMD_LANES;
@@ -30,10 +30,10 @@ SIMD_CLONES static void softmax_row(const float *x, float *out, int64_t n) {
         memcpy(strip, x + i, (size_t)left * sizeof *x);
         SIMD_EACH(j) strip[j] -= max;
         simd_exp(strip);
-        lanes += *(const simd_f_at *)strip;
+        SIMD_EACH(j) lanes[j] += strip[j];
         memcpy(out + i, strip, (size_t)left * sizeof *out);
     }
-    const float scale = (float)(1 / simd_sum(&lanes));
+    const float scale = (float)(1 / simd_sum(lanes));
     for (i = 0; i + SIMD_LANES <= n; i += SIMD_LANES) SIMD_EACH(j) out[i + j] *= scale;
     for (; i < n; i++) out[i] *= scale;
 }

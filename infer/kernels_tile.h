@@ -32,7 +32,8 @@ struct tile {
     int n_legs;
     const float *w;
     int64_t w_step;        /* floats from one block's weights to the next one's */
-    const float *ahead;    /* weights of the tiles to come, for the second-level cache; with two blocks */
+    const float *ahead;    /* weights of the tiles to come, for the second-level cache; with as many blocks as
+                              registers hold */
     int64_t ahead_step;    /* how many floats of them, of each block, for each 16 of w */
     const float *bias;     /* 16 per block; or NULL */
     const float *residual; /* where out lies in its own tensor; or NULL; may be out */

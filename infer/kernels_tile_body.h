@@ -19,9 +19,9 @@ LEVEL_INLINE void LEVEL(sum)(const struct tile *t, const int vectors, const int 
                         VEC weights[TILE_BLOCKS * PARTS];
                         TILE_FORGET;
                         for (int v = 0; v < vectors; v += PARTS) TILE_PREFETCH(w + v / PARTS * w_step);
-                        if (vectors > PARTS) {
-                            TILE_PREFETCH_FAR(ahead);
-                            TILE_PREFETCH_FAR(ahead + w_step);
+                        if (vectors == TILE_BLOCKS * PARTS) {
+                            for (int v = 0; v < vectors; v += PARTS)
+                                TILE_PREFETCH_FAR(ahead + v / PARTS * w_step);
                             ahead += ahead_step;
                         }
 #pragma GCC unroll 8

@@ -39,16 +39,16 @@
 /* Helpers that a clone calls must become part of it. */
 #define SIMD_INLINE static inline __attribute__((always_inline))
 
-/* One strip in registers, for sums and products only: gcc takes comparisons of
- * vectors that are wider than the machine's apart, float by float. Never passed
- * or returned by value, so the ABI does not matter. */
+/* One strip in a register of AVX-512. Where the machine's vectors are narrower it lies in memory, and gcc
+ * takes comparisons apart, float by float: what is to be fast everywhere is a float[SIMD_LANES] or a kernel
+ * of each level (simd_levels.h). Never passed or returned by value, so the ABI does not matter. */
 typedef float simd_f __attribute__((vector_size(64)));
 /* The same wherever floats may lie. */
 typedef float simd_f_at __attribute__((vector_size(64), aligned(4), may_alias));
 
-SIMD_INLINE double simd_sum(const simd_f *lanes) {
+SIMD_INLINE double simd_sum(const float lanes[SIMD_LANES]) {
     double sum = 0;
-    for (int j = 0; j < SIMD_LANES; j++) sum += (double)(*lanes)[j];
+    for (int j = 0; j < SIMD_LANES; j++) sum += (double)lanes[j];
     return sum;
 }
 

@@ -1,6 +1,8 @@
 /* Asks the processor once which level of vector instructions it has. */
 #include "infer/simd_levels.h"
 
+#include <stdatomic.h>
+
 static enum simd_level limit = SIMD_MOST;
 
 static enum simd_level host_level(void) {
@@ -14,11 +16,19 @@ static enum simd_level host_level(void) {
     return SIMD_128;
 }
 
+/* Asked for by every tile: known after the first time. */
+static _Atomic enum simd_level known = SIMD_LEVELS;
+
 enum simd_level simd_level(void) {
-    const enum simd_level host = host_level(); /* a load and a few tests: the answers are kept by libgcc */
-    return host < limit ? host : limit;
+    enum simd_level level = atomic_load_explicit(&known, memory_order_relaxed);
+    if (level != SIMD_LEVELS) return level;
+    level = host_level();
+    if (level > limit) level = limit;
+    atomic_store_explicit(&known, level, memory_order_relaxed);
+    return level;
 }
 
 void simd_level_limit(enum simd_level most) {
     limit = most < SIMD_MOST ? most : SIMD_MOST;
+    atomic_store_explicit(&known, SIMD_LEVELS, memory_order_relaxed);
 }

@@ -59,7 +59,8 @@ static void load(struct job *j, const char *path) {
 
 static void start(struct job *j) {
     struct err e = {0};
-    if (import_onnx(j->bytes, j->size, &(struct import_options){0}, &j->onnx, &j->graph, &e) < 0) stop(e.text);
+    if (import_onnx(j->bytes, j->size, &(struct import_options){0}, &j->onnx, &j->graph, &e) < 0)
+        stop(e.text);
 }
 
 static void finish(struct job *j) {
@@ -77,12 +78,12 @@ static const struct value *weight_of(const struct graph *g, int32_t n) {
 }
 
 SIMD_CLONES static float sum_up(const float *x, int64_t n) {
-    simd_f sums[4] = {0};
+    float sums[4][SIMD_LANES] = {{0}};
     float total = 0;
     int64_t i = 0;
     for (; i + 4 * SIMD_LANES <= n; i += 4 * SIMD_LANES)
-        for (int k = 0; k < 4; k++) sums[k] += *(const simd_f_at *)(x + i + k * SIMD_LANES);
-    for (int k = 0; k < 4; k++) total += (float)simd_sum(&sums[k]);
+        for (int k = 0; k < 4; k++) SIMD_EACH(j) sums[k][j] += x[i + k * SIMD_LANES + j];
+    for (int k = 0; k < 4; k++) total += (float)simd_sum(sums[k]);
     for (; i < n; i++) total += x[i];
     return total;
 }
@@ -146,8 +147,10 @@ int main(int argc, char **argv) {
             (void)printf("%.0f\n", time_sigma(&j));
         } else {
             const double ns = time_clp(&j);
-            if (strcmp(line, "clp\n") == 0) (void)printf("%.0f\n", ns);
-            else print_scores(&j.report);
+            if (strcmp(line, "clp\n") == 0)
+                (void)printf("%.0f\n", ns);
+            else
+                print_scores(&j.report);
         }
         (void)fflush(stdout);
         finish(&j);
