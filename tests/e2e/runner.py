@@ -9,7 +9,7 @@ import sys
 import time
 import unittest
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(os.environ.get("CLPD_TESTS", pathlib.Path(__file__).parent))  # tests/oip has its own
 COUNT = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
 # What takes longest begins first, so that nothing is left over at the end.
 LONG = ("test_golden", "test_watch", "test_state", "test_hostile", "test_guard_probe", "test_ring", "test_probe", "test_serving")

@@ -94,7 +94,7 @@ class Hostile(unittest.TestCase):
         for length in (b"-1", b"x", b"99999999999999999999999", b"1, 2"):
             self.assertIn(self.status(INFER + b"Content-Length: " + length + b"\r\n\r\n{}"), (400, 413), length)
         self.assertEqual(self.status(INFER + b"Content-Length: 999999999999\r\n\r\n{}"), 413)
-        self.assertIn(self.status(INFER + b"Content-Length: 10\r\n\r\n{}"), (None, 400))  # ends early
+        self.assertIn(self.status(INFER + b"Content-Length: 10\r\n\r\n{}"), (None, 400, 408))  # ends early
 
     def test_chunks(self):
         chunked = INFER + b"Transfer-Encoding: chunked\r\n\r\n"
