@@ -100,12 +100,16 @@ int clpd_fd(const struct clpd *c);
  * it, and the engine reads it where it lies; the answer comes into the same slot. Under load neither side
  * enters the kernel.
  *
+ *     const struct clpd_ring_options o = {.tensor_bytes = 224 * 224 * 3};
  *     struct clpd_ring *g;
- *     if (clpd_ring_open(NULL, &(struct clpd_ring_options){.tensor_bytes = 224 * 224 * 3}, &g, NULL, 0) == 0)
- * { uint32_t slot; clpd_ring_take(g, &slot); read_camera(clpd_ring_tensor(g, slot)); clpd_ring_submit(g,
- * slot, &q, NULL); if (clpd_ring_poll(g, -1, &r, &slot) == 1) { …; clpd_ring_give(g, slot); }
- *         clpd_ring_close(g);
- *     }
+ *     uint32_t slot;
+ *     if (clpd_ring_open(NULL, &o, &g, NULL, 0)) ...
+ *     clpd_ring_take(g, &slot);
+ *     read_camera(clpd_ring_tensor(g, slot));
+ *     clpd_ring_submit(g, slot, &q, NULL);
+ *     if (clpd_ring_poll(g, -1, &r, &slot) == 1) ...
+ *     clpd_ring_give(g, slot);
+ *     clpd_ring_close(g);
  *
  * Threads: as a connection: one at a time. A thread that wants its own opens its own. */
 

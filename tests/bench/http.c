@@ -4,7 +4,8 @@
  *   echo     a bare libmicrohttpd server of our own sends the same bytes back
  *   infer    clpd answers a raw binary request of these bytes
  *   stream   libclpd asks the same
- *   stalled  libclpd again, while 200 of 256 HTTP connections are stalled and 56 idle
+ *   ring     libclpd asks over shared memory, neither side spinning for long
+ *   stalled, ring_stalled   both again, while 200 of 256 HTTP connections are stalled and 56 idle
  *   compute  what clpd says that computing took of `stream`
  * One line a side: median and 99th percentile in microseconds. */
 #include "client/clpd.h"
@@ -23,7 +24,7 @@
 #define BLOCK   50 /* requests of one side before the next has its turn */
 #define STALLED 200
 #define OPEN    256
-#define SIDES   5
+enum { ECHO, INFER, STREAM, RING, STREAM_STALLED, RING_STALLED, COMPUTE, SIDES };
 
 _Noreturn static void stop(const char *what) {
     (void)fprintf(stderr, "bench-http: %s: %s\n", what, strerror(errno));
@@ -153,6 +154,7 @@ struct bench {
     char *request, *answer;
     size_t request_bytes;
     struct clpd *c;
+    struct clpd_ring *ring;
 };
 
 static void ask_http(struct bench *b, struct side *s, int fd) {
@@ -164,12 +166,40 @@ static void ask_http(struct bench *b, struct side *s, int fd) {
     }
 }
 
+static struct clpd_request request_of(const struct bench *b) {
+    return (struct clpd_request){.model = b->model,
+                                 .format = CLPD_F32_NCHW,
+                                 .dims = {1, 3, b->side, b->side},
+                                 .data = b->tensor,
+                                 .want_scores = 1};
+}
+
+static void open_ring(struct bench *b, const char *path) {
+    const struct clpd_ring_options o = {.tensor_bytes = b->bytes};
+    char why[256] = "";
+    if (clpd_ring_open(path, &o, &b->ring, why, sizeof why)) stop(why);
+}
+
+/* The tensor lies in its slot, as a camera would have written it there. */
+static void ask_ring(struct bench *b, struct side *s) {
+    struct clpd_request q = request_of(b);
+    struct clpd_result r;
+    uint32_t slot;
+    if (clpd_ring_take(b->ring, &slot)) stop("no slot");
+    memcpy(clpd_ring_tensor(b->ring, slot), b->tensor, b->bytes);
+    q.data = NULL;
+    for (int i = 0; i < BLOCK; i++) {
+        const double start = now_us();
+        if (clpd_ring_submit(b->ring, slot, &q, NULL) || clpd_ring_poll(b->ring, -1, &r, &slot) != 1 ||
+            r.status != CLPD_OK)
+            stop(clpd_ring_error(b->ring));
+        s->us[s->n++] = now_us() - start;
+    }
+    clpd_ring_give(b->ring, slot);
+}
+
 static void ask_stream(struct bench *b, struct side *s, struct side *compute) {
-    const struct clpd_request q = {.model = b->model,
-                                   .format = CLPD_F32_NCHW,
-                                   .dims = {1, 3, b->side, b->side},
-                                   .data = b->tensor,
-                                   .want_scores = 1};
+    const struct clpd_request q = request_of(b);
     struct clpd_result r;
     for (int i = 0; i < BLOCK; i++) {
         const double start = now_us();
@@ -194,8 +224,13 @@ int main(int argc, char **argv) {
     if (argc != 6) return 2;
     struct bench b = {.model = argv[3], .side = (uint32_t)atoi(argv[4])};
     const size_t rounds = strtoull(argv[5], NULL, 10);
-    struct side sides[] = {
-        {.name = "echo"}, {.name = "infer"}, {.name = "stream"}, {.name = "stalled"}, {.name = "compute"}};
+    struct side sides[SIDES] = {[ECHO] = {.name = "echo"},
+                                [INFER] = {.name = "infer"},
+                                [STREAM] = {.name = "stream"},
+                                [RING] = {.name = "ring"},
+                                [STREAM_STALLED] = {.name = "stalled"},
+                                [RING_STALLED] = {.name = "ring_stalled"},
+                                [COMPUTE] = {.name = "compute"}};
     char path[108];
     int fds[OPEN];
     b.bytes = (size_t)b.side * b.side * 3 * sizeof(float);
@@ -213,16 +248,19 @@ int main(int argc, char **argv) {
     b.request_bytes += b.bytes;
     start_echo(path);
     if (clpd_connect(argv[1], &b.c)) stop(argv[1]);
+    open_ring(&b, argv[1]);
     const int echo = connect_to(path);
     (void)unlink(path);
     for (size_t r = 0; r < rounds; r++) {
         const int http = connect_to(argv[2]);
-        ask_http(&b, &sides[0], echo);
-        ask_http(&b, &sides[1], http);
+        ask_http(&b, &sides[ECHO], echo);
+        ask_http(&b, &sides[INFER], http);
         (void)close(http); /* its place is wanted below */
-        ask_stream(&b, &sides[2], &sides[4]);
+        ask_stream(&b, &sides[STREAM], &sides[COMPUTE]);
+        ask_ring(&b, &sides[RING]);
         stall(argv[2], fds);
-        ask_stream(&b, &sides[3], NULL);
+        ask_stream(&b, &sides[STREAM_STALLED], NULL);
+        ask_ring(&b, &sides[RING_STALLED]);
         for (int i = 0; i < OPEN; i++) (void)close(fds[i]);
         (void)usleep(20000);
     }
