@@ -1,13 +1,13 @@
 /* One clp-canary from start to answer; see canary.h. */
 #include "guard/canary.h"
 
+#include "guard/caged.h"
 #include "guard/canary_wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,69 +28,16 @@ struct canary {
     uint32_t seconds;
 };
 
-static int find_program(char path[PATH_MAX], struct err *e) {
-    static const char *const places[] = {"clp-canary", "../libexec/clpd/clp-canary"};
-    char self[PATH_MAX];
-    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n < 0) return err_set(e, ERR_SYSTEM, "/proc/self/exe: %s; is /proc mounted?", strerror(errno));
-    self[n] = 0;
-    char *slash = strrchr(self, '/');
-    if (slash) *slash = 0;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (snprintf(path, PATH_MAX, "%s/%s", self, places[i]) < PATH_MAX && access(path, X_OK) == 0)
-            return 0;
-    return err_set(e, ERR_SYSTEM,
-                   "clp-canary is neither in %.300s nor in its ../libexec/clpd; install it there", self);
-}
-
-/* Sources are moved out of the way of the numbers that they shall get. */
-static int place(posix_spawn_file_actions_t *fa, const int from[CANARY_END], int high[CANARY_END]) {
-    int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 1);
-#if !defined(__SANITIZE_ADDRESS__)
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 2);
-#endif
-    for (int i = CANARY_BEFORE; i < CANARY_END && rc == 0; i++) {
-        high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 32);
-        rc = high[i] < 0 ? errno : posix_spawn_file_actions_adddup2(fa, high[i], i);
-    }
-    return rc ? rc : posix_spawn_file_actions_addclosefrom_np(fa, CANARY_END);
-}
-
-/* The guard has signals blocked and ignored; its child begins as every process does. */
-static int begin_clean(posix_spawnattr_t *attr) {
-    sigset_t none, all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (rc == 0) rc = posix_spawnattr_setsigmask(attr, &none);
-    return rc ? rc : posix_spawnattr_setsigdefault(attr, &all);
-}
-
 /* Returns 0 or an errno. */
 static int execute(struct canary *c, const char *path, const struct canary_request *r, int answer) {
-    const int from[CANARY_END] = {-1, -1, -1, r->before, r->after, r->samples, answer};
-    int high[CANARY_END];
+    const int fds[CANARY_END] = {-1, -1, -1, r->before, r->after, r->samples, answer};
     char seconds[24], memory[24], one_thread[] = "OPENBLAS_NUM_THREADS=1", *env[] = {one_thread, NULL};
     char *args[] = {(char *)(uintptr_t) "clp-canary", seconds, memory, NULL};
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t attr;
-    memset(high, -1, sizeof high);
     (void)snprintf(seconds, sizeof seconds, "%u", r->seconds);
     (void)snprintf(memory, sizeof memory, "%llu", (unsigned long long)r->memory);
-    int rc = posix_spawn_file_actions_init(&fa);
-    if (rc) return rc;
-    rc = posix_spawnattr_init(&attr);
-    if (rc) goto out_actions;
-    rc = begin_clean(&attr);
-    if (rc == 0) rc = place(&fa, from, high);
-    if (rc == 0) rc = posix_spawn(&c->pid, path, &fa, &attr, args, env);
-    for (int i = CANARY_BEFORE; i < CANARY_END; i++)
-        if (high[i] >= 0) (void)close(high[i]);
-    (void)posix_spawnattr_destroy(&attr);
-out_actions:
-    (void)posix_spawn_file_actions_destroy(&fa);
-    return rc;
+    return caged_start(
+        &c->pid,
+        &(struct caged){.path = path, .args = args, .environment = env, .fds = fds, .n_fds = CANARY_END});
 }
 
 static void close_fd(int *fd) {
@@ -131,7 +78,7 @@ static void lower_priority(pid_t pid, bool idle) {
 int canary_start(struct canary **out, const struct canary_request *r, struct err *e) {
     char path[PATH_MAX];
     int ends[2] = {-1, -1}, rc;
-    if (find_program(path, e)) return -1;
+    if (caged_find("clp-canary", path, e)) return -1;
     struct canary *c = calloc(1, sizeof *c);
     if (!c) return err_set(e, ERR_SYSTEM, "no memory for the canary samples");
     *c = (struct canary){.pid = -1, .pipe = -1, .pidfd = -1, .timer = -1, .epoll = -1, .seconds = r->seconds};

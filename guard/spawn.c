@@ -5,6 +5,7 @@
  * One epoll descriptor holds the pipe, the pidfd and the timer, so that a loop
  * has one thing to wait for. Ownership and threads: see spawn.h. */
 #include "guard/spawn.h"
+#include "guard/caged.h"
 #include "guard/waited.h"
 #include "guard/worker_wire.h"
 
@@ -13,7 +14,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,14 +81,7 @@ int spawn_find_guard(char path[PATH_MAX], struct err *e) {
         (void)snprintf(path, PATH_MAX, "/proc/self/exe");
         return 0;
     }
-    *slash = 0;
-    static const char *const places[] = {"clp-guard", "../libexec/clpd/clp-guard"};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        int len = snprintf(path, PATH_MAX, "%s/%s", self, places[i]);
-        if (len < PATH_MAX && access(path, X_OK) == 0) return 0;
-    }
-    return err_set(e, ERR_SYSTEM, "clp-guard is neither in %s nor in %s/../libexec/clpd; install it there",
-                   self, self);
+    return caged_find("clp-guard", path, e);
 }
 
 /* --- starting ------------------------------------------------------------------------- */
@@ -151,63 +144,17 @@ static void make_arguments(struct arguments *a, const struct spawn_request *r) {
     a->list[a->n] = NULL;
 }
 
-static bool built_with_sanitizer(void) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return true;
-#elif defined(__has_feature)
-    return __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||
-           __has_feature(memory_sanitizer);
-#else
-    return false;
-#endif
-}
-
-/* Sources are moved out of the way of the numbers they shall get. */
-static int place_descriptors(posix_spawn_file_actions_t *fa, const struct spawn_request *r,
-                             const struct spawn *s, int report, int high[AT_END]) {
-    const int from[AT_END] = {
-        -1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd, r->repair_fd, r->canary_fd};
-    int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 1);
-    /* A sanitizer has something to tell on stderr; otherwise a hostile file gets no way to the log. */
-    if (rc == 0 && !built_with_sanitizer()) rc = posix_spawn_file_actions_adddup2(fa, 0, 2);
-    for (int i = AT_MODEL; i < AT_END && rc == 0; i++) {
-        if (from[i] < 0) continue;
-        high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 32);
-        rc = high[i] < 0 ? errno : posix_spawn_file_actions_adddup2(fa, high[i], i);
-    }
-    return rc ? rc : posix_spawn_file_actions_addclosefrom_np(fa, AT_END);
-}
-
 /* Returns 0 or an errno. */
 static int execute(struct spawn *s, const struct spawn_request *r, int report) {
+    const int fds[AT_END] = {
+        -1, -1, -1, r->model_fd, s->memfd, report, r->sidecar_fd, r->external_fd, r->repair_fd, r->canary_fd};
     struct arguments args;
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t attr;
-    sigset_t none, all;
-    int high[AT_END];
     char *empty[] = {NULL};
-    memset(high, -1, sizeof high);
     make_arguments(&args, r);
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    int rc = posix_spawn_file_actions_init(&fa);
-    if (rc) return rc;
-    rc = posix_spawnattr_init(&attr);
-    if (rc) goto out_actions;
-    rc = posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (rc == 0) rc = posix_spawnattr_setsigmask(&attr, &none);
-    if (rc == 0) rc = posix_spawnattr_setsigdefault(&attr, &all);
-    if (rc == 0) rc = place_descriptors(&fa, r, s, report, high);
-    if (rc == 0)
-        rc = posix_spawn(&s->pid, r->guard_path, &fa, &attr, args.list,
-                         built_with_sanitizer() ? environ : empty);
-    for (int i = AT_MODEL; i < AT_END; i++)
-        if (high[i] >= 0) (void)close(high[i]);
-    (void)posix_spawnattr_destroy(&attr);
-out_actions:
-    (void)posix_spawn_file_actions_destroy(&fa);
-    return rc;
+    return caged_start(
+        &s->pid,
+        &(struct caged){
+            .path = r->guard_path, .args = args.list, .environment = empty, .fds = fds, .n_fds = AT_END});
 }
 
 static int watch(const struct spawn *s, int fd) {

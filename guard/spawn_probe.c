@@ -2,6 +2,7 @@
  * the timer, so that a loop has one thing to wait for. */
 #include "guard/spawn_probe.h"
 
+#include "guard/caged.h"
 #include "guard/probe_wire.h"
 #include "guard/waited.h"
 
@@ -11,7 +12,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,21 +32,6 @@ enum { AT_IMAGE = 3, AT_REPORT, AT_END };
                         */
 #define READ_CHUNKS 16 /* of one step, so that a chatterbox can't hold up a loop */
 
-static int find_probe(char path[PATH_MAX], struct err *e) {
-    static const char *const places[] = {"clp-probe", "../libexec/clpd/clp-probe"};
-    char self[PATH_MAX];
-    const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n < 0) return err_set(e, ERR_SYSTEM, "/proc/self/exe: %s; is /proc mounted?", strerror(errno));
-    self[n] = 0;
-    char *slash = strrchr(self, '/');
-    if (slash) *slash = 0;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (snprintf(path, PATH_MAX, "%s/%s", self, places[i]) < PATH_MAX && access(path, X_OK) == 0)
-            return 0;
-    return err_set(e, ERR_SYSTEM, "clp-probe is neither in %s nor in %s/../libexec/clpd; install it there",
-                   self, self);
-}
-
 struct probing {
     pid_t pid;
     int pipe, pidfd, timer, epoll;
@@ -60,30 +45,9 @@ struct probing {
     struct err err; /* what was wrong with it while it ran */
 };
 
-/* Sources are moved out of the way of the numbers that they shall get. */
-static int place(posix_spawn_file_actions_t *fa, int high_image, int high_report) {
-    int rc = posix_spawn_file_actions_addopen(fa, 0, "/dev/null", O_RDWR, 0);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 1);
-#if !defined(__SANITIZE_ADDRESS__)
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, 0, 2);
-#endif
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, high_image, AT_IMAGE);
-    if (rc == 0) rc = posix_spawn_file_actions_adddup2(fa, high_report, AT_REPORT);
-    return rc ? rc : posix_spawn_file_actions_addclosefrom_np(fa, AT_END);
-}
-
-/* The guard has signals blocked and ignored; the probe begins as every process does. */
-static int begin_clean(posix_spawnattr_t *attr) {
-    sigset_t none, all;
-    (void)sigemptyset(&none);
-    (void)sigfillset(&all);
-    int rc = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    if (rc == 0) rc = posix_spawnattr_setsigmask(attr, &none);
-    return rc ? rc : posix_spawnattr_setsigdefault(attr, &all);
-}
-
 /* Returns 0 or an errno. */
 static int execute(struct probing *p, const char *path, const struct spawn_probe *r, int report) {
+    const int fds[AT_END] = {-1, -1, -1, [AT_IMAGE] = r->image_fd, [AT_REPORT] = report};
     char seconds[24], seed[24], memory[24], clock[] = "processor", wall[] = "wall";
     char one_thread[] = "OPENBLAS_NUM_THREADS=1", *env[] = {one_thread, NULL};
     char *args[] = {"clp-probe",
@@ -100,28 +64,12 @@ static int execute(struct probing *p, const char *path, const struct spawn_probe
                     "--clock",
                     r->processor_time ? clock : wall,
                     NULL};
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t attr;
     (void)snprintf(seconds, sizeof seconds, "%u", r->seconds);
     (void)snprintf(seed, sizeof seed, "%u", r->seed);
     (void)snprintf(memory, sizeof memory, "%llu", (unsigned long long)r->memory);
-    int rc = posix_spawn_file_actions_init(&fa);
-    if (rc) return rc;
-    rc = posix_spawnattr_init(&attr);
-    if (rc) {
-        (void)posix_spawn_file_actions_destroy(&fa);
-        return rc;
-    }
-    const int high_image = fcntl(r->image_fd, F_DUPFD_CLOEXEC, 32),
-              high_report = fcntl(report, F_DUPFD_CLOEXEC, 32);
-    rc = high_image < 0 || high_report < 0 ? errno : begin_clean(&attr);
-    if (rc == 0) rc = place(&fa, high_image, high_report);
-    if (rc == 0) rc = posix_spawn(&p->pid, path, &fa, &attr, args, env);
-    if (high_image >= 0) (void)close(high_image);
-    if (high_report >= 0) (void)close(high_report);
-    (void)posix_spawnattr_destroy(&attr);
-    (void)posix_spawn_file_actions_destroy(&fa);
-    return rc;
+    return caged_start(
+        &p->pid,
+        &(struct caged){.path = path, .args = args, .environment = env, .fds = fds, .n_fds = AT_END});
 }
 
 /* Requests come first. Where the system refuses, the probe is merely less polite. */
@@ -178,7 +126,7 @@ static uint64_t time_allowed(const struct probing *p) {
 int spawn_probe_start(struct probing **out, const struct spawn_probe *r, struct err *e) {
     char path[PATH_MAX];
     int ends[2] = {-1, -1}, rc;
-    if (find_probe(path, e)) return -1;
+    if (caged_find("clp-probe", path, e)) return -1;
     struct probing *p = calloc(1, sizeof *p);
     if (!p) return err_set(e, ERR_SYSTEM, "no memory for a probe");
     *p = (struct probing){.pid = -1,
