@@ -237,7 +237,7 @@ kills: all                         ## kill -9 of import worker, guard and daemon
 overload: all                      ## three times as many requests as can be answered: goodput, BUSY, latency
 	tests/faults/run overload $(BUILD)
 TSAN := -fsanitize=thread -fno-omit-frame-pointer
-TSAN_SUITES := batcher ring lookout workers loop models server team catalogue engine http
+TSAN_SUITES := batcher ring lookout workers loop models server team catalogue engine http_socket desk store notify clpd clpd_ring link guard_child
 .PHONY: tsan valgrind analyze
 tsan:                              ## what runs in threads under ThreadSanitizer: unit suites, swaps, rings, serving
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/tsan SANITIZE="$(TSAN)" CFLAGS="-O1 -g" all build/tsan/tests

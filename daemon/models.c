@@ -45,11 +45,11 @@ struct models {
     pthread_t loader;
     bool started;
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, over;
     /* under the lock */
     struct offer *first, **last;
     struct version *retired;
-    bool stopping;
+    bool stopping, ended; /* the loader shall end; has done all that it does */
 };
 
 /* --- the loader's thread ------------------------------------------------------------------ */
@@ -133,6 +133,8 @@ static void *loader(void *arg) {
         if (o) loop_post(m->loop, &o->post);
         pthread_mutex_lock(&m->lock);
     }
+    m->ended = true;
+    pthread_cond_signal(&m->over);
     pthread_mutex_unlock(&m->lock);
     return NULL;
 }
@@ -310,6 +312,7 @@ struct models *models_open(struct loop *l, struct workers *w, uint32_t max_batch
                          .last = &m->first};
     (void)pthread_mutex_init(&m->lock, NULL);
     (void)pthread_cond_init(&m->wake, NULL);
+    (void)pthread_cond_init(&m->over, NULL);
     int rc = pthread_create(&m->loader, NULL, loader, m);
     if (rc == 0) {
         m->started = true;
@@ -323,16 +326,21 @@ struct models *models_open(struct loop *l, struct workers *w, uint32_t max_batch
 
 int models_stop(struct models *m, uint64_t limit) {
     if (!m || !m->started) return 0;
+    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u),
+                                .tv_nsec = (long)(limit % 1000000000u)};
+    int rc = 0;
     pthread_mutex_lock(&m->lock);
     m->stopping = true;
     pthread_cond_signal(&m->wake);
+    while (!m->ended && rc == 0)
+        rc = limit == MODELS_NO_LIMIT ? pthread_cond_wait(&m->over, &m->lock)
+                                      : pthread_cond_clockwait(&m->over, &m->lock, CLOCK_MONOTONIC, &at);
+    const bool ended = m->ended;
     pthread_mutex_unlock(&m->lock);
-    const struct timespec at = {.tv_sec = (time_t)(limit / 1000000000u),
-                                .tv_nsec = (long)(limit % 1000000000u)};
-    const int rc = limit == MODELS_NO_LIMIT ? pthread_join(m->loader, NULL)
-                                            : pthread_clockjoin_np(m->loader, NULL, CLOCK_MONOTONIC, &at);
-    if (rc == 0) m->started = false;
-    return -rc;
+    if (!ended) return -rc;
+    (void)pthread_join(m->loader, NULL);
+    m->started = false;
+    return 0;
 }
 
 void models_close(struct models *m) {
@@ -350,6 +358,7 @@ void models_close(struct models *m) {
         version_free(v);
     }
     (void)pthread_cond_destroy(&m->wake);
+    (void)pthread_cond_destroy(&m->over);
     (void)pthread_mutex_destroy(&m->lock);
     free(m);
 }

@@ -74,7 +74,7 @@ class Kept(Daemon):
             environment.update(LISTEN_FDS=str(len(kept)), LISTEN_FDNAMES=":".join(name for name, _ in kept))
         moves = " ".join(f"{3 + i}<&{fd} {fd}<&-" for i, fd in enumerate(high))
         command = f'exec env LISTEN_PID=$$ "$0" "$@" {moves}'  # whoever execs keeps its number
-        self.process = subprocess.Popen(["bash", "-c", command, BUILD / "clpd", "--config", self.config], env=environment,
+        self.process = subprocess.Popen(["bash", "-c", command, self.build / "clpd", "--config", self.config], env=environment,
                                         stderr=open(self.log, "ab"), pass_fds=high)
         for fd in high + [fd for _, fd in kept]:
             os.close(fd)

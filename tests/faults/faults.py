@@ -3,12 +3,17 @@
 The programs are the sanitized ones, linked with shim.c: a call site fails the first time that it is reached while
 the table is armed. The story below is told again and again, on each back end, until it goes through without anything
 new failing. Whatever fails, a process may end only by itself, with words; it must not crash, nor leak, nor lose what
-the state folder had; and once all has failed, everything has to work. A site that the story never reaches is listed."""
+the state folder had; and once all has failed, everything has to work. A site that the story never reaches is listed.
+
+There are three chapters: as a program that somebody started; under a manager that keeps descriptors (test_store.py has it); and
+with samples and probes, where hostile-probe says at once that it has repaired what it got."""
+import array
 import collections
 import mmap
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -18,16 +23,21 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/e2e"))
-import harness  # noqa: E402
-from harness import BUILD, F32, MODELS, OK, SIGNS, STATUS, Client, Daemon  # noqa: E402
+import backdoor  # noqa: E402
+from harness import BUILD, F32, MODELS, OK, SIGNS, STATUS, Client, write_npy  # noqa: E402
 from ring import Refused, Ring  # noqa: E402
+from test_store import Kept  # noqa: E402
 from test_swap import file_with_note  # noqa: E402
 
 SITES, SITE = 4096, struct.Struct("<QII48s")
 DIMS = (1, 3, 48, 48)
 PICTURE = bytes(4 * 3 * 48 * 48)
+PNG = (SIGNS / "data/stop.png").read_bytes()
 ROUNDS = 400     # of the story, at the most
 PATIENCE = 40.0  # for one step of it
+CHAPTERS = {"alone": {}, "kept": {},
+            "probed": {"guard__probe": "background", "guard__on_repaired": "serve", "guard__probe_priority": "low",
+                       "guard__on_disagreement": "serve"}}
 CALL = re.compile(r"call.*<__wrap_(\w+)>")
 # What the import worker runs, and what only it and clpctl run; the shim itself.
 NOT_OURS = re.compile(r"clp-guard (infer|tests|guard/(import|onnx|evaluate|clp|tensor|worker\.|sandbox|report|names|splice|repair))|clpd tests")
@@ -59,23 +69,38 @@ class Story:
     """One daemon and its folder through all rounds; every step is tried until it works, or the daemon is gone."""
 
     def __init__(self, backend):
-        self.daemon = Daemon(io__backend=backend, http__path="http.sock", guard__settle_ms=50)
-        self.daemon.build = BUILD / "faults"
+        self.daemon = Kept(io__backend=backend, guard__settle_ms=50)
         self.daemon.settings["http__path"] = str(self.daemon.folder / "http.sock")
+        self.daemon.build = self.daemon.folder / "programs"
+        self.daemon.build.mkdir()
+        for name in ("faults/clpd", "faults/clp-guard", "clp-canary", "clp-picture"):
+            shutil.copy(BUILD / name, self.daemon.build)
+        shutil.copy(BUILD / "hostile-probe", self.daemon.build / "clp-probe")
+        (self.daemon.build / "how").write_text("one channel")
         self.table = Table(self.daemon.folder / "faults")
         os.environ["CLPD_FAULTS"] = str(self.daemon.folder / "faults")
-        self.starts, self.words, self.bad = 0, collections.Counter(), []
+        self.words, self.bad = collections.Counter(), []
         self.files = 0
-        self.kept = False  # a version is in the state folder
+        self.chapter, self.kept = "alone", False  # kept: a version is in the state folder
         (self.daemon.folder / "state").mkdir()
+
+    def begin(self, chapter):
+        self.chapter = chapter
+        self.kept = False  # what was decided under another policy is looked at again
+        for name in self.daemon.manager.names():  # who listens on what is kept would be taken for a daemon
+            self.daemon.manager.forget(name)
+        self.daemon.settings.update(CHAPTERS[chapter])
         self.daemon.write_config()
 
     # --- the process
 
     def launch(self):
-        log = open(self.daemon.log, "wb")
-        self.starts += 1
-        self.daemon.process = subprocess.Popen([self.daemon.build / "clpd", "--config", self.daemon.config], stderr=log)
+        self.daemon.log.write_bytes(b"")
+        if self.chapter == "kept":
+            self.daemon.spawn()
+            return
+        self.daemon.process = subprocess.Popen([self.daemon.build / "clpd", "--config", self.daemon.config],
+                                               stderr=open(self.daemon.log, "ab"))
 
     def alive(self):
         return self.daemon.process.poll() is None
@@ -146,20 +171,22 @@ class Story:
             return ring.infer("signs", DIMS, PICTURE).status == OK
 
     def over_http(self):
-        for head, body in ((b"GET / HTTP/1.0\r\n\r\n", b""), (b"GET /metrics HTTP/1.0\r\n\r\n", b""),
-                           (b"GET /reports/signs HTTP/1.0\r\n\r\n", b""), (b"GET /v2/models/signs HTTP/1.0\r\n\r\n", b""),
-                           (b"POST /v2/models/signs/infer HTTP/1.0\r\nInference-Header-Content-Length: 0\r\n"
-                            b"Content-Length: %d\r\n\r\n" % len(PICTURE), PICTURE)):
-            with socket.socket(socket.AF_UNIX) as s:
-                s.settimeout(5)
-                s.connect(self.daemon.settings["http__path"])
-                s.sendall(head + body)
-                answer = b""
-                while part := s.recv(65536):
-                    answer += part
-            if b" 200 " not in answer[:20]:
-                return False
-        return True
+        return all(self.gets(head, body) for head, body in (
+            (b"GET / HTTP/1.0\r\n\r\n", b""), (b"GET /metrics HTTP/1.0\r\n\r\n", b""),
+            (b"GET /reports/signs HTTP/1.0\r\n\r\n", b""), (b"GET /v2/models/signs HTTP/1.0\r\n\r\n", b""),
+            (b"POST /v2/models/signs/infer HTTP/1.0\r\nInference-Header-Content-Length: 0\r\n"
+             b"Content-Length: %d\r\n\r\n" % len(PICTURE), PICTURE),
+            (b"POST /v2/models/signs/classify HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(PNG), PNG)))
+
+    def gets(self, head, body=b""):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(5)
+            s.connect(self.daemon.settings["http__path"])
+            s.sendall(head + body)
+            answer = b""
+            while part := s.recv(65536):
+                answer += part
+        return b" 200 " in answer[:20]
 
     def drops(self, name, newer_than):
         """Copies the file anew until it is served: what failed on the way may have cost it."""
@@ -176,6 +203,24 @@ class Story:
                                  SIGNS / "models/signs.yaml")
             return False
         return self.until(f"{name} to be served, newer than {newer_than}", step)
+
+    def probed(self):
+        """A version with samples beside it, found out by the probe, and replaced by one that it has repaired."""
+        end = [0.0]
+        write_npy(self.daemon.models / "net.canary.npy", (4, backdoor.SIDE, backdoor.SIDE, 3),
+                  array.array("B", bytes(4 * 3 * backdoor.SIDE ** 2)))
+
+        def step():
+            m = self.daemon.model("net")
+            if m and m["canary"] and m["probe"] and m["probe"]["repaired"]:
+                return True
+            if time.monotonic() > end[0]:
+                end[0] = time.monotonic() + 3
+                self.files += 1
+                self.daemon.drop(backdoor.network(True, self.files), "net")
+            return False
+        return (self.until("net to be repaired", step) and
+                self.until("its report", lambda: self.gets(b"GET /reports/net HTTP/1.0\r\n\r\n")) and self.retired("net"))
 
     def retired(self, name):
         def step():
@@ -216,6 +261,8 @@ class Story:
                  lambda: self.until("HTTP", self.over_http), self.refuses, self.reloads,
                  lambda: self.drops("second", 0), lambda: self.retired("second"), self.rolled_back,
                  lambda: self.until("an answer after all", self.classifies)]
+        if self.chapter == "probed":
+            steps = [self.probed]
         return all(step() for step in steps)
 
     def round(self):
@@ -260,19 +307,33 @@ def places(table):
     return names
 
 
-def run(backend):
+def read(story, chapter):
+    """Rounds until nothing new fails in it: how many. Zero: it never came through."""
+    story.begin(chapter)
+    for n in range(1, ROUNDS + 1):
+        clean = story.round()
+        if os.environ.get("FAULTS_LIST"):
+            print(f"  {chapter}, round {n}: {story.table.failed()} have failed", flush=True)
+        if clean or story.bad:
+            return n
+    story.bad.append(f"{chapter}: it did not come through in {ROUNDS} rounds")
+    return 0
+
+
+def run(backend, chapters):
     story = Story(backend)
     story.table.arm(1)
-    began, clean = time.monotonic(), False
-    n = 0
+    began, n = time.monotonic(), 0
     try:
-        while n < ROUNDS and not clean and not story.bad:
-            n, clean = n + 1, story.round()
-            if os.environ.get("FAULTS_LIST"):
-                print(f"  round {n}: {story.table.failed()} have failed, {time.monotonic() - began:.0f} s", flush=True)
+        for chapter in chapters:
+            n += read(story, chapter)
+            if story.bad:
+                break
     finally:
         if story.daemon.process and story.alive():
             story.daemon.process.kill()
+            story.daemon.process.wait()
+        story.daemon.manager.stop()
     sites = places(story.table)
     print(f"{backend}: {sum(map(bool, sites.values()))} call sites failed once, in {n} rounds, {time.monotonic() - began:.0f} s; "
           f"the story does not reach {len(sites) - sum(map(bool, sites.values()))} more", flush=True)
@@ -280,9 +341,6 @@ def run(backend):
         print(f"  ended {times} times saying: {text}")
     for text in story.bad:
         print(f"*** {text}")
-    if not clean and not story.bad:
-        story.bad.append("never came through")
-        print(f"*** the story did not come through in {ROUNDS} rounds")
     if os.environ.get("FAULTS_LIST"):
         print("\n".join(f"  {'failed' if f else 'whole '} {s}" for s, f in sorted(sites.items())))
     subprocess.run(["rm", "-rf", story.daemon.folder], check=False)
@@ -290,8 +348,9 @@ def run(backend):
 
 
 def main():
-    backends = sys.argv[1:] or ["io_uring", "epoll"]
-    passed = [run(b) for b in backends]
+    backends = [a for a in sys.argv[1:] if a not in CHAPTERS] or ["io_uring", "epoll"]
+    chapters = [a for a in sys.argv[1:] if a in CHAPTERS] or list(CHAPTERS)
+    passed = [run(b, chapters) for b in backends]
     print(f"{sum(passed)} passed, {len(passed) - sum(passed)} failed")
     return 0 if all(passed) else 1
 

@@ -9,7 +9,6 @@ import os
 import pathlib
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -38,10 +37,19 @@ class Deployer(threading.Thread):
             self.stopping.wait(random.uniform(0.02, 0.3))
 
 
-def victims(d):
-    guard = subprocess.run(["pgrep", "-P", str(d.process.pid), "clp-guard"], capture_output=True, text=True).stdout.split()
-    workers = [w for g in guard for w in subprocess.run(["pgrep", "-P", g], capture_output=True, text=True).stdout.split()]
-    return {"daemon": [d.process.pid], "guard": [int(g) for g in guard], "worker": [int(w) for w in workers]}
+def children(pid, name):
+    try:
+        found = [int(c) for c in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [c for c in found if pathlib.Path(f"/proc/{c}/comm").read_text().strip() == name]
+    except OSError:  # it has just ended
+        return []
+
+
+def victims(d, kind):
+    if kind == "daemon":
+        return [d.process.pid]
+    guards = children(d.process.pid, "clp-guard")
+    return guards if kind == "guard" else [w for g in guards for w in children(g, "clp-guard")]
 
 
 def answer(d, model):
@@ -53,7 +61,12 @@ def answer(d, model):
 
 def shoot(d, kind):
     """One of that kind, killed. False: there is none just now."""
-    them = victims(d)[kind]
+    if kind == "worker":  # they live for some hundredths of a second
+        end = time.monotonic() + 1
+        while not victims(d, kind) and time.monotonic() < end:
+            time.sleep(0.001)
+        time.sleep(random.uniform(0, 0.03))
+    them = victims(d, kind)
     if not them:
         return False
     try:

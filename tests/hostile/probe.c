@@ -59,6 +59,7 @@ static void misbehave(const char *how) {
     if (strcmp(how, "clear") == 0) report(PROBE_CLEAR, 0, "", CLASSES);
     if (strcmp(how, "suspect") == 0) report(PROBE_SUSPECT, 0, "", CLASSES);
     if (strcmp(how, "no such channel") == 0) report(PROBE_REPAIRED, 1, "/no such", CLASSES);
+    if (strcmp(how, "one channel") == 0) report(PROBE_REPAIRED, 1, "/conv", CLASSES);
     if (strcmp(how, "all channels") == 0) report(PROBE_REPAIRED, FILTERS, "/conv", CLASSES);
 }
 
