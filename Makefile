@@ -114,14 +114,15 @@ $(BUILD)/obj/%.o: %.c
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(MAINS) $(foreach p,$(TOOLS),$($(p)_SRC))))
 
 # --- checks ------------------------------------------------------------------------
-.PHONY: test-guard bench-quiet test unit e2e asan clang lint format format-check boundaries conformance conformance-quick test-oip zoo zoo-families prune-check
+.PHONY: test-guard bench-quiet test unit e2e asan asan-unit asan-e2e clang lint tidy cppcheck format format-check boundaries conformance conformance-quick test-oip zoo zoo-families prune-check
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
 	$(BUILD)/tests
 e2e: all $(BUILD)/hostile-worker $(BUILD)/hostile-probe ## the daemon, the guard and the clients together
 	tests/e2e/run $(BUILD)
-boundaries: all                    ## which program links what, and which folder includes what
+boundaries: all                    ## which program links what, which folder includes what; what docs/security.md names is there
 	tests/boundaries $(BUILD)
+	tests/doors
 conformance: all $(BUILD)/conformance ## ONNX's own test cases; writes docs/conformance.md
 	scripts/conformance $(BUILD)
 conformance-quick: all $(BUILD)/conformance ## the same without the large networks; what passed before must pass
@@ -133,9 +134,9 @@ bench-quiet: all                   ## p99 of requests to one model while another
 	scripts/bench-quiet --build $(BUILD)
 	scripts/bench-quiet --build $(BUILD) --probe
 .PHONY: model
-model:                             ## the rings' handshake and the swap as models, checked by spin through every interleaving
+model:                             ## the rings' handshake and the swap as models, every interleaving (spin); MODEL=small: fewer requests
 	scripts/deps model
-	tests/model/run
+	tests/model/run $(MODEL)
 zoo: all                           ## torchvision's 80 classifiers against PyTorch (hours); writes docs/zoo.md
 	scripts/zoo --build $(BUILD)
 prune-check: all                   ## what clpctl prune writes, run by ONNX Runtime; writes docs/prune.md (needs npm)
@@ -165,6 +166,9 @@ bench-http: all $(BUILD)/bench-http ## HTTP beside a bare libmicrohttpd echo; th
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 asan: asan-unit                    ## the same suites under AddressSanitizer and UBSan
 	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" boundaries conformance-quick e2e
+asan-e2e:                          ## the end-to-end tests alone under them; ASAN_E2E="test_swap …": some of them
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/hostile-worker build/asan/hostile-probe
+	tests/e2e/run build/asan $(ASAN_E2E)
 asan-unit:                         ## the unit suites alone under them
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/tests
 	$(Q)$(MAKE) --no-print-directory BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" unit
@@ -206,8 +210,17 @@ test-arm64-system: arm64           ## sandbox, rings, loop and end-to-end cases 
 	tests/arm64/run
 clang:                             ## build with clang, to see its warnings
 	$(Q)$(MAKE) --no-print-directory BUILD=build/clang CC=clang CFLAGS="-O2 -g -Werror" all build/clang/tests
-lint:                              ## clang-tidy and cppcheck
-	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 -I. daemon guard infer config client
+lint: tidy                         ## clang-tidy and cppcheck; .clang-tidy and tests/cppcheck.txt say what is off, and why
+	$(Q)$(MAKE) --no-print-directory cppcheck
+cppcheck:
+	scripts/deps lint
+	cppcheck --quiet -j$(shell nproc) --std=c11 --enable=warning,performance,portability --inline-suppr --suppressions-list=tests/cppcheck.txt \
+	    --error-exitcode=1 -I. daemon guard infer config client
+# Kernels are left out: vector extensions and one body for three levels say nothing to it.
+tidy:
+	scripts/deps lint
+	$(Q)echo $(filter-out infer/kernels%,$(wildcard daemon/*.c guard/*.c config/*.c client/*.c infer/*.c)) | xargs -P$(shell nproc) -n4 \
+	    sh -c 'clang-tidy --quiet "$$@" -- $(BASE) $(BLAS_CFLAGS) 2>/dev/null' _
 format:                            ## rewrite the sources in the house format
 	clang-format -i $(wildcard */*.c */*.h)
 format-check:                      ## fail where the format is not the house's
@@ -228,21 +241,23 @@ $(BUILD)/faults/%: $(BUILD)/%
 	$(Q)ln -sf ../$* $@
 -include $(BUILD)/obj/tests/faults/shim.d
 .PHONY: faults
-faults:                            ## every allocation and system call of clpd and clp-guard fails once: tests/faults/run
-	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all $(PROGRAMS:%=build/asan/faults/%)
-	tests/faults/run faults build/asan
+faults:                            ## every allocation and system call of clpd and clp-guard fails once; FAULTS="epoll probed": part of it
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/asan SANITIZE="$(ASAN)" CFLAGS="-O1 -g" all build/asan/hostile-probe $(PROGRAMS:%=build/asan/faults/%)
+	tests/faults/run faults build/asan $(FAULTS)
 .PHONY: kills overload
 kills: all                         ## kill -9 of import worker, guard and daemon at KILLS=500 random moments
 	tests/faults/run kills $(BUILD) $(KILLS)
 overload: all                      ## three times as many requests as can be answered: goodput, BUSY, latency
 	tests/faults/run overload $(BUILD)
 TSAN := -fsanitize=thread -fno-omit-frame-pointer
+TSAN_E2E ?= test_swap test_ring test_serving test_store
 TSAN_SUITES := batcher ring lookout workers loop models server team catalogue engine http_socket desk store notify clpd clpd_ring link guard_child
-.PHONY: tsan valgrind analyze
-tsan:                              ## what runs in threads under ThreadSanitizer: unit suites, swaps, rings, serving
+.PHONY: tsan tsan-unit valgrind analyze
+tsan: tsan-unit                    ## what runs in threads under ThreadSanitizer: unit suites, swaps, rings, serving
+	setarch -R tests/e2e/run build/tsan $(TSAN_E2E)
+tsan-unit:                         ## the unit suites alone
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/tsan SANITIZE="$(TSAN)" CFLAGS="-O1 -g" all build/tsan/tests
 	$(Q)for suite in $(TSAN_SUITES); do setarch -R build/tsan/tests $$suite || exit 1; done
-	setarch -R tests/e2e/run build/tsan test_swap test_ring test_serving
 MEMCHECK_SUITES := onnx_wire onnx_message onnx_tensor onnx_model import import_node tensor evaluate clp clp_pairing onnx_prune worker_wire report image_check image_map
 valgrind: $(BUILD)/tests           ## the import's suites under valgrind: uninitialised memory, which no sanitizer of gcc sees
 	scripts/deps valgrind
@@ -292,7 +307,7 @@ bench-swaps: all                   ## 1,000 swaps of a model under 64 stream cli
 	scripts/bench-swaps --build $(BUILD)
 bench-ipc: all $(BUILD)/bench-ipc  ## round trips beside the least that the same bytes take; writes docs/latency.md
 	scripts/bench-ipc --build $(BUILD)
-soak: all                          ## 64 stream clients and 16 rings for SECONDS=600: no error, no growth, fair shares
+soak: all                          ## clients, swaps, bad files and frames, deaths for SECONDS=600: no error, no growth; a page with plots
 	scripts/soak --build $(BUILD) --seconds $(if $(filter command,$(origin SECONDS)),$(SECONDS),600)
 bench-clp: $(BUILD)/bench-clp      ## CLP beside one pass over the weights and the published method on PyTorch
 	scripts/deps zoo

@@ -34,7 +34,7 @@ DIMS = (1, 3, 48, 48)
 PICTURE = bytes(4 * 3 * 48 * 48)
 PNG = (SIGNS / "data/stop.png").read_bytes()
 ROUNDS = 400     # of the story, at the most
-PATIENCE = 40.0  # for one step of it
+PATIENCE = harness.PATIENCE  # for one step of it, without anything new failing
 CHAPTERS = {"alone": {}, "kept": {},
             "probed": {"guard__probe": "background", "guard__on_repaired": "serve", "guard__probe_priority": "low",
                        "guard__on_disagreement": "serve"}}
