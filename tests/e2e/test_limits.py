@@ -97,32 +97,24 @@ class Limits(unittest.TestCase):
 
     @unittest.skipIf(SANITIZED, "a sanitizer needs address space of its own")
     def test_little_address_space(self):
-        ends = set()
-        for mib in (32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048):
+        """Small tables fit (below 300 MiB OpenBLAS hangs as it is loaded, docs/limits.md); those that don't are refused with words."""
+        small = {"limits__queue": 16, "limits__request_bytes": "1M", "engine__threads": 1}
+        for mib in (384, 512, 1024):
             with self.subTest(f"{mib} MiB"):
-                d = Daemon(limits__queue=16, limits__request_bytes="1M", engine__threads=1)
-                d.write_config()
-                (d.folder / "state").mkdir()
-                with open(d.log, "ab") as log:
-                    d.process = subprocess.Popen(["prlimit", f"--as={mib << 20}", d.build / "clpd", "--config", d.config], stderr=log)
-                try:
-                    wait_for("an end or a beginning", lambda: d.process.poll() is not None or self.begins(d))
-                    ends.add("served" if d.process.poll() is None else "refused")
-                    if d.process.poll() is None:
-                        d.drop(CLEAN, "signs")
-                        wait_for("it to be dealt with", lambda: (f := d.file("signs.onnx")) and f["state"] in ("serving", "rejected"))
-                    else:
-                        self.assertGreater(d.process.returncode, 0, d.log.read_text())
-                        self.assertRegex(d.log.read_text(), "(?i)memory|address space|can't|cannot|unavailable")
-                finally:
-                    d.stop() if d.process.poll() is None else None
-        self.assertEqual(ends, {"served", "refused"})
-
-    def begins(self, d):
-        try:
-            return d.status()
-        except OSError:
-            return None
+                d = Daemon(**small)
+                d.prefix = ["prlimit", f"--as={mib << 20}"]
+                with d:
+                    d.drop(CLEAN, "signs")
+                    wait_for("it to be dealt with", lambda: (f := d.file("signs.onnx")) and f["state"] in ("serving", "rejected"))
+                    self.assertEqual(d.status()["guard"]["restarts"], 0)
+        d = Daemon()
+        d.write_config()
+        (d.folder / "state").mkdir()
+        done = subprocess.run(["prlimit", f"--as={4 << 30}", d.build / "clpd", "--config", d.config], capture_output=True, text=True,
+                              timeout=PATIENCE)
+        self.assertGreater(done.returncode, 0, done.stderr)
+        self.assertIn("lower limits.queue or limits.request_bytes", done.stderr)
+        d.stop()
 
     @unittest.skipIf(SANITIZED, "a sanitizer wants to be loaded first")
     def test_clocks_that_jump(self):
