@@ -124,7 +124,7 @@ static void walk_picture(struct walk *w, struct probe_report *r) {
     r->mask = room(w, r->mask, plane, 1, 1);
     if (!w->failed) raw(w, r->mask, (size_t)plane);
     if (!w->failed) r->pattern = room(w, r->pattern, r->channels * plane, 1, 1);
-    if (!w->failed) raw(w, r->pattern, (size_t)(r->channels * plane));
+    if (!w->failed) raw(w, r->pattern, (size_t)r->channels * (size_t)plane);
 }
 
 static void walk_report(struct walk *w, struct probe_report *r) {
