@@ -123,7 +123,7 @@ static int load_policies(struct guard *g) {
 
 static int watch_source(const struct guard *g, int fd, enum source source, uint32_t events, int op) {
     struct epoll_event ev = {.events = events, .data.u64 = source};
-    return epoll_ctl(g->epoll, op, fd, &ev);
+    return epoll_ctl(g->epoll, op, fd, &ev) < 0 ? -errno : 0;
 }
 
 /* --- a sign of life, which also says how the folder is watched ------------------------------ */
@@ -155,9 +155,9 @@ static void set_probes(struct guard *g) {
 static int listen_to_watch(struct guard *g) {
     const int fd = watch_fd(g->watch);
     if (fd < 0 || fd == g->watched) return 0;
-    if (watch_source(g, fd, SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD) < 0) return -errno;
-    g->watched = fd;
-    return 0;
+    const int rc = watch_source(g, fd, SOURCE_WATCH, EPOLLIN, EPOLL_CTL_ADD);
+    if (rc == 0) g->watched = fd;
+    return rc;
 }
 
 static int start_watch(struct guard *g) {
