@@ -19,7 +19,8 @@ from harness import MODELS, NO_MODEL, OK, SIGNS, STATUS, U8, Client, wait_for  #
 SOCKET = "/run/clpd/clpd.sock"
 FOLDER = pathlib.Path("/var/lib/clpd/models")
 SHAPE = (48, 48, 3)  # what the signs networks take
-DEBS = sorted(str(p) for p in pathlib.Path("/opt/clpd/deb").glob("*.deb"))
+NEXT = sorted(str(p) for p in pathlib.Path("/opt/clpd/next").glob("*.deb"))
+RESTORED = "MESSAGE_ID=65d5f72b171e4fbb80fe93d956963a34"  # from the state folder
 
 
 def run(*args, check=True, **kwargs):
@@ -74,9 +75,8 @@ def ptrace(request, thread):
     return LIBC.ptrace(request, thread, None, None)
 
 
-def stop_computing_thread(pid):
-    """Stops one worker of the daemon for good. Whether it was computing shows later: the next call lets it go and tries
-    another moment."""
+def stop_worker(pid):
+    """Stops one worker of the daemon for good, wherever it is: in a computation, between two, in its sleep."""
     workers = [int(t.name) for t in pathlib.Path(f"/proc/{pid}/task").iterdir() if "clpd-work" in (t / "comm").read_text()]
     for thread in workers:
         if ptrace(SEIZE, thread):
@@ -256,7 +256,7 @@ class Service(unittest.TestCase):
 
     def test_40_a_restart_loses_no_request(self):
         wait_for("the image to be kept", lambda: show("NFileDescriptorStore") == "2")
-        told = len(entries("MESSAGE_ID=65d5f72b171e4fbb80fe93d956963a34"))
+        told = len(entries(RESTORED))
         load, times = rings(6), []
         with self.patient() as p:
             for _ in range(3):
@@ -266,7 +266,7 @@ class Service(unittest.TestCase):
                 wait_for("answers after the restart", lambda was=was: p.answered > was + 20)
         self.assertEqual((p.failed, p.without_model), ([], 0))
         over_rings = self.no_ring_failed(load)
-        self.assertEqual(len(entries("MESSAGE_ID=65d5f72b171e4fbb80fe93d956963a34")), told, "the state folder was needed")
+        self.assertEqual(len(entries(RESTORED)), told, "the state folder was needed")
         self.assertEqual(show("NFileDescriptorStore"), "2")
         print(f"restart: {over_rings} answered over rings; READY after {', '.join(f'{t:.0f}' for t in times)} ms", file=sys.stderr)
         print(f"restart: {p.answered} answered, {p.repeated} repeated, versions {sorted(p.versions)}", file=sys.stderr)
@@ -298,8 +298,7 @@ class Service(unittest.TestCase):
         run("systemctl", "restart", "clpd.service")
 
     def test_43_a_stuck_worker_is_noticed(self):
-        """One thread alone is stopped, in the middle of a computation; the others and the loop go on. It takes the minute
-        that a computation may take."""
+        """One thread alone is stopped; the others and the loop go on. It takes the minute that it may be silent for."""
         drop = pathlib.Path("/run/systemd/system/clpd.service.d/short.conf")
         drop.write_text("[Service]\nWatchdogSec=2\nTimeoutAbortSec=2\n")
         run("systemctl", "daemon-reload")
@@ -307,7 +306,7 @@ class Service(unittest.TestCase):
         wait_for("the model", lambda: serving("signs"))
         pid, load = show("MainPID"), rings(150)
         try:
-            stopped = wait_for("a computing worker", lambda: stop_computing_thread(int(pid)), 60)
+            stopped = wait_for("a worker without which the rest goes on", lambda: stop_worker(int(pid)), 60)
             wait_for("the watchdog", lambda: let_die(stopped) and show("MainPID") not in (pid, "0"), 120)
         finally:
             os.killpg(load.pid, signal.SIGKILL)
@@ -353,14 +352,18 @@ class Service(unittest.TestCase):
         wait_for("the model", lambda: serving("signs"), 60)
 
     def test_60_an_upgrade_loses_no_request(self):
+        self.assertEqual(len(NEXT), 4)
+        told, load, pid = len(entries(RESTORED)), rings(20), show("MainPID")
         with self.patient() as p:
-            pid = show("MainPID")
-            run("dpkg", "-i", *DEBS)
+            run("dpkg", "-i", *NEXT)
             wait_for("the new process", lambda: show("MainPID") not in (pid, "0"))
             was = p.answered
             wait_for("answers after the upgrade", lambda: p.answered > was + 20)
+            self.assertIsNone(load.poll(), "the upgrade took longer than the load on rings")
         self.assertEqual((p.failed, p.without_model), ([], 0))
-        print(f"upgrade: {p.answered} answered, {p.repeated} repeated", file=sys.stderr)
+        self.assertEqual(len(entries(RESTORED)), told, "the state folder was needed")
+        self.assertTrue(run("dpkg-query", "-W", "-f", "${Version}", "clpd").stdout.endswith("+next"))
+        print(f"upgrade: {p.answered} answered, {p.repeated} repeated, {self.no_ring_failed(load)} over rings", file=sys.stderr)
 
     def test_90_removing_keeps_purging_takes_what_is_its_own(self):
         run("dpkg", "-r", "clpd")
