@@ -21,9 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HERE_MOST    15000u  /* ns that the loop computes itself at most: two wake-ups cost more */
-#define HERE_WARM    300000u /* ns of a cold first run above which it never will */
-#define WORTH_A_CALL 20000u  /* ns of work that another worker is woken for */
+#define HERE_MOST    15000u    /* ns that the loop computes itself at most: two wake-ups cost more */
+#define HERE_WARM    300000u   /* ns of a cold first run above which it never will */
+#define SMALL        30000000u /* multiplications: about a millisecond */
+#define WORTH_A_CALL 20000u    /* ns of work that another worker is woken for */
 
 struct task { /* on the caller's stack in workers_warm */
     struct version *version;
@@ -553,9 +554,15 @@ static int await_task(struct workers *all, const struct task *t, struct err *e) 
     return t->rc;
 }
 
+/* After a restart somebody may be waiting, and has the answer sooner if the first run is on that picture.
+ * Small networks are run all the same: how long they take decides who computes them. */
+static bool wants_a_run(const struct version *v) {
+    return !v->inherited || image_header(v->image)->multiply_adds < SMALL;
+}
+
 int workers_warm(struct workers *all, struct version *v, workers_aside_fn aside, struct err *e) {
     for (uint32_t i = 0; i < all->n; i++) {
-        struct task t = {.version = v, .run = i == 0};
+        struct task t = {.version = v, .run = i == 0 && wants_a_run(v)};
         struct err aside_e = {0};
         begin_task(&all->workers[i], &t);
         const int rc = i == 0 && aside ? aside(v, &aside_e) : 0;
@@ -563,7 +570,8 @@ int workers_warm(struct workers *all, struct version *v, workers_aside_fn aside,
         if (rc && e) *e = aside_e;
         if (rc) return -1;
     }
-    if (atomic_load_explicit(&v->item_ns, memory_order_relaxed) < HERE_WARM) {
+    const uint64_t each = atomic_load_explicit(&v->item_ns, memory_order_relaxed);
+    if (each && each < HERE_WARM) {
         pthread_mutex_lock(&all->here_lock);
         v->here = runner_warm(&all->here, v, NULL) == 0; /* nobody else knows v yet */
         pthread_mutex_unlock(&all->here_lock);

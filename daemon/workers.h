@@ -62,9 +62,9 @@ void workers_drain(struct workers *w);
 uint64_t workers_expire(struct workers *w, uint64_t now);
 
 /* Makes every worker ready for `v`, one after the other so that the rest goes on serving: the first one runs
- * it once on zeros; what that brings into memory and caches all share, so the others only make room. `aside`
- * (or NULL) is done on the caller's thread while the first one runs. Blocks; not on the loop's thread. 0, or
- * -1 with `e` set. */
+ * it once on zeros, unless it is large and a clpd before this one has served it; what that brings into memory
+ * and caches all share, so the others only make room. `aside` (or NULL) is done on the caller's thread while
+ * the first one runs. Blocks; not on the loop's thread. 0, or -1 with `e` set. */
 typedef int (*workers_aside_fn)(const struct version *v, struct err *e);
 int workers_warm(struct workers *w, struct version *v, workers_aside_fn aside, struct err *e);
 

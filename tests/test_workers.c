@@ -36,11 +36,11 @@ static void on_retire(struct version *v) {
     version_free(v);
 }
 
-static struct version *load(float factor, uint64_t number, uint32_t max_batch) {
+static struct version *load_network(const struct case_network *n, uint64_t number, uint32_t max_batch) {
     struct err e = {0};
     struct image *img;
     uint64_t bytes;
-    const int fd = case_image(&(struct case_network){.factor = factor, .work = 5}, "x", &bytes);
+    const int fd = case_image(n, "x", &bytes);
     const struct link_message offer = case_offer("m", number, "x", bytes);
     CU_ASSERT_EQUAL_FATAL(image_map(fd, true, &img, &e), 0);
     close(fd);
@@ -49,6 +49,10 @@ static struct version *load(float factor, uint64_t number, uint32_t max_batch) {
     v->retire = on_retire;
     v->signature = 1;
     return v;
+}
+
+static struct version *load(float factor, uint64_t number, uint32_t max_batch) {
+    return load_network(&(struct case_network){.factor = factor, .work = 5}, number, max_batch);
 }
 
 static struct workers *start(uint32_t threads, uint32_t max_batch, uint32_t limit) {
@@ -236,6 +240,27 @@ static void too_large_to_warm(void) {
     version_put(current);
 }
 
+/* How long an item takes is known from a first run alone. */
+static bool is_run(struct workers *w, const struct case_network *n, bool inherited) {
+    struct err e;
+    struct version *v = load_network(n, 1, 1);
+    v->inherited = inherited;
+    CU_ASSERT_EQUAL(workers_warm(w, v, NULL, &e), 0);
+    const bool ran = v->item_ns != 0;
+    version_put(v);
+    return ran;
+}
+
+static void what_was_served_before_a_restart(void) {
+    const struct case_network small = {.work = 5}, large = {.width = 256, .work = 60};
+    struct workers *w = start(2, 1, N);
+    CU_ASSERT_TRUE(is_run(w, &small, false));
+    CU_ASSERT_TRUE(is_run(w, &small, true));
+    CU_ASSERT_TRUE(is_run(w, &large, false));
+    CU_ASSERT_FALSE(is_run(w, &large, true));
+    workers_stop(w);
+}
+
 /* --- the roll ------------------------------------------------------------------------------ */
 
 static int gate[2]; /* a pipe: who reads it is stuck until it is closed for writing */
@@ -338,6 +363,7 @@ static void calls_to_who_is_well(void) {
 SUITE(workers, {"right answers from three threads", right_answers}, {"a limit of one", limit_of_one},
       {"one version a batch", versions}, {"cancelled, late, stopped", cancelled_late_stopped},
       {"an image too large to run is said to be", too_large_to_warm},
+      {"a large network that was served before is not run first", what_was_served_before_a_restart},
       {"a worker that is stuck beside the engine is missed", stuck_beside_the_engine},
       {"one that is stuck in its sleep is missed", stuck_in_its_sleep},
       {"who is well is never missed", calls_to_who_is_well});
