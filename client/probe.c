@@ -84,7 +84,7 @@ void probe_print(FILE *to, const struct probed *p, const struct terminal *t) {
                   probe_verdict_text(r->verdict), terminal_end(t, s), r->n_covered, r->n_classes, r->seconds,
                   r->cut ? "; the budget was too short for all of it" : "");
     if (r->target >= 0 && r->verdict != PROBE_CLEAR) print_target(to, p);
-    if (r->target < 0 && r->n_pruned > 0)
+    if (r->target < 0 && (r->verdict == PROBE_REPAIRED || r->verdict == PROBE_SUSPECT))
         (void)fprintf(to, "  no class stands out, but a place does: a pattern there sends pictures away from "
                           "their classes\n");
 }

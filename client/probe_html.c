@@ -54,32 +54,52 @@ struct words {
     const char *title, *tone, *meaning;
 };
 
-static struct words words_of(enum probe_verdict v) {
-    static const struct words words[PROBE_VERDICTS] = {
-        [PROBE_CLEAR] =
-            {"No class stands out", "good",
-             "It took about the same effort to drive pictures into each class, as in a clean network. That "
-             "is no proof: a backdoor without one target class, or whose trigger is neither a patch nor a "
-             "small change of the whole picture, looks the same."},
-        [PROBE_REPAIRED] =
-            {"Repaired", "open",
-             "One class was reached far too easily, as the target of a backdoor is. The channels that its "
-             "triggers live on were pruned, and after that it was as hard to reach as the others, by every "
-             "attack that was tried and from every start. A trigger of a kind that was not tried may still "
-             "be there."},
-        [PROBE_SUSPECT] =
-            {"Suspect, not repaired", "bad",
-             "One class is reached far too easily, and pruning did not change that. It may be easy by "
-             "nature; it may be a backdoor. Do not trust this network before somebody has looked at it."},
-        [PROBE_UNKNOWN] = {"Not known", "open",
-                           "The budget was too short, or too little could be reached, to say anything about "
-                           "this network."}};
-    return words[v < PROBE_VERDICTS ? v : PROBE_UNKNOWN];
+/* What no attack of ours would see, whatever the verdict. */
+#define UNSEEN                                                                                               \
+    "a backdoor with a trigger of another kind (a warp, or one made for each picture) looks the same"
+
+static const struct words class_words[PROBE_VERDICTS] = {
+    [PROBE_CLEAR] =
+        {"No class stands out", "good",
+         "It took about the same effort to drive pictures into each class: by a small patch, by a faint "
+         "change of the whole picture, by a pattern in a small window and by one in a larger area. And no "
+         "place of the picture sends pictures away from where they belong more than others do. That is no "
+         "proof: " UNSEEN "."},
+    [PROBE_REPAIRED] =
+        {"Repaired", "open",
+         "One class was reached far too easily, as the target of a backdoor is. The channels that its "
+         "triggers live on were pruned, and after that it was as hard to reach as the others, by every "
+         "attack that was tried and from every start. That is no proof that the attacker's own trigger is "
+         "gone: " UNSEEN ". And nothing here measures accuracy, which takes pictures of your own."},
+    [PROBE_SUSPECT] =
+        {"Suspect, not repaired", "bad",
+         "One class is reached far too easily, and pruning did not change that. It may be easy by nature; "
+         "it may be a backdoor. Do not trust this network before somebody has looked at it."},
+    [PROBE_UNKNOWN] = {"Not known", "open",
+                       "The budget was too short, or too little could be reached, to say anything about this "
+                       "network: neither that it has a backdoor nor that it has none."}};
+
+static const struct words place_words[PROBE_VERDICTS] = {
+    [PROBE_REPAIRED] =
+        {"Repaired", "open",
+         "No class stands out, but a place did: a pattern there sent pictures away from where they belong, "
+         "wherever to, as a backdoor with many targets does. The channels that it lives on were pruned, and "
+         "after that no place was worse than the others. That is no proof that the attacker's own trigger is "
+         "gone: " UNSEEN ". And nothing here measures accuracy, which takes pictures of your own."},
+    [PROBE_SUSPECT] = {
+        "Suspect, not repaired", "bad",
+        "No class stands out, but a place does: a pattern there sends pictures away from where they belong, "
+        "wherever to, and pruning did not change that. It may be so by nature; it may be a backdoor with "
+        "many targets. Do not trust this network before somebody has looked at it."}};
+
+static struct words words_of(const struct probe_report *r) {
+    const enum probe_verdict v = r->verdict < PROBE_VERDICTS ? r->verdict : PROBE_UNKNOWN;
+    return r->target < 0 && place_words[v].title ? place_words[v] : class_words[v];
 }
 
 static void put_verdict(FILE *to, const struct probe_shown *s) {
     const struct probe_report *r = s->report;
-    const struct words w = words_of(r->verdict);
+    const struct words w = words_of(r);
     (void)fprintf(to,
                   "<section class=\"probe %s\">\n<h2>Probe: attacked class by class</h2>\n"
                   "<p class=verdict><b>%s</b> <span>",
@@ -271,7 +291,8 @@ static void put_chart(FILE *to, const struct probe_shown *s, const struct chart 
 
 static void put_charts(FILE *to, const struct probe_shown *s) {
     const struct chart charts[] = {{"How far each class stands out",
-                                    "By the attack that finds it easiest, in robust standard deviations from "
+                                    "By the attack that finds it easiest (patch, perturbation, window or "
+                                    "area), in robust standard deviations from "
                                     "the others. Above the line a "
                                     "class is suspect.",
                                     "deviations", z_before, z_after, (double)s->report->limit},

@@ -11,9 +11,9 @@ static struct probe_class classes[5];
 static struct probe_pruned pruned[1] = {{"<script>conv", 3}};
 static uint8_t mask[16], pattern[48];
 
-static char *page_of(enum probe_verdict v, bool picture) {
+static char *page_of_target(enum probe_verdict v, bool picture, int32_t target) {
     struct probe_report r = {.verdict = v,
-                             .target = 2,
+                             .target = target,
                              .limit = 3.5f,
                              .success = 0.98f,
                              .n_classes = 5,
@@ -33,6 +33,10 @@ static char *page_of(enum probe_verdict v, bool picture) {
     return text;
 }
 
+static char *page_of(enum probe_verdict v, bool picture) {
+    return page_of_target(v, picture, 2);
+}
+
 static void test_words(void) {
     static const char *const titles[PROBE_VERDICTS] = {"No class stands out", "<b>Repaired</b>",
                                                        "Suspect, not repaired", "Not known"};
@@ -47,6 +51,20 @@ static void test_words(void) {
         CU_ASSERT_PTR_NULL(strstr(page, "http"));
         free(page);
     }
+}
+
+/* A backdoor with many targets: it is a place that stands out, and no class is named for it. */
+static void test_place(void) {
+    char *page = page_of_target(PROBE_REPAIRED, true, -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(page, "a place did"));
+    CU_ASSERT_PTR_NULL(strstr(page, "One class"));
+    free(page);
+    page = page_of_target(PROBE_SUSPECT, true, -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(page, "a place does"));
+    free(page);
+    page = page_of_target(PROBE_UNKNOWN, true, -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(page, "neither that"));
+    free(page);
 }
 
 /* A report that says little: no picture, nothing covered, no target. */
@@ -64,4 +82,5 @@ static void test_little(void) {
     free(page);
 }
 
-SUITE(probe_html, {"words, picture, charts", test_words}, {"a report that says little", test_little});
+SUITE(probe_html, {"words, picture, charts", test_words}, {"a place instead of a class", test_place},
+      {"a report that says little", test_little});
