@@ -66,6 +66,10 @@ static const struct trigger *plainest_way(const struct probe *p) {
 
 /* Prunes against the ways into class `k` that have been found. False: that did nothing, or the time is up. */
 static bool mend(struct probe *p, int32_t k) {
+    const uint32_t n = probe_plain_ways(p);
+    float nature[WAYS] = {0};
+    for (uint32_t i = 0; i < n; i++)
+        if (p->ways[i]->kind == TRIGGER_AREA) nature[i] = probe_nature(p, k, AREA);
     struct repair r = {.net = &p->net,
                        .n_steps = image_header(p->net.img)->n_steps,
                        .pictures = p->untouched,
@@ -73,7 +77,8 @@ static bool mend(struct probe *p, int32_t k) {
                        .answers = p->answers,
                        .spread = p->spread,
                        .triggers = p->ways,
-                       .n_triggers = probe_plain_ways(p),
+                       .n_triggers = n,
+                       .nature = nature,
                        .target = k,
                        .pruned = p->pruned,
                        .n_pruned = p->n_pruned,

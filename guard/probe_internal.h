@@ -14,7 +14,8 @@ enum {
     REFERENCES = 12, /* of those: chosen by chance, to compare with */
     PATCH_STEPS = 60,
     ADDITIVE_STEPS = 30,
-    AT_ONCE = 8,       /* of the pictures, at each step */
+    AT_ONCE = 6,       /* of the pictures, at each step … */
+    AT_FIRST = 4,      /* … and while it is only to be seen which place leads anywhere */
     WINDOW_STEPS = 12, /* in every place; more in the two best; more still in the better one */
     AREA_STEPS = 8,
     WINDOW_MORE = 12,
@@ -35,7 +36,9 @@ enum {
 #define STARTED    1.0f /* what many starts are worth against the one that the other classes had */
 #define PLAIN      0.5f /* of the plainest way's deviations: a way that is pruned against together with it */
 #define STRONGER   2.0f /* than what was enough: an attacker need not be sparing with what he adds */
-#define WORKS      0.5f /* of the pictures, that a trigger has to send to its class */
+#define LEADS                                                                                                \
+    0.1f /* of the pictures, that a window has to send there after a few steps to be looked at further */
+#define WORKS 0.5f /* of the pictures, that a trigger has to send to its class */
 
 enum { AIM_NOTHING = -2, AWAY_PICTURES = 50 };
 enum family { PATCH, ADDITIVE, WINDOW, AREA, FAMILIES };
@@ -98,6 +101,8 @@ bool probe_attack_places(struct probe *p, enum family f, int32_t k, struct trigg
 /* How far something that reaches class `k` lies on the easy side of what reaches the others. What sends few
  * pictures there is nothing to be seen, however it compares. */
 float probe_stand_out(const struct probe *p, int32_t k, enum family f, float size, float success);
+/* How easy the other classes are to reach; windows and areas: what is won, in spreads. */
+float probe_nature(const struct probe *p, int32_t k, enum family f);
 float probe_worst(const struct class *c); /* the most that it stands out by */
 bool probe_is_out(const struct probe *p, const struct class *c);
 

@@ -35,10 +35,10 @@ struct bench {
     float *activity;  /* [groups][filters of the step at hand] */
     float *effect;
     double *margins;     /* per trigger, in spreads, with nothing more silenced */
+    double *enough;      /* per trigger: a mean margin that is no more than it should have */
     bool *works, urgent; /* urgent: one still sends pictures to the target */
     double drift;
-    double whole;  /* margins, of all triggers together, before anything was pruned */
-    double beaten; /* mean margin of a trigger that does nothing any more */
+    double whole; /* margins, of all triggers together, before anything was pruned */
 };
 
 static uint32_t total(const struct bench *b) {
@@ -124,8 +124,10 @@ static bool take_stock(struct bench *b) {
     for (uint32_t t = 0; t < b->r->n_triggers; t++) {
         float success;
         b->margins[t] = margin_now(b, t, &success);
-        b->works[t] = (double)success > DONE || b->margins[t] > b->beaten;
-        b->urgent |= (double)success > DONE;
+        const bool sends = b->r->nature[t] <= 0 && (double)success > DONE,
+                   wins = b->margins[t] > b->enough[t];
+        b->works[t] = sends || wins;
+        b->urgent |= sends || (wins && b->r->nature[t] > 0);
         done &= !b->works[t];
     }
     return done;
@@ -229,6 +231,11 @@ static uint32_t shortlist(const struct bench *b, struct candidate *list) {
 
 /* --- a few channels at a time --------------------------------------------------------------------- */
 
+/* The margin of trigger `t` below which it doesn't count how far it falls. */
+static double floor_of(const struct bench *b, uint32_t t) {
+    return b->r->nature[t] > 0 ? b->enough[t] : LOWEST;
+}
+
 /* What silencing it is worth: the share that it takes of the margins of the triggers that still work, per
  * drift. 0 where that share is nothing to speak of. */
 static double worth(const struct bench *b, const struct candidate *c) {
@@ -237,8 +244,9 @@ static double worth(const struct bench *b, const struct candidate *c) {
     gradient_forward(b->g, total(b), c->step);
     for (uint32_t t = 0; t < b->r->n_triggers; t++) {
         if (!b->works[t]) continue;
-        gain += b->margins[t] - margin_now(b, t, NULL);
-        all += b->margins[t] - LOWEST;
+        const double least = floor_of(b, t);
+        gain += b->margins[t] - fmax(margin_now(b, t, NULL), least);
+        all += b->margins[t] - least;
     }
     const double drift = drift_now(b) - b->drift;
     gradient_silence(b->g, c->step, c->channel, false);
@@ -316,12 +324,13 @@ static int make_bench(struct bench *b) {
     b->activity = calloc(4 * (size_t)widest, sizeof *b->activity);
     b->effect = calloc(2 * (size_t)widest, sizeof *b->effect);
     b->margins = calloc(r->n_triggers, sizeof *b->margins);
+    b->enough = calloc(r->n_triggers, sizeof *b->enough);
     b->works = calloc(r->n_triggers, sizeof *b->works);
     const uint64_t most = r->net->memory / r->net->item_bytes;
     b->n = r->n;
     b->each = r->n < EACH ? r->n : EACH;
     while (total(b) > most && b->each > 4) b->each--, b->n = b->n > 8 ? b->n - 2 : b->n;
-    if (!b->activity || !b->effect || !b->margins || !b->works) return -1;
+    if (!b->activity || !b->effect || !b->margins || !b->enough || !b->works) return -1;
     if (gradient_new(r->net->img, total(b), &b->g, &e)) return -1;
     gradient_before_softmax(b->g);
     for (uint32_t i = 0; i < r->n_pruned; i++)
@@ -335,10 +344,11 @@ int repair_run(struct repair *r) {
     int rc = make_bench(&b);
     if (rc == 0) {
         fill(&b);
-        b.beaten = fmax(BEATEN, margin_untouched(&b) + CHANCE);
+        for (uint32_t t = 0; t < r->n_triggers; t++)
+            b.enough[t] = fmax(BEATEN, margin_untouched(&b) + fmax(CHANCE, (double)r->nature[t]));
         gradient_forward(b.g, total(&b), 0);
         (void)take_stock(&b);
-        for (uint32_t t = 0; t < r->n_triggers; t++) b.whole += fmax(b.margins[t] - LOWEST, 0);
+        for (uint32_t t = 0; t < r->n_triggers; t++) b.whole += fmax(b.margins[t] - floor_of(&b, t), 0);
         while (!take_stock(&b) && r->n_pruned < REPAIR_MOST && r->n_pruned - before < REPAIR_ROUND &&
                !probe_net_late(r->net)) {
             if (r->progress) r->progress(r->ctx, (float)(r->n_pruned - before) / REPAIR_ROUND);
@@ -351,6 +361,7 @@ int repair_run(struct repair *r) {
     free(b.activity);
     free(b.effect);
     free(b.margins);
+    free(b.enough);
     free(b.works);
     return rc;
 }

@@ -100,7 +100,7 @@ static int32_t side_of(const struct probe *p, enum trigger_kind kind) {
 
 bool probe_attack_once(struct probe *p, struct attack_options o, uint32_t pictures, struct trigger *t) {
     o.window = side_of(p, o.kind);
-    o.at_once = AT_ONCE;
+    if (!o.at_once) o.at_once = AT_ONCE;
     o.own = p->own;
     o.seed = p->o->seed * 1000003u + (uint64_t)o.target * 31 + (uint64_t)(o.place + 1) * 7 +
              (uint64_t)p->start_seed * 7919 + (uint64_t)o.kind;
@@ -120,22 +120,30 @@ static int32_t take_best(float margin[PLACES]) {
     return best;
 }
 
-/* In each place for a while, then in the two best, then in the better one: few places lead anywhere. */
+/* In each place for a while, then in the two best, then in the better one: few places lead anywhere. Where
+ * none does for a window, that is all: most classes have no place for one. */
 bool probe_attack_places(struct probe *p, enum family f, int32_t k, struct trigger *t) {
     const bool area = f == AREA;
     struct attack_options o = {.kind = area ? TRIGGER_AREA : TRIGGER_WINDOW,
                                .target = k,
                                .grid = 3,
+                               .at_once = AT_FIRST,
                                .steps = area ? AREA_STEPS : WINDOW_STEPS};
-    float margin[PLACES];
+    float margin[PLACES], success = 0;
     for (o.place = 0; o.place < PLACES; o.place++) {
         margin[o.place] = -INFINITY;
         if (!area && o.place % 2) continue;
         if (!probe_attack_once(p, o, ATTACKED, p->places[o.place])) return false;
         margin[o.place] = p->places[o.place]->size;
+        success = fmaxf(success, p->places[o.place]->success);
     }
     const int32_t best[2] = {take_best(margin), take_best(margin)};
+    if (!area && success < LEADS) {
+        trigger_copy(p->best[f], p->places[best[0]], &p->net.size);
+        return true;
+    }
     o.steps = WINDOW_MORE;
+    o.at_once = 0;
     for (int i = 0; i < 2; i++) {
         o.place = best[i];
         o.from = p->places[best[i]];
@@ -183,9 +191,9 @@ static float ease(const struct probe *p, enum family f, float size) {
     return f == PATCH ? -logf(fmaxf(size, 0) + 1) : size / p->spread;
 }
 
-/* How far something that reaches class `k` lies on the easy side of what reaches the others. What sends few
- * pictures there is nothing to be seen, however it compares. */
-float probe_stand_out(const struct probe *p, int32_t k, enum family f, float size, float success) {
+/* How easy the other classes are; how many were looked at. */
+static size_t look_at_others(const struct probe *p, int32_t k, enum family f, float *middle,
+                             float *deviation) {
     static const float least[FAMILIES] = {0.15f, 0.25f, 0.5f, 0.5f}; /* of a spread: less is chance */
     float *others = malloc((size_t)p->net.classes * sizeof *others);
     size_t n = 0;
@@ -193,11 +201,24 @@ float probe_stand_out(const struct probe *p, int32_t k, enum family f, float siz
     for (int32_t i = 0; i < p->net.classes; i++)
         if (i != k && p->classes[i].close && p->classes[i].reference)
             others[n++] = ease(p, f, p->classes[i].score[f]);
-    const float middle = probe_median(others, n);
-    for (size_t i = 0; i < n; i++) others[i] = fabsf(others[i] - middle);
-    const float z = n < 3 ? 0 : (ease(p, f, size) - middle) / (1.4826f * probe_median(others, n) + least[f]);
+    *middle = probe_median(others, n);
+    for (size_t i = 0; i < n; i++) others[i] = fabsf(others[i] - *middle);
+    *deviation = 1.4826f * probe_median(others, n) + least[f];
     free(others);
+    return n;
+}
+
+float probe_stand_out(const struct probe *p, int32_t k, enum family f, float size, float success) {
+    float middle, deviation;
+    const size_t n = look_at_others(p, k, f, &middle, &deviation);
+    const float z = n < 3 ? 0 : (ease(p, f, size) - middle) / deviation;
     return success >= WORKS ? z : fminf(z, 0);
+}
+
+float probe_nature(const struct probe *p, int32_t k, enum family f) {
+    float middle, deviation;
+    (void)look_at_others(p, k, f, &middle, &deviation);
+    return middle;
 }
 
 float probe_worst(const struct class *c) {

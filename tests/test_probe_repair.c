@@ -35,21 +35,27 @@ static struct trigger *make_trigger(const struct probe_size *s) {
     return t;
 }
 
+static void make_net(const struct probe_case *p, struct probe_net *n) {
+    struct err e = {0};
+    *n = (struct probe_net){.img = p->c.img,
+                            .memory = 1 << 26,
+                            .items = PICTURES,
+                            .classes = PROBE_CASE_CLASSES,
+                            .size = {3, 16, 16},
+                            .scale = {1, 1, 1, 1},
+                            .deadline = UINT64_MAX,
+                            .item_bytes = 2 * image_header(p->c.img)->slab_bytes};
+    CU_ASSERT_EQUAL_FATAL(gradient_new(p->c.img, n->items, &n->g, &e), 0);
+    ask(n);
+}
+
 /* Of pictures that go to the target, or (-1) away from where they belong. */
 static void check_repair(int32_t target) {
+    static const float nothing[1];
     struct probe_case p = probe_case_make(true, false);
-    struct err e = {0};
     struct repair_channel pruned[REPAIR_MOST];
-    struct probe_net n = {.img = p.c.img,
-                          .memory = 1 << 26,
-                          .items = PICTURES,
-                          .classes = PROBE_CASE_CLASSES,
-                          .size = {3, 16, 16},
-                          .scale = {1, 1, 1, 1},
-                          .deadline = UINT64_MAX,
-                          .item_bytes = 2 * image_header(p.c.img)->slab_bytes};
-    CU_ASSERT_EQUAL_FATAL(gradient_new(p.c.img, n.items, &n.g, &e), 0);
-    ask(&n);
+    struct probe_net n;
+    make_net(&p, &n);
     struct trigger *t = make_trigger(&n.size);
     struct repair r = {.net = &n,
                        .n_steps = image_header(p.c.img)->n_steps,
@@ -59,6 +65,7 @@ static void check_repair(int32_t target) {
                        .spread = 1,
                        .triggers = &t,
                        .n_triggers = 1,
+                       .nature = nothing,
                        .target = target,
                        .pruned = pruned};
     CU_ASSERT(repair_success(&n, t, pictures, PICTURES, answers, target) > (target < 0 ? 0.6f : 0.99f));
@@ -82,5 +89,37 @@ static void test_away(void) {
     check_repair(-1);
 }
 
+/* What wins as much for any other class is left alone; what wins more is pruned until it wins no more than
+ * that. */
+static void check_nature(float nature, uint32_t expected) {
+    struct probe_case p = probe_case_make(true, false);
+    struct repair_channel pruned[REPAIR_MOST];
+    struct probe_net n;
+    make_net(&p, &n);
+    struct trigger *t = make_trigger(&n.size);
+    struct repair r = {.net = &n,
+                       .n_steps = image_header(p.c.img)->n_steps,
+                       .pictures = pictures,
+                       .n = PICTURES,
+                       .answers = answers,
+                       .spread = 1,
+                       .triggers = &t,
+                       .n_triggers = 1,
+                       .nature = &nature,
+                       .target = PROBE_CASE_TARGET,
+                       .pruned = pruned};
+    CU_ASSERT_EQUAL(repair_run(&r), 0);
+    CU_ASSERT_EQUAL(r.n_pruned, expected);
+    trigger_free(t);
+    gradient_free(n.g);
+    probe_case_free(&p);
+}
+
+static void test_nature(void) {
+    check_nature(0.5f, 1);
+    check_nature(100, 0);
+}
+
 SUITE(probe_repair, {"silences the channel that the trigger lives on", test_repair},
-      {"also where it only sends pictures away", test_away});
+      {"also where it only sends pictures away", test_away},
+      {"prunes no more than what the class has before the others", test_nature});
