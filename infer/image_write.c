@@ -190,6 +190,9 @@ static struct cut cut_of(const struct plan_constant *c) {
     k.unit = blocked ? c->bytes / k.planes / (uint64_t)k.units : c->bytes / (uint64_t)k.rows * LAYOUT_LANES;
     const uint64_t unit = k.unit * k.planes;
     if (unit < PART) k.each = (int64_t)(PART / unit);
+    /* Filters of a group are packed by where their group begins: some rows alone would be taken for other
+     * groups. */
+    if (blocked && s->params.window.groups > 1) k.each = k.units;
     return k;
 }
 

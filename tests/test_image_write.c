@@ -2,6 +2,7 @@
 #include "infer/plan.h"
 
 #include "infer/checksum.h"
+#include "infer/gradient.h"
 #include "tests/fixture_graph.h"
 #include "tests/fixture_image.h"
 #include "tests/mutate.h"
@@ -333,6 +334,38 @@ static void probabilities_are_told_from_scores(void) {
     }
 }
 
+/* Weights larger than a part, of groups: rows alone would be packed as if they were other groups, and take
+ * more room. */
+static void groups_are_not_cut(void) {
+    struct graph *g = fixture_graph();
+    const int32_t x = fixture_input(g, SHAPE(1, 1024, 2, 2));
+    fixture_output(g, fixture_conv(g, x, 1024, fixture_window(3, 1, 1, 32), true));
+    float *answers[2];
+    size_t n = 0;
+    for (int blocked = 0; blocked < 2; blocked++) {
+        struct compiled c = fixture_compile_keep(g, blocked);
+        struct gradient *run = NULL;
+        struct err e = {0};
+        uint64_t state = 3;
+        CU_ASSERT_EQUAL_FATAL(gradient_new(c.img, 1, &run, &e), 0);
+        for (int64_t k = 0; k < gradient_input_floats(run); k++)
+            gradient_input(run, 0)[k] = fixture_float(&state, -1, 1);
+        gradient_forward(run, 1, 0);
+        n = (size_t)gradient_output_floats(run);
+        answers[blocked] = malloc(n * sizeof(float));
+        CU_ASSERT_PTR_NOT_NULL_FATAL(answers[blocked]);
+        memcpy(answers[blocked], gradient_output(run, 0), n * sizeof(float));
+        gradient_free(run);
+        fixture_discard(&c);
+    }
+    float off = 0;
+    for (size_t k = 0; k < n; k++) off = fmaxf(off, fabsf(answers[0][k] - answers[1][k]));
+    CU_ASSERT(n == 4096 && off < 1e-3f);
+    free(answers[0]);
+    free(answers[1]);
+    graph_free(g);
+}
+
 SUITE(image_write, {"everything is where it belongs", everything_is_where_it_belongs},
       {"the checksum is that of the file", the_checksum_is_that_of_the_file},
       {"no byte beyond the room", no_byte_beyond_the_room},
@@ -340,4 +373,5 @@ SUITE(image_write, {"everything is where it belongs", everything_is_where_it_bel
       {"without preprocessing, pictures go in as they are", without_preprocessing_pictures_go_in_as_they_are},
       {"long names are cut between characters", long_names_are_cut_between_characters},
       {"what is given back is not looked at again", what_is_given_back_is_not_looked_at_again},
-      {"probabilities are told from scores", probabilities_are_told_from_scores});
+      {"probabilities are told from scores", probabilities_are_told_from_scores},
+      {"groups are not cut", groups_are_not_cut});
