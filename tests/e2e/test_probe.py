@@ -6,8 +6,8 @@ import shutil
 import tempfile
 import unittest
 
-import heldout  # harness has put scripts/signs on the path
 from harness import SIGNS, argmax_rows, clpctl, rates, read_npy, write_npy
+import heldout  # harness has put scripts/signs on the path
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 SMALL = GOLDEN / "gradient_residual.onnx"  # 7 classes, 16 x 16
