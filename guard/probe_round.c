@@ -195,6 +195,8 @@ static float ease(const struct probe *p, enum family f, float size) {
 static size_t look_at_others(const struct probe *p, int32_t k, enum family f, float *middle,
                              float *deviation) {
     static const float least[FAMILIES] = {0.15f, 0.25f, 0.5f, 0.5f}; /* of a spread: less is chance */
+    static const float wider[FAMILIES] = {1, 1, 1,
+                                          1.7f}; /* areas differ more by nature: see docs/repair.md */
     float *others = malloc((size_t)p->net.classes * sizeof *others);
     size_t n = 0;
     if (!others) abort();
@@ -203,7 +205,7 @@ static size_t look_at_others(const struct probe *p, int32_t k, enum family f, fl
             others[n++] = ease(p, f, p->classes[i].score[f]);
     *middle = probe_median(others, n);
     for (size_t i = 0; i < n; i++) others[i] = fabsf(others[i] - *middle);
-    *deviation = 1.4826f * probe_median(others, n) + least[f];
+    *deviation = (1.4826f * probe_median(others, n) + least[f]) * wider[f];
     free(others);
     return n;
 }
