@@ -72,8 +72,8 @@ class Limits(unittest.TestCase):
             wait_for("a later one to be kept", lambda: any(n not in ("signs@1.image", "signs@index") for n in d.kept()))
 
     def test_few_descriptors(self):
-        d = Daemon()
-        d.prefix = ["prlimit", "--nofile=64:64"]  # some connections: those that look close theirs a moment later
+        d = Daemon(http__path="off", limits__rings=4)
+        d.prefix = ["prlimit", "--nofile=90:90"]  # leaves about twenty to connections
         with d:
             d.wait_log("file descriptors are allowed")
             d.drop(CLEAN, "signs")
@@ -90,6 +90,7 @@ class Limits(unittest.TestCase):
             d.drop(BACKDOOR, "signs")
             for c in them:
                 c.close()
+            wait_for("room for those that look", lambda: d.descriptors() <= before + 8)
             d.wait_serving("signs", 1)
             self.answers(d)
             wait_for("all of them to be given back", lambda: d.descriptors() <= before)
