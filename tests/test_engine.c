@@ -15,6 +15,8 @@
 #include <linux/seccomp.h>
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -468,6 +470,29 @@ static int allow_only_futex(void) {
     return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
 }
 
+struct meeting {
+    _Atomic uint32_t *here;
+    uint32_t all;
+};
+
+static void meet(const void *work, uint32_t part, uint32_t hand) {
+    const struct meeting *m = work;
+    (void)part, (void)hand;
+    atomic_fetch_add(m->here, 1);
+    while (atomic_load(m->here) < m->all) (void)sched_yield();
+}
+
+/* Until every helper has come to work: as a thread begins it asks the kernel for more than to sleep. */
+static void await_helpers(struct team *team) {
+    _Atomic uint32_t here = 0;
+    struct team_seat *seat = team_sit(team);
+    const struct meeting m = {&here, team_hands(seat)};
+    team_begin(seat);
+    team_run(seat, meet, &m, m.all);
+    team_end(seat);
+    team_leave(seat);
+}
+
 /* Of a child: 0, or what went wrong. Helpers are the child's, since a fork copies no threads. */
 static int run_helped_in_cage(const struct image *img) {
     struct err e = {0};
@@ -475,6 +500,7 @@ static int run_helped_in_cage(const struct image *img) {
     struct team *team = team_new(2, NULL, &e);
     struct engine *en = engine_new();
     batch_fill(&b, img, 3, 1);
+    if (team) await_helpers(team);
     if (!team || !en || !engine_join(en, team) || engine_reserve(en, img, 3, &e)) return 2;
     if (engine_run(en, img, 3, b.items)) return 4;
     if (allow_only_futex()) return 3;
