@@ -85,9 +85,8 @@ INLINE void LEVEL(fold_periods)(const float *sums, DOUBLES *g, int lane) {
         for (int r = 0; r < WIDE; r++)
             for (int i = 0; i < FOLD; i++)
                 parts[i] += *(const FLOATS_AT *)(sums + shift * PERIOD + r * TAPS + i * WIDE);
-        float column[FOLD * WIDE];
-        memcpy(column, parts, sizeof column);
-        for (int i = 0; i + shift < TAPS; i++) g[(i + shift) * TAPS + i][lane] = (double)column[i];
+        for (int i = 0; i + shift < TAPS; i++)
+            g[(i + shift) * TAPS + i][lane] = (double)parts[i / WIDE][i % WIDE];
     }
 }
 
