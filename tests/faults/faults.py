@@ -24,7 +24,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 import backdoor  # noqa: E402
-from harness import BUILD, F32, MODELS, OK, SIGNS, STATUS, Client, write_npy  # noqa: E402
+from harness import BUILD, F32, MODELS, OK, PATIENCE, SIGNS, STATUS, Client, write_npy  # noqa: E402
 from ring import Refused, Ring  # noqa: E402
 from test_store import Kept  # noqa: E402
 from test_swap import file_with_note  # noqa: E402
@@ -34,7 +34,6 @@ DIMS = (1, 3, 48, 48)
 PICTURE = bytes(4 * 3 * 48 * 48)
 PNG = (SIGNS / "data/stop.png").read_bytes()
 ROUNDS = 400     # of the story, at the most
-PATIENCE = harness.PATIENCE  # for one step of it, without anything new failing
 CHAPTERS = {"alone": {}, "kept": {},
             "probed": {"guard__probe": "background", "guard__on_repaired": "serve", "guard__probe_priority": "low",
                        "guard__on_disagreement": "serve"}}
