@@ -62,12 +62,14 @@ struct clpd_ring {
     int broken;         /* -errno; 0: it stands */
     uint64_t lost_ns;   /* since when the daemon is gone; 0: it is there */
     uint64_t next_try, orders;
-    uint32_t lent; /* classify's: its answer lies there; NO_SLOT: none */
+    uint32_t newest; /* the slot that was submitted last */
+    uint32_t lent;   /* classify's: its answer lies there; NO_SLOT: none */
     struct ring_slot *slots;
     char error[320];
 };
 
 #define NO_SLOT UINT32_MAX
+#define LINE    64 /* of a cache */
 
 static int fail(struct clpd_ring *g, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static int fail(struct clpd_ring *g, int code, const char *fmt, ...) {
@@ -336,6 +338,7 @@ int clpd_ring_submit(struct clpd_ring *g, uint32_t slot, const struct clpd_reque
     r.id = (uint64_t)s->generation << 32 | slot;
     if (id) *id = r.id;
     s->order = ++g->orders;
+    g->newest = slot;
     s->request = r;
     if (!g->lost_ns) put(g, &r); /* else as soon as a daemon is there */
     return 0;
@@ -439,8 +442,15 @@ static int refuse(struct clpd_ring *g, const char *why) {
     return break_off(g, -EPROTO, text);
 }
 
+/* Who asks one at a time finds the reply there: it is fetched beside the answer that says where it lies. */
+static void expect_reply(const struct clpd_ring *g) {
+    const uint8_t *reply = slot_at(g, g->newest);
+    for (size_t i = 0; i < sizeof(struct clpd_reply) + LINE; i += LINE) __builtin_prefetch(reply + i);
+}
+
 static int read_answer(struct clpd_ring *g, struct clpd_result *r, uint32_t *slot) {
     struct clpd_ring_answer a;
+    expect_reply(g);
     memcpy(&a, g->memory + g->plan.answers_at + (size_t)(g->seen & (g->plan.slots - 1)) * sizeof a, sizeof a);
     g->seen++;
     const uint32_t i = a.slot;

@@ -84,21 +84,25 @@ bool lookout_look(struct lookout *l) {
     if (atomic_load_explicit(&l->looking, memory_order_relaxed) ||
         atomic_exchange_explicit(&l->looking, true, memory_order_acquire))
         return false;
-    for (uint32_t i = 0; i < l->n && !found; i++) found = has_news(l->sources[i]);
+    for (uint32_t i = 0; i < l->n && !found; i++) {
+        found = has_news(l->sources[i]);
+        if (found) l->sources[i]->expect(l->sources[i]);
+    }
     atomic_store_explicit(&l->looking, false, memory_order_release);
     return found;
 }
 
-void lookout_spin(struct lookout *l, const _Atomic bool *on) {
+bool lookout_spin(struct lookout *l, const _Atomic bool *on, uint64_t since) {
     const uint64_t limit = l->gap <= l->most ? l->most : l->most < LEAST_SPIN ? l->most : LEAST_SPIN;
-    if (limit == 0) return;
-    const uint64_t end = loop_clock() + limit;
+    if (limit == 0) return false;
     do {
         for (int i = 0; i < LOOKS; i++) {
-            if (lookout_look(l) || !atomic_load_explicit(on, memory_order_relaxed)) return;
+            if (lookout_look(l)) return true;
+            if (!atomic_load_explicit(on, memory_order_relaxed)) return false;
             relax();
         }
-    } while (loop_clock() < end);
+    } while (loop_clock() < since + limit);
+    return false;
 }
 
 void lookout_learn(struct lookout *l, uint64_t waited_ns) {

@@ -26,6 +26,8 @@ struct lookout_source {        /* embedded in a ring */
     /* Takes at most `most` of what is there, as a chain (by next): checked requests, status CLPD_OK, and
      * refused ones, whose status is set. Advances `taken`. Under the workers' lock. */
     struct request *(*pull)(struct lookout_source *s, uint32_t most, uint64_t now);
+    void (*expect)(
+        const struct lookout_source *s); /* a pull is near: fetches what it will read. Any thread */
     _Atomic uint32_t taken;
     uint32_t index;
 };
@@ -48,8 +50,8 @@ void lookout_remove(struct lookout *l, struct lookout_source *s);
 
 /* Whether anything new is there. false also where somebody else is looking at this moment. */
 bool lookout_look(struct lookout *l);
-/* Looks until something is there, *on is false, or it is time to sleep. */
-void lookout_spin(struct lookout *l, const _Atomic bool *on);
+/* Looks until something is there (true), *on is false, or it is time to sleep. The wait began at `since`. */
+bool lookout_spin(struct lookout *l, const _Atomic bool *on, uint64_t since);
 /* Asks every client to ring. Under the lock. false: there is something already. */
 bool lookout_arm(struct lookout *l);
 /* Until a bell rings or lookout_wake; may come back for nothing. */

@@ -20,6 +20,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define LINE 64
+
 struct ring_slot {
     struct request request; /* first */
     struct ring *ring;
@@ -112,6 +114,16 @@ static void complete(struct request *r) {
     put(g);
 }
 
+/* The client read the last answer from these lines: they come back while its request is checked and computed.
+ */
+static void expect_to_answer(const struct ring *g, const uint8_t *reply) {
+    for (size_t i = 0; i < sizeof(struct clpd_reply) + LINE; i += LINE) __builtin_prefetch(reply + i, 1);
+    __builtin_prefetch(g->memory + g->plan.answers_at +
+                           (size_t)(g->answered & (g->plan.slots - 1)) * sizeof(struct clpd_ring_answer),
+                       1);
+    __builtin_prefetch(&g->head->answered, 1);
+}
+
 /* A request that was read: checked against its model, or refused with the reason in its slot. */
 static struct request *take(struct ring *g, const struct clpd_ring_request *q, uint64_t now) {
     struct ring_slot *slot = &g->slots[q->slot];
@@ -132,6 +144,7 @@ static struct request *take(struct ring *g, const struct clpd_ring_request *q, u
                           .reply = at,
                           .reply_room = g->plan.tensor_at,
                           .complete = complete};
+    expect_to_answer(g, at);
     get(g);
     admit(g->server->models, &q->infer, q->tensor_bytes, &room, &a, &v);
     r->status = v.status;
@@ -140,6 +153,14 @@ static struct request *take(struct ring *g, const struct clpd_ring_request *q, u
     else
         write_refusal(r, v.text);
     return r;
+}
+
+static void expect_request(const struct lookout_source *s) {
+    const struct ring *g = (const struct ring *)s; /* its first member */
+    const uint32_t taken = atomic_load_explicit(&s->taken, memory_order_relaxed);
+    const uint8_t *at = g->memory + g->plan.requests_at +
+                        (size_t)(taken & (g->plan.slots - 1)) * sizeof(struct clpd_ring_request);
+    for (size_t i = 0; i < sizeof(struct clpd_ring_request); i += LINE) __builtin_prefetch(at + i);
 }
 
 static struct request *pull(struct lookout_source *s, uint32_t most, uint64_t now) {
@@ -237,6 +258,7 @@ struct ring *ring_open(struct server *s, const struct clpd_ring_open *ask, struc
     g->plan = *info;
     g->source.bell = -1;
     g->source.pull = pull;
+    g->source.expect = expect_request;
     g->post.run = on_last_put;
     atomic_init(&g->references, 1);
     (void)pthread_mutex_init(&g->answering, NULL);

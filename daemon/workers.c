@@ -207,24 +207,26 @@ static struct worker *cheapest(const struct workers *all) {
     return w == all->watcher && w->next_idle ? w->next_idle : w;
 }
 
-/* Under the lock, which is given up meanwhile. */
-static void sleep_until_woken(struct worker *w) {
+/* Under the lock, which is given up meanwhile. Returns the time. */
+static uint64_t sleep_until_woken(struct worker *w) {
     struct workers *all = w->all;
     push_idle(w);
     while (w->idle) pthread_cond_wait(&w->wake, &all->lock);
     all->n_coming--;
+    return loop_clock();
 }
 
-/* Idle, with an eye on the rings. Under the lock, which is given up meanwhile. Returns the time. */
-static uint64_t watch(struct worker *w) {
+/* Idle since then, with an eye on the rings. Under the lock, which is given up meanwhile. Returns the time.
+ */
+static uint64_t watch(struct worker *w, uint64_t since) {
     struct workers *all = w->all;
-    const uint64_t since = loop_clock();
     push_idle(w);
     all->watcher = w;
     pthread_mutex_unlock(&all->lock);
-    lookout_spin(&all->lookout, &w->idle);
+    const bool found = lookout_spin(&all->lookout, &w->idle, since);
     pthread_mutex_lock(&all->lock);
-    if (w->idle && lookout_arm(&all->lookout)) {
+    /* Arming takes the flags' lines away from the clients: not where there is something to do. */
+    if (!found && w->idle && lookout_arm(&all->lookout)) {
         w->on_bells = true;
         pthread_mutex_unlock(&all->lock);
         lookout_sleep(&all->lookout);
@@ -276,15 +278,15 @@ static void *work(void *arg) {
             if (now == 0) now = loop_clock();
             refused = pull(all, now);
             late = take_batch(w, batch, now);
-            now = 0;
         }
         if (!t && !late && !refused && !stopping && batch->n == 0) {
             if (all->lookout.n && !all->watcher)
-                now = watch(w);
+                now = watch(w, now);
             else
-                sleep_until_woken(w);
+                now = sleep_until_woken(w);
             continue;
         }
+        now = 0;
         if (batch->n) call_for_help(all, batch, &calls);
         pthread_mutex_unlock(&all->lock);
         wake(all, &calls);

@@ -1,5 +1,6 @@
 /* The lookout without threads: what is new, whom it asks to ring, and that nobody is passed over. */
 #include "daemon/lookout.h"
+#include "daemon/loop.h"
 #include "tests/suite.h"
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@ enum { SOURCES = 5 };
 
 struct fake {
     struct lookout_source source; /* first */
-    uint32_t submitted, sleeps, pulled;
+    uint32_t submitted, sleeps, pulled, expected;
     struct request requests[256];
 };
 
@@ -30,6 +31,10 @@ static struct request *pull(struct lookout_source *s, uint32_t most, uint64_t no
     return chain;
 }
 
+static void expect(const struct lookout_source *s) {
+    ((struct fake *)(void *)(uintptr_t)s)->expected++;
+}
+
 static void open_lookout(struct lookout *l, struct fake fakes[SOURCES]) {
     struct err e;
     CU_ASSERT_EQUAL_FATAL(lookout_open(l, 1000, &e), 0);
@@ -39,7 +44,8 @@ static void open_lookout(struct lookout *l, struct fake fakes[SOURCES]) {
         f->source = (struct lookout_source){.submitted = &f->submitted,
                                             .sleeps = &f->sleeps,
                                             .bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
-                                            .pull = pull};
+                                            .pull = pull,
+                                            .expect = expect};
         CU_ASSERT_EQUAL_FATAL(lookout_add(l, &f->source), 0);
     }
 }
@@ -145,6 +151,20 @@ static void removing(void) {
     close_lookout(&l, fakes);
 }
 
+/* Who spins says whether something came, fetches it, and leaves the clients' flags alone. */
+static void spinning(void) {
+    struct lookout l;
+    const _Atomic bool on = true;
+    open_lookout(&l, fakes);
+    for (int i = 0; i < SOURCES; i++) fakes[i].sleeps = 0;
+    fakes[2].submitted = 1;
+    CU_ASSERT_TRUE(lookout_spin(&l, &on, loop_clock()));
+    CU_ASSERT_EQUAL(fakes[2].expected, 1);
+    CU_ASSERT_EQUAL(fakes[1].expected, 0);
+    for (int i = 0; i < SOURCES; i++) CU_ASSERT_EQUAL(fakes[i].sleeps, 0);
+    close_lookout(&l, fakes);
+}
+
 /* Long waits teach it not to spin, short ones to spin again. */
 static void learning(void) {
     struct lookout l;
@@ -157,13 +177,14 @@ static void learning(void) {
     CU_ASSERT_TRUE(l.gap > l.most && l.gap <= 4 * l.most);
     for (int i = 0; i < 30; i++) lookout_learn(&l, 1000);
     CU_ASSERT_TRUE(l.gap < l.most);
-    lookout_spin(&l, &on); /* ends by itself */
+    CU_ASSERT_FALSE(lookout_spin(&l, &on, loop_clock())); /* ends by itself */
     on = false;
-    lookout_spin(&l, &on);
+    CU_ASSERT_FALSE(lookout_spin(&l, &on, loop_clock()));
     lookout_close(&l);
 }
 
 SUITE(lookout, {"what is new is seen and taken", new_requests},
+      {"who spins finds it and leaves the flags", spinning},
       {"clients are asked to ring before sleep", arming},
       {"what a sleeper sleeps by stays", taking_beside_a_sleeper}, {"everybody's turn comes", shares},
       {"what was removed is left alone", removing}, {"how long to spin is learned", learning});

@@ -7,7 +7,12 @@
  *   ring     libclpd asks over shared memory, neither side spinning for long
  *   stalled, ring_stalled   both again, while 200 of 256 HTTP connections are stalled and 56 idle
  *   compute  what clpd says that computing took of `stream`
- * One line a side: median and 99th percentile in microseconds. */
+ * One line a side: median and 99th percentile in microseconds.
+ *
+ * Whoever wakes whom on which CPU changes from block to block and weighs more than what is sought, so a block
+ * with stalled connections is compared with the one beside it in its round, either first in turn. Two more
+ * lines, stream_times and ring_times: least quartile, median and upper quartile of the rounds' ratios of
+ * medians. */
 #include "client/clpd.h"
 
 #include <errno.h>
@@ -21,7 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BLOCK   50 /* requests of one side before the next has its turn */
+#define BLOCK   50    /* requests of one side before the next has its turn */
+#define SETTLE  20000 /* us: connections are accepted, read and closed: not part of what is measured */
 #define STALLED 200
 #define OPEN    256
 enum { ECHO, INFER, STREAM, RING, STREAM_STALLED, RING_STALLED, COMPUTE, SIDES };
@@ -134,6 +140,7 @@ struct side {
     const char *name;
     double *us;
     size_t n;
+    double block; /* the last block's median */
 };
 
 static int by_size(const void *a, const void *b) {
@@ -144,6 +151,18 @@ static int by_size(const void *a, const void *b) {
 static void report(struct side *s) {
     qsort(s->us, s->n, sizeof *s->us, by_size);
     (void)printf("%s %.1f %.1f\n", s->name, s->us[s->n / 2], s->us[s->n * 99 / 100]);
+}
+
+static void report_ratios(const char *name, double *ratios, size_t n) {
+    qsort(ratios, n, sizeof *ratios, by_size);
+    (void)printf("%s %.3f %.3f %.3f\n", name, ratios[n / 4], ratios[n / 2], ratios[n * 3 / 4]);
+}
+
+static void end_block(struct side *s) {
+    double sorted[BLOCK];
+    memcpy(sorted, s->us + s->n - BLOCK, sizeof sorted);
+    qsort(sorted, BLOCK, sizeof *sorted, by_size);
+    s->block = sorted[BLOCK / 2];
 }
 
 struct bench {
@@ -196,6 +215,7 @@ static void ask_ring(struct bench *b, struct side *s) {
         s->us[s->n++] = now_us() - start;
     }
     clpd_ring_give(b->ring, slot);
+    end_block(s);
 }
 
 static void ask_stream(struct bench *b, struct side *s, struct side *compute) {
@@ -207,6 +227,7 @@ static void ask_stream(struct bench *b, struct side *s, struct side *compute) {
         s->us[s->n++] = now_us() - start;
         if (compute) compute->us[compute->n++] = (double)r.compute_ns / 1e3;
     }
+    end_block(s);
 }
 
 static void stall(const char *path, int fds[OPEN]) {
@@ -217,7 +238,31 @@ static void stall(const char *path, int fds[OPEN]) {
         fds[i] = connect_to(path);
         if (i < STALLED) send_all(fds[i], begun[i % 2], strlen(begun[i % 2]));
     }
-    (void)usleep(20000); /* accepted and read: not part of what is measured */
+}
+
+static void ask_free(struct bench *b, struct side *sides) {
+    (void)usleep(SETTLE);
+    ask_stream(b, &sides[STREAM], &sides[COMPUTE]);
+    ask_ring(b, &sides[RING]);
+}
+
+static void ask_beside_stalled(struct bench *b, struct side *sides, const char *path) {
+    int fds[OPEN];
+    stall(path, fds);
+    (void)usleep(SETTLE);
+    ask_stream(b, &sides[STREAM_STALLED], NULL);
+    ask_ring(b, &sides[RING_STALLED]);
+    for (int i = 0; i < OPEN; i++) (void)close(fds[i]);
+}
+
+static void run_round(struct bench *b, struct side *sides, int echo, const char *path, bool stalled_first) {
+    const int http = connect_to(path);
+    ask_http(b, &sides[ECHO], echo);
+    ask_http(b, &sides[INFER], http);
+    (void)close(http); /* its place is wanted below */
+    if (stalled_first) ask_beside_stalled(b, sides, path);
+    ask_free(b, sides);
+    if (!stalled_first) ask_beside_stalled(b, sides, path);
 }
 
 int main(int argc, char **argv) {
@@ -231,8 +276,8 @@ int main(int argc, char **argv) {
                                 [STREAM_STALLED] = {.name = "stalled"},
                                 [RING_STALLED] = {.name = "ring_stalled"},
                                 [COMPUTE] = {.name = "compute"}};
+    double *stream_times = calloc(rounds, sizeof(double)), *ring_times = calloc(rounds, sizeof(double));
     char path[108];
-    int fds[OPEN];
     b.bytes = (size_t)b.side * b.side * 3 * sizeof(float);
     b.room = b.bytes + 4096;
     b.tensor = calloc(1, b.bytes);
@@ -252,18 +297,12 @@ int main(int argc, char **argv) {
     const int echo = connect_to(path);
     (void)unlink(path);
     for (size_t r = 0; r < rounds; r++) {
-        const int http = connect_to(argv[2]);
-        ask_http(&b, &sides[ECHO], echo);
-        ask_http(&b, &sides[INFER], http);
-        (void)close(http); /* its place is wanted below */
-        ask_stream(&b, &sides[STREAM], &sides[COMPUTE]);
-        ask_ring(&b, &sides[RING]);
-        stall(argv[2], fds);
-        ask_stream(&b, &sides[STREAM_STALLED], NULL);
-        ask_ring(&b, &sides[RING_STALLED]);
-        for (int i = 0; i < OPEN; i++) (void)close(fds[i]);
-        (void)usleep(20000);
+        run_round(&b, sides, echo, argv[2], r % 2);
+        stream_times[r] = sides[STREAM_STALLED].block / sides[STREAM].block;
+        ring_times[r] = sides[RING_STALLED].block / sides[RING].block;
     }
     for (int i = 0; i < SIDES; i++) report(&sides[i]);
+    report_ratios("stream_times", stream_times, rounds);
+    report_ratios("ring_times", ring_times, rounds);
     return 0;
 }
