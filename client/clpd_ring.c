@@ -8,6 +8,7 @@
  * The order of writes, and how either side sleeps without missing the other, is in ring.h. The daemon's
  * answers are checked as over the stream; it is trusted to leave them alone once they are announced. */
 #include "client/libclpd.h"
+#include "client/spin.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -28,9 +29,6 @@
 #define LOOK_MS                                                                                              \
     100 /* how often a sleeper makes sure that the daemon is still there: it may have been killed */
 #define DEFAULT_SPIN     50000u
-#define LEAST_SPIN       2000u
-#define LOOKS            32 /* between two looks at the clock */
-#define FORGET           8  /* the average of waits follows that many */
 #define DEFAULT_PATIENCE 10000
 #define TRY_PAUSE        10000000u /* ns between two attempts to find a daemon */
 #define LOOKS_AT_DAEMON                                                                                      \
@@ -57,10 +55,10 @@ struct clpd_ring {
     int bell;
     uint32_t submitted, seen; /* counters: ours, and how far of theirs we have read */
     uint32_t pending, first_free;
-    uint32_t looks;     /* in vain */
-    uint64_t spin, gap; /* ns: longest; how long answers take, averaged */
-    int broken;         /* -errno; 0: it stands */
-    uint64_t lost_ns;   /* since when the daemon is gone; 0: it is there */
+    uint32_t looks; /* in vain */
+    struct spin spin;
+    int broken;       /* -errno; 0: it stands */
+    uint64_t lost_ns; /* since when the daemon is gone; 0: it is there */
     uint64_t next_try, orders;
     uint32_t newest; /* the slot that was submitted last */
     uint32_t lent;   /* classify's: its answer lies there; NO_SLOT: none */
@@ -89,14 +87,6 @@ static uint64_t now_ns(void) {
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
 }
 
 /* --- opening ---------------------------------------------------------------------------- */
@@ -225,7 +215,7 @@ int clpd_ring_open(const char *path, const struct clpd_ring_options *o, struct c
     if (!g) return -ENOMEM;
     g->bell = -1;
     g->lent = NO_SLOT;
-    g->spin = o->spin_us < 0 ? 0 : o->spin_us ? (uint64_t)o->spin_us * 1000 : DEFAULT_SPIN;
+    g->spin.most = o->spin_us < 0 ? 0 : o->spin_us ? (uint64_t)o->spin_us * 1000 : DEFAULT_SPIN;
     g->options = *o;
     if (o->patience_ms == 0) g->options.patience_ms = DEFAULT_PATIENCE;
     if (path && !(g->path = strdup(path))) {
@@ -469,22 +459,18 @@ static int read_answer(struct clpd_ring *g, struct clpd_result *r, uint32_t *slo
     return 1;
 }
 
-static void learn(struct clpd_ring *g, uint64_t waited) {
-    const uint64_t cap = 4 * g->spin;
-    if (waited > cap) waited = cap;
-    g->gap = g->gap - g->gap / FORGET + waited / FORGET;
-}
-
-static void spin(const struct clpd_ring *g, uint64_t since, uint64_t end) {
-    uint64_t limit = since + (g->gap <= g->spin ? g->spin : g->spin < LEAST_SPIN ? g->spin : LEAST_SPIN);
+/* true: there is an answer. */
+static bool spin(struct clpd_ring *g, uint64_t since, uint64_t end) {
+    uint64_t limit = since + spin_limit(&g->spin);
     if (limit > end) limit = end;
-    if (limit <= since) return;
+    if (limit <= since) return false;
     do {
-        for (int i = 0; i < LOOKS; i++) {
-            if (has_answer(g)) return;
-            relax();
+        for (int i = 0; i < SPIN_LOOKS; i++) {
+            if (has_answer(g)) return true;
+            spin_relax();
         }
     } while (now_ns() < limit);
+    return has_answer(g);
 }
 
 /* Whether the daemon said that it will answer no more. */
@@ -531,12 +517,10 @@ static int sleep_on_answers(struct clpd_ring *g, uint64_t end) {
 static int wait_for_answer(struct clpd_ring *g, uint64_t since, uint64_t end, struct clpd_result *r,
                            uint32_t *slot) {
     if (has_answer(g)) return read_answer(g, r, slot);
-    spin(g, since, end);
-    if (!has_answer(g)) {
-        const int rc = sleep_on_answers(g, end);
-        if (rc < 0) return rc;
-    }
-    learn(g, now_ns() - since);
+    const bool looking = spin(g, since, end);
+    const int rc = looking ? 0 : sleep_on_answers(g, end);
+    if (rc < 0) return rc;
+    spin_learn(&g->spin, now_ns() - since, looking);
     return !g->lost_ns && has_answer(g) ? read_answer(g, r, slot) : 0;
 }
 

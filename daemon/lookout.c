@@ -10,20 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LEAST_SPIN 2000u /* ns: an answer's way to the client and its next request's way here */
-#define LOOKS      32    /* between two looks at the clock, which takes 25 ns */
-#define FORGET     8     /* the average follows that many waits */
-
-static void relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 int lookout_open(struct lookout *l, uint64_t most_spin_ns, struct err *e) {
-    *l = (struct lookout){.most = most_spin_ns, .epoll = -1, .wake = -1};
+    *l = (struct lookout){.spin.most = most_spin_ns, .epoll = -1, .wake = -1};
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -93,23 +81,21 @@ bool lookout_look(struct lookout *l) {
 }
 
 bool lookout_spin(struct lookout *l, const _Atomic bool *on, uint64_t since) {
-    const uint64_t limit = l->gap <= l->most ? l->most : l->most < LEAST_SPIN ? l->most : LEAST_SPIN;
+    const uint64_t limit = spin_limit(&l->spin);
     if (limit == 0) return false;
     do {
-        for (int i = 0; i < LOOKS; i++) {
+        for (int i = 0; i < SPIN_LOOKS; i++) {
             if (lookout_look(l)) return true;
             if (!atomic_load_explicit(on, memory_order_relaxed)) return false;
-            relax();
+            spin_relax();
         }
     } while (loop_clock() < since + limit);
     return false;
 }
 
-void lookout_learn(struct lookout *l, uint64_t waited_ns) {
+void lookout_learn(struct lookout *l, uint64_t waited_ns, bool looking) {
     l->asleep = false;
-    const uint64_t cap = 4 * l->most; /* one long pause is not forgotten at once, nor for ever */
-    if (waited_ns > cap) waited_ns = cap;
-    l->gap = l->gap - l->gap / FORGET + waited_ns / FORGET;
+    spin_learn(&l->spin, waited_ns, looking);
 }
 
 bool lookout_arm(struct lookout *l) {

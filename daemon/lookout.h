@@ -11,6 +11,7 @@
 #ifndef DAEMON_LOOKOUT_H
 #define DAEMON_LOOKOUT_H
 
+#include "client/spin.h"
 #include "daemon/request.h"
 #include "infer/err.h"
 
@@ -38,7 +39,7 @@ struct lookout {
     _Atomic bool looking; /* somebody reads `sources` without the lock */
     bool asleep;          /* the watcher sleeps by the flags: nobody here takes them. Under the lock */
     int epoll, wake;
-    uint64_t most, gap; /* ns: longest spin; how long work lets us wait, averaged */
+    struct spin spin;
 };
 
 int lookout_open(struct lookout *l, uint64_t most_spin_ns, struct err *e); /* 0, or -1 with `e` set */
@@ -57,8 +58,8 @@ bool lookout_arm(struct lookout *l);
 /* Until a bell rings or lookout_wake; may come back for nothing. */
 void lookout_sleep(const struct lookout *l);
 void lookout_wake(const struct lookout *l);
-/* The wait is over: how long it was. Under the lock. */
-void lookout_learn(struct lookout *l, uint64_t waited_ns);
+/* The watcher is awake; `looking`: by what lookout_spin found. Under the lock. */
+void lookout_learn(struct lookout *l, uint64_t waited_ns, bool looking);
 
 /* What is there, LOOKOUT_PULL at most, everybody's turn coming first once. Under the lock. */
 struct request *lookout_pull(struct lookout *l, uint64_t now);

@@ -234,7 +234,7 @@ static uint64_t watch(struct worker *w, uint64_t since) {
         w->on_bells = false;
     }
     const uint64_t now = loop_clock();
-    lookout_learn(&all->lookout, now - since);
+    lookout_learn(&all->lookout, now - since, found);
     all->watcher = NULL;
     if (w->idle)
         unlink_idle(w); /* a ring has something, or a bell rang for nothing */

@@ -113,7 +113,7 @@ static void taking_beside_a_sleeper(void) {
     fakes[2].submitted++;
     CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
     CU_ASSERT_EQUAL(fakes[2].sleeps, 1);
-    lookout_learn(&l, 1); /* it is awake */
+    lookout_learn(&l, 1, false); /* it is awake */
     fakes[2].submitted++;
     CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
     CU_ASSERT_EQUAL(fakes[2].sleeps, 0);
@@ -154,37 +154,23 @@ static void removing(void) {
 /* Who spins says whether something came, fetches it, and leaves the clients' flags alone. */
 static void spinning(void) {
     struct lookout l;
-    const _Atomic bool on = true;
+    _Atomic bool on = true;
     open_lookout(&l, fakes);
+    CU_ASSERT_FALSE(lookout_spin(&l, &on, loop_clock())); /* ends by itself */
     for (int i = 0; i < SOURCES; i++) fakes[i].sleeps = 0;
     fakes[2].submitted = 1;
     CU_ASSERT_TRUE(lookout_spin(&l, &on, loop_clock()));
     CU_ASSERT_EQUAL(fakes[2].expected, 1);
     CU_ASSERT_EQUAL(fakes[1].expected, 0);
     for (int i = 0; i < SOURCES; i++) CU_ASSERT_EQUAL(fakes[i].sleeps, 0);
-    close_lookout(&l, fakes);
-}
-
-/* Long waits teach it not to spin, short ones to spin again. */
-static void learning(void) {
-    struct lookout l;
-    struct err e;
-    _Atomic bool on = true;
-    CU_ASSERT_EQUAL_FATAL(lookout_open(&l, 50000, &e), 0);
-    for (int i = 0; i < 20; i++) lookout_learn(&l, 1000);
-    CU_ASSERT_TRUE(l.gap <= 1000);
-    for (int i = 0; i < 20; i++) lookout_learn(&l, UINT64_MAX / 2);
-    CU_ASSERT_TRUE(l.gap > l.most && l.gap <= 4 * l.most);
-    for (int i = 0; i < 30; i++) lookout_learn(&l, 1000);
-    CU_ASSERT_TRUE(l.gap < l.most);
-    CU_ASSERT_FALSE(lookout_spin(&l, &on, loop_clock())); /* ends by itself */
+    fakes[2].source.taken = 1;
     on = false;
     CU_ASSERT_FALSE(lookout_spin(&l, &on, loop_clock()));
-    lookout_close(&l);
+    close_lookout(&l, fakes);
 }
 
 SUITE(lookout, {"what is new is seen and taken", new_requests},
       {"who spins finds it and leaves the flags", spinning},
       {"clients are asked to ring before sleep", arming},
       {"what a sleeper sleeps by stays", taking_beside_a_sleeper}, {"everybody's turn comes", shares},
-      {"what was removed is left alone", removing}, {"how long to spin is learned", learning});
+      {"what was removed is left alone", removing});

@@ -1,0 +1,47 @@
+/* How long to look before sleeping, learned: internal to libclpd and clpd, one of these at either end of a
+ * ring.
+ *
+ * A wait that ended asleep took the wake-up along, 5 to 60 us of it, so what would have come within `most`
+ * can look as if it came later, and then nobody ever looks long enough to see it come. Therefore one wait in
+ * SPIN_TRY looks for `most` whatever was learned, and what comes while one looks is believed at once. */
+#ifndef CLIENT_SPIN_H
+#define CLIENT_SPIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SPIN_LEAST  2000u /* ns: an answer's way to a client that spins, and its next request's way back */
+#define SPIN_LOOKS  32    /* between two looks at the clock, which takes 25 ns */
+#define SPIN_FORGET 8     /* the average follows that many waits */
+#define SPIN_TRY    64
+
+struct spin {
+    uint64_t most, gap; /* ns: longest; how long there is to wait, averaged */
+    uint32_t waits;     /* for which it seemed too long */
+};
+
+static inline void spin_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* ns to look during the wait that begins. */
+static inline uint64_t spin_limit(struct spin *s) {
+    if (s->gap <= s->most || s->most <= SPIN_LEAST) return s->most;
+    return ++s->waits % SPIN_TRY ? SPIN_LEAST : s->most;
+}
+
+/* The wait is over; `looking`: what ended it came while one looked. */
+static inline void spin_learn(struct spin *s, uint64_t waited_ns, bool looking) {
+    const uint64_t cap = 4 * s->most; /* one long pause is not forgotten at once, nor for ever */
+    if (waited_ns > cap) waited_ns = cap;
+    if (looking && s->gap > s->most)
+        s->gap = waited_ns;
+    else
+        s->gap = s->gap - s->gap / SPIN_FORGET + waited_ns / SPIN_FORGET;
+}
+
+#endif
