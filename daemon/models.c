@@ -4,6 +4,7 @@
 
 #include "daemon/log.h"
 #include "infer/digest.h"
+#include "infer/image_sum.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +21,7 @@
 
 struct offer {             /* a job; also a retirement, which must not overtake the offers before it */
     struct loop_post post; /* first */
+    struct loop_post tried_post;
     struct models *models;
     struct link_message message;
     bool is_retirement;
@@ -27,7 +29,10 @@ struct offer {             /* a job; also a retirement, which must not overtake 
     uint64_t ticket;
     uint64_t check_ns, warm_ns;
     struct version *version; /* the result */
-    struct err e;
+    struct version *old;     /* that it took the place of; kept until the new one has been tried */
+    struct version *tried;   /* a reference more, until tried_post has come; NULL: it doesn't */
+    struct err e;            /* why it is refused */
+    struct err failure;      /* of the try */
     struct offer *next;
 };
 
@@ -64,21 +69,23 @@ static void retire_version(struct version *v) {
     pthread_mutex_unlock(&m->lock);
 }
 
-/* The sum is taken while a worker runs the network for the first time: either is a pass over its weights. */
-static int verify(const struct version *v, struct err *e) {
-    return image_verify(v->image, e);
+static void sum_up(void *sum) {
+    image_sum_help(sum);
 }
 
 static void load(struct models *m, struct offer *o) {
     const uint64_t start = loop_clock();
     struct image *img;
+    struct image_sum sum;
     if (image_map_ahead(o->fd, true, &img, &o->e)) return;
     const uint64_t checked = loop_clock();
     struct version *v = version_new(img, &o->message, m->max_batch, m->request_bytes, &o->e);
     if (!v) return;
     v->retire = retire_version;
     v->home = m;
-    if (workers_warm(m->workers, v, verify, &o->e)) {
+    image_sum_begin(&sum, v->image);
+    const int rc = workers_warm(m->workers, v, sum_up, &sum, &o->e);
+    if (image_sum_end(&sum, rc ? NULL : &o->e) || rc) {
         version_free(v);
         return;
     }
@@ -88,7 +95,24 @@ static void load(struct models *m, struct offer *o) {
 }
 
 static void on_loaded(struct loop_post *p);
+static void on_tried(struct loop_post *p);
 static void on_unmapped(struct loop_post *p);
+
+/* A large network serves at once, and is run while it does, or by who asks first. Only then is it kept and
+ * its predecessor let go: should a run of it ever take clpd down, the next one begins with the old. */
+static void hand_back(struct models *m, struct offer *o) {
+    struct version *v = o->version;
+    if (!v || !workers_is_untried(v)) {
+        loop_post(m->loop, &o->post);
+        return;
+    }
+    version_get(v); /* on_loaded may find no place for it */
+    o->tried = v;
+    loop_post(m->loop, &o->post);
+    (void)workers_try(m->workers, v, &o->failure);
+    o->tried_post.run = on_tried;
+    loop_post(m->loop, &o->tried_post);
+}
 
 /* Off the hot path: the page tables of a large image take a while. The rest of the version goes on the loop.
  */
@@ -130,7 +154,7 @@ static void *loader(void *arg) {
             (void)err_set(&o->e, ERR_SYSTEM, "clpd is stopping");
         else if (o && !o->is_retirement)
             load(m, o);
-        if (o) loop_post(m->loop, &o->post);
+        if (o) hand_back(m, o);
         pthread_mutex_lock(&m->lock);
     }
     m->ended = true;
@@ -174,30 +198,40 @@ static void let_go(struct models *m, struct version *old) {
     version_put(old);
 }
 
-static void publish(struct models *m, struct model *model, const struct offer *o) {
+/* How long an item of `v` will take, as far as its predecessor tells. */
+static void expect_as_before(struct version *v, const struct version *old) {
+    const double now = (double)image_header(v->image)->multiply_adds,
+                 then = (double)image_header(old->image)->multiply_adds;
+    const uint64_t each = atomic_load_explicit(&old->item_ns, memory_order_relaxed);
+    if (then > 0 && !atomic_load_explicit(&v->item_ns, memory_order_relaxed))
+        atomic_store_explicit(&v->item_ns, (uint64_t)((double)each * now / then), memory_order_relaxed);
+}
+
+static void make_current(struct models *m, struct model *model, struct version *v) {
+    workers_lock(m->workers);
+    model->current = v;
+    if (v) model->queue.max_items = v->max_items;
+    workers_unlock(m->workers);
+}
+
+static void publish(struct models *m, struct model *model, struct offer *o) {
     struct version *v = o->version, *old = model->current;
     if (model->probe && memcmp(model->probe->facts.sha256, v->sha256, sizeof v->sha256) != 0)
         drop_probe(model);
     v->model = model;
     v->signature = old && version_same_signature(old, v) ? old->signature : ++m->signatures;
     model->n_versions++;
-    workers_lock(m->workers);
-    model->current = v;
-    model->queue.max_items = v->max_items;
-    workers_unlock(m->workers);
-    if (old) m->swaps++;
+    if (old) expect_as_before(v, old);
+    make_current(m, model, v);
+    o->old = old;
     if (m->calls.changed) m->calls.changed(m->calls.owner);
-    if (m->calls.begun) m->calls.begun(m->calls.owner, &o->message, o->fd, o->ticket);
-    if (old) let_go(m, old);
 }
 
 static void withdraw(struct models *m, const char *name) {
     struct model *model = find_place(m, name);
     if (!model || !model->used || !model->current) return;
     struct version *old = model->current;
-    workers_lock(m->workers);
-    model->current = NULL;
-    workers_unlock(m->workers);
+    make_current(m, model, NULL);
     drop_probe(model);
     log_info("model %s: version %" PRIu64 " is no longer served", model->name, old->number);
     if (m->calls.changed) m->calls.changed(m->calls.owner);
@@ -218,33 +252,69 @@ static void say_served(const struct offer *o, const struct version *v) {
              (double)o->warm_ns / 1e6, after);
 }
 
-static void on_loaded(struct loop_post *p) {
-    struct offer *o = (struct offer *)(void *)p;
-    struct models *m = o->models;
+static void say_refused(const struct offer *o) {
+    log_warning("model %s: version %" PRIu64 " is refused: %s", o->message.model, o->message.model_version,
+                o->e.text);
+}
+
+/* Publishes o->version, or makes it NULL. */
+static void take_up(struct models *m, struct offer *o) {
     struct version *v = o->version;
-    m->n_offers--;
-    if (o->is_retirement) {
-        withdraw(m, o->message.model);
-    } else {
-        struct model *model = v ? find_place(m, o->message.model) : NULL;
-        if (v && !model) {
-            (void)err_set(&o->e, ERR_LIMIT, "%d models are served already", MODELS_MAX);
-            version_put(v);
-            v = NULL;
-        }
-        if (v) {
-            take_place(m, model, o->message.model);
-            publish(m, model, o);
-            say_served(o, v);
-        } else {
-            log_warning("model %s: version %" PRIu64 " is refused: %s", o->message.model,
-                        o->message.model_version, o->e.text);
-        }
-        m->calls.answered(m->calls.owner, &o->message, o->ticket, v, v ? "" : o->e.text);
+    struct model *model = v ? find_place(m, o->message.model) : NULL;
+    if (v && !model) {
+        (void)err_set(&o->e, ERR_LIMIT, "%d models are served already", MODELS_MAX);
+        version_put(v);
+        o->version = NULL;
     }
+    if (!o->version) {
+        say_refused(o);
+        return;
+    }
+    take_place(m, model, o->message.model);
+    publish(m, model, o);
+    say_served(o, v);
+}
+
+/* The offer is dealt with. */
+static void end_offer(struct models *m, struct offer *o) {
+    const struct version *v = o->version;
+    m->n_offers--;
+    if (o->old) m->swaps++;
+    if (v && m->calls.begun) m->calls.begun(m->calls.owner, &o->message, o->fd, o->ticket);
+    if (o->old) let_go(m, o->old);
+    if (!o->is_retirement) m->calls.answered(m->calls.owner, &o->message, o->ticket, v, v ? "" : o->e.text);
     if (o->fd >= 0) (void)close(o->fd);
     free(o);
     if (m->calls.done) m->calls.done(m->calls.owner);
+}
+
+static void on_loaded(struct loop_post *p) {
+    struct offer *o = (struct offer *)(void *)p;
+    if (o->is_retirement)
+        withdraw(o->models, o->message.model);
+    else
+        take_up(o->models, o);
+    if (!o->tried) end_offer(o->models, o);
+}
+
+/* What the image's check and the shape rules let through can't fail; if it does, the one before serves on. */
+static void take_back(struct models *m, struct offer *o) {
+    struct version *v = o->version;
+    o->e = o->failure;
+    say_refused(o);
+    make_current(m, v->model, o->old);
+    o->old = o->version = NULL;
+    if (m->calls.changed) m->calls.changed(m->calls.owner);
+    version_put(v);
+}
+
+/* Whatever is done after the offer, the loader begins after its try: nothing has changed since on_loaded. */
+static void on_tried(struct loop_post *p) {
+    struct offer *o = (struct offer *)(void *)((uint8_t *)p - offsetof(struct offer, tried_post));
+    struct version *v = o->tried; /* end_offer frees o */
+    if (o->version && o->failure.code != ERR_NONE) take_back(o->models, o);
+    end_offer(o->models, o);
+    version_put(v);
 }
 
 static void on_unmapped(struct loop_post *p) {

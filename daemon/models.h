@@ -1,7 +1,8 @@
 /* The model table: which version of which model serves, and how a new one gets there.
  *
  *   offer -> loader thread: image_map (checks all), version_new, every worker warmed
- *         -> loop thread: published (`current` changes under the workers' lock), answered
+ *         -> loop thread: published (`current` changes under the workers' lock)
+ *         -> a large one: run once, unless somebody has asked meanwhile -> answered, its predecessor let go
  *   last reference of the old one gone -> loader thread: unmapped
  *
  * Offers are dealt with one at a time, in the order in which they came; requests

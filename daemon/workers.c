@@ -28,7 +28,9 @@
 
 struct task { /* on the caller's stack in workers_warm */
     struct version *version;
-    bool run; /* once, on zeros */
+    bool run;               /* once, on zeros */
+    workers_aside_fn aside; /* or NULL: after that */
+    void *ctx;
     int rc;
     struct err e;
     bool done;
@@ -103,7 +105,9 @@ static void end_batch(struct batch *b) {
 }
 
 static void run_task(struct worker *w, struct task *t) {
-    t->rc = (t->run ? runner_warm : runner_reserve)(&w->runner, t->version, &t->e);
+    const bool asked = atomic_load_explicit(&t->version->requests, memory_order_relaxed) > 0;
+    t->rc = (t->run && !asked ? runner_warm : runner_reserve)(&w->runner, t->version, &t->e);
+    if (t->aside) t->aside(t->ctx);
     pthread_mutex_lock(&w->all->lock);
     t->done = true;
     pthread_cond_broadcast(&w->all->task_done);
@@ -556,21 +560,31 @@ static int await_task(struct workers *all, const struct task *t, struct err *e) 
     return t->rc;
 }
 
-/* After a restart somebody may be waiting, and has the answer sooner if the first run is on that picture.
- * Small networks are run all the same: how long they take decides who computes them. */
-static bool wants_a_run(const struct version *v) {
-    return !v->inherited || image_header(v->image)->multiply_adds < SMALL;
+/* How long a small network takes decides who computes it, so that it is run first. Of a large one a first run
+ * takes as long as any other (measured: ResNet-18, whose pages are there: 46 ms and 46): somebody may be
+ * waiting, and has the answer sooner if that is the run on his picture. */
+static bool is_small(const struct version *v) {
+    return image_header(v->image)->multiply_adds < SMALL;
 }
 
-int workers_warm(struct workers *all, struct version *v, workers_aside_fn aside, struct err *e) {
+bool workers_is_untried(const struct version *v) {
+    return !is_small(v) && !v->inherited;
+}
+
+int workers_try(struct workers *all, struct version *v, struct err *e) {
+    struct task t = {.version = v, .run = true};
+    begin_task(&all->workers[0], &t);
+    return await_task(all, &t, e);
+}
+
+int workers_warm(struct workers *all, struct version *v, workers_aside_fn aside, void *ctx, struct err *e) {
+    const bool small = is_small(v);
     for (uint32_t i = 0; i < all->n; i++) {
-        struct task t = {.version = v, .run = i == 0 && wants_a_run(v)};
-        struct err aside_e = {0};
+        struct task t = {
+            .version = v, .run = i == 0 && small, .aside = i == 0 && !small ? aside : NULL, .ctx = ctx};
         begin_task(&all->workers[i], &t);
-        const int rc = i == 0 && aside ? aside(v, &aside_e) : 0;
+        if (i == 0 && aside) aside(ctx);
         if (await_task(all, &t, e)) return -1;
-        if (rc && e) *e = aside_e;
-        if (rc) return -1;
     }
     const uint64_t each = atomic_load_explicit(&v->item_ns, memory_order_relaxed);
     if (each && each < HERE_WARM) {

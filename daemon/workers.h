@@ -61,12 +61,17 @@ void workers_drain(struct workers *w);
 /* Completes what is late with CLPD_DEADLINE; returns when to call it next, LOOP_NEVER: no deadline waits. */
 uint64_t workers_expire(struct workers *w, uint64_t now);
 
-/* Makes every worker ready for `v`, one after the other so that the rest goes on serving: the first one runs
- * it once on zeros, unless it is large and a clpd before this one has served it; what that brings into memory
- * and caches all share, so the others only make room. `aside` (or NULL) is done on the caller's thread while
- * the first one runs. Blocks; not on the loop's thread. 0, or -1 with `e` set. */
-typedef int (*workers_aside_fn)(const struct version *v, struct err *e);
-int workers_warm(struct workers *w, struct version *v, workers_aside_fn aside, struct err *e);
+/* Makes every worker ready for `v`, one after the other so that the rest goes on serving: each makes room.
+ * The first one runs a small network once on zeros besides, since how long it takes decides who computes it;
+ * `aside` (or NULL) is done on the caller's thread meanwhile. Of a large one, the first worker does `aside`,
+ * too. Blocks; not on the loop's thread. 0, or -1 with `e` set. */
+typedef void (*workers_aside_fn)(void *ctx);
+int workers_warm(struct workers *w, struct version *v, workers_aside_fn aside, void *ctx, struct err *e);
+/* Whether it serves before it has ever been run: a large network, unless a clpd before this one has run it.
+ */
+bool workers_is_untried(const struct version *v);
+/* Runs it once, where nobody has asked for that meanwhile. Blocks, as above. 0, or -1 with `e` set. */
+int workers_try(struct workers *w, struct version *v, struct err *e);
 
 /* Rings: what comes through them is taken by workers themselves. 0 or -errno; after unwatch no worker looks
  * at it. */

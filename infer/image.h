@@ -164,9 +164,9 @@ int image_map(int fd, bool require_seals, struct image **out, struct err *e);
 /* The same over memory that the caller keeps (64-byte aligned) until image_unmap: tests, fuzzing. */
 int image_check(const uint8_t *bytes, size_t size, struct image **out, struct err *e);
 
-/* For those who want to go on while the bytes are summed up: image_map and image_check without the checksum.
- * What is left to find is damage to numbers, which can do no harm but be wrong: nobody may hear an answer
- * of such an image before image_verify (any thread) has said 0. */
+/* For those who want to go on while the bytes are summed up: image_map and image_check without the checksum,
+ * and without prefaulting. What is left to find is damage to numbers, which can do no harm but be wrong:
+ * nobody may hear an answer of such an image before image_verify (any thread) or image_sum_end has said 0. */
 int image_map_ahead(int fd, bool require_seals, struct image **out, struct err *e);
 int image_check_ahead(const uint8_t *bytes, size_t size, struct image **out, struct err *e);
 int image_verify(const struct image *img, struct err *e);

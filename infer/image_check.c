@@ -100,11 +100,15 @@ static int check_sections(const struct image_header *h, struct err *e) {
     return 0;
 }
 
-int image_verify(const struct image *img, struct err *e) {
-    uint8_t sum[32];
-    image_checksum(img->bytes, img->size, sum);
-    if (memcmp(sum, image_header(img)->self_checksum, sizeof sum) == 0) return 0;
+int image_compare_checksum(const struct image *img, const uint8_t sum[CHECKSUM_BYTES], struct err *e) {
+    if (memcmp(sum, image_header(img)->self_checksum, CHECKSUM_BYTES) == 0) return 0;
     return err_set(e, ERR_FORMAT, "damaged: its checksum is not the one in it; import the model again");
+}
+
+int image_verify(const struct image *img, struct err *e) {
+    uint8_t sum[CHECKSUM_BYTES];
+    image_checksum(img->bytes, img->size, sum);
+    return image_compare_checksum(img, sum, e);
 }
 
 /* --- strings and metadata ------------------------------------------------------------ */

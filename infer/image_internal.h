@@ -44,6 +44,9 @@ void image_checksum(const uint8_t *bytes, size_t size, uint8_t out[32]);
 /* The first `size` bytes of it, the whole header at least. */
 void image_checksum_head(struct checksum *c, const uint8_t *bytes, size_t size);
 
+/* Whether that is the one that the image states. */
+int image_compare_checksum(const struct image *img, const uint8_t sum[CHECKSUM_BYTES], struct err *e);
+
 /* Whether numbers for preprocessing can be used; the writer refuses what the check would. */
 int image_check_preprocess(const struct image_preprocess *p, struct err *e);
 

@@ -74,7 +74,8 @@ static int check_seals(int fd, struct err *e) {
 
 typedef int (*check_fn)(const uint8_t *bytes, size_t size, struct image **out, struct err *e);
 
-static int map_and(check_fn check, int fd, bool require_seals, struct image **out, struct err *e) {
+static int map_and(check_fn check, int prefault, int fd, bool require_seals, struct image **out,
+                   struct err *e) {
     *out = NULL;
     if (require_seals && check_seals(fd, e)) return -1;
     struct stat st;
@@ -87,7 +88,7 @@ static int map_and(check_fn check, int fd, bool require_seals, struct image **ou
 
     /* MAP_PRIVATE: before Linux 6.7 a shared mapping of a write-sealed memfd is refused, even to read. */
     const size_t size = (size_t)st.st_size;
-    void *mapping = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+    void *mapping = mmap(NULL, size, PROT_READ, MAP_PRIVATE | prefault, fd, 0);
     if (mapping == MAP_FAILED)
         return err_set(e, ERR_SYSTEM, "mmap of the image's %zu bytes: %s", size, strerror(errno));
     if (check(mapping, size, out, e)) {
@@ -99,11 +100,11 @@ static int map_and(check_fn check, int fd, bool require_seals, struct image **ou
 }
 
 int image_map(int fd, bool require_seals, struct image **out, struct err *e) {
-    return map_and(image_check, fd, require_seals, out, e);
+    return map_and(image_check, MAP_POPULATE, fd, require_seals, out, e);
 }
 
 int image_map_ahead(int fd, bool require_seals, struct image **out, struct err *e) {
-    return map_and(image_check_ahead, fd, require_seals, out, e);
+    return map_and(image_check_ahead, 0, fd, require_seals, out, e);
 }
 
 void image_unmap(struct image *img) {

@@ -188,6 +188,39 @@ static void swaps(void) {
     rig_close(&r);
 }
 
+/* A large network serves before it has been run, and is answered for when it has. */
+static void large(void) {
+    const struct case_network n = {.width = 256, .factor = 2, .work = 60};
+    struct rig r;
+    if (!open_rig(&r, 2)) return;
+    for (uint64_t version = 1; version <= 3; version++) {
+        CU_ASSERT_TRUE_FATAL(rig_load(&r, "s", version, &n));
+        struct version *v = models_find(r.models, "s");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(v);
+        CU_ASSERT_EQUAL(v->number, version);
+        CU_ASSERT_TRUE(v->item_ns > 0);
+        CU_ASSERT_EQUAL(models_swaps(r.models), version - 1);
+        for (int i = 0; i < 200 && models_at(r.models, 0)->n_versions > 1; i++) rig_turn(&r, 1);
+        CU_ASSERT_EQUAL(models_at(r.models, 0)->n_versions, 1);
+    }
+    rig_close(&r);
+}
+
+/* There is no place for it: it is tried all the same, and is gone then. */
+static void large_without_a_place(void) {
+    struct rig r;
+    char name[16];
+    if (!open_rig(&r, 1)) return;
+    for (uint32_t i = 0; i < MODELS_MAX; i++) {
+        (void)snprintf(name, sizeof name, "m%u", i);
+        CU_ASSERT_TRUE_FATAL(rig_load(&r, name, 1, &(struct case_network){.factor = 2}));
+    }
+    CU_ASSERT_FALSE(
+        rig_load(&r, "one-more", 1, &(struct case_network){.width = 256, .factor = 2, .work = 60}));
+    CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "256 models"));
+    rig_close(&r);
+}
+
 /* The new version takes another shape: what was accepted before still runs, on the version that takes it. */
 static void other_shape(void) {
     struct rig r;
@@ -285,5 +318,6 @@ static void fixed_batch(void) {
 
 SUITE(models, {"offers that are accepted", serving}, {"offers that are refused", refused},
       {"retired models", retired}, {"a full table", full_table}, {"100 swaps under load", swaps},
+      {"a large network", large}, {"a large network without a place", large_without_a_place},
       {"a version of another shape", other_shape}, {"retired under load", retired_under_load},
       {"pictures in threes", fixed_batch});

@@ -97,7 +97,7 @@ static void right_answers(void) {
     struct workers *w = start(3, 8, N);
     current = load(2, 1, 8);
     CU_ASSERT_EQUAL(workers_count(w), 3);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, NULL, &e), 0);
     for (int group = 0; group < 4; group++) {
         struct request *chain = NULL;
         for (int i = N / 4 - 1; i >= 0; i--) {
@@ -133,7 +133,7 @@ static void limit_of_one(void) {
     struct err e;
     struct workers *w = start(1, 8, 1);
     current = load(2, 1, 8);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, NULL, &e), 0);
     for (int i = 0; i < N; i++) {
         struct request *r = prepare(i, current);
         CU_ASSERT_PTR_NULL(workers_submit(w, r));
@@ -156,9 +156,9 @@ static void versions(void) {
     struct workers *w = start(2, 4, N);
     struct version *one = load(1, 1, 4), *two = load(2, 2, 4), *other = load(3, 3, 4);
     current = one;
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, one, NULL, &e), 0);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, two, NULL, &e), 0);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, other, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, one, NULL, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, two, NULL, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, other, NULL, NULL, &e), 0);
     other->signature = 2;
     for (int i = 0; i < N; i++) {
         struct request *r = prepare(i, i % 3 ? one : other);
@@ -193,7 +193,7 @@ static void cancelled_late_stopped(void) {
     struct err e;
     struct workers *w = start(1, 1, N);
     current = load(1, 1, 1);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, NULL, &e), 0);
     struct request *chain = NULL;
     for (int i = 99; i >= 0; i--) {
         struct request *r = prepare(i, current);
@@ -232,32 +232,54 @@ static void too_large_to_warm(void) {
     struct workers *w = start(1, 8, 4);
     current = load(1, 1, 8);
     current->max_items = UINT32_MAX / 2; /* an arena that no host has */
-    CU_ASSERT_EQUAL(workers_warm(w, current, NULL, &e), -1);
+    CU_ASSERT_EQUAL(workers_warm(w, current, NULL, NULL, &e), -1);
     CU_ASSERT_TRUE(e.text[0] != 0);
     current->max_items = 8;
-    CU_ASSERT_EQUAL(workers_warm(w, current, NULL, &e), 0);
+    CU_ASSERT_EQUAL(workers_warm(w, current, NULL, NULL, &e), 0);
     workers_stop(w);
     version_put(current);
 }
 
+static void count_aside(void *ctx) {
+    atomic_fetch_add((_Atomic int *)ctx, 1);
+}
+
 /* How long an item takes is known from a first run alone. */
-static bool is_run(struct workers *w, const struct case_network *n, bool inherited) {
+static bool is_run(struct workers *w, const struct case_network *n, bool inherited, int asides) {
     struct err e;
+    _Atomic int aside = 0;
     struct version *v = load_network(n, 1, 1);
     v->inherited = inherited;
-    CU_ASSERT_EQUAL(workers_warm(w, v, NULL, &e), 0);
+    CU_ASSERT_EQUAL(workers_warm(w, v, count_aside, (void *)&aside, &e), 0);
+    CU_ASSERT_EQUAL(aside, asides);
     const bool ran = v->item_ns != 0;
+    CU_ASSERT_EQUAL(workers_is_untried(v), !ran && !inherited);
     version_put(v);
     return ran;
 }
 
-static void what_was_served_before_a_restart(void) {
+static void what_is_run_first(void) {
     const struct case_network small = {.work = 5}, large = {.width = 256, .work = 60};
     struct workers *w = start(2, 1, N);
-    CU_ASSERT_TRUE(is_run(w, &small, false));
-    CU_ASSERT_TRUE(is_run(w, &small, true));
-    CU_ASSERT_TRUE(is_run(w, &large, false));
-    CU_ASSERT_FALSE(is_run(w, &large, true));
+    CU_ASSERT_TRUE(is_run(w, &small, false, 1));
+    CU_ASSERT_TRUE(is_run(w, &small, true, 1));
+    CU_ASSERT_FALSE(is_run(w, &large, false, 2));
+    CU_ASSERT_FALSE(is_run(w, &large, true, 2));
+    workers_stop(w);
+}
+
+/* Later, unless a request's run has come before. */
+static void what_is_tried(void) {
+    struct err e;
+    struct workers *w = start(2, 1, N);
+    for (int asked = 0; asked < 2; asked++) {
+        struct version *v = load_network(&(struct case_network){.width = 256, .work = 60}, 1, 1);
+        CU_ASSERT_EQUAL(workers_warm(w, v, NULL, NULL, &e), 0);
+        if (asked) atomic_store(&v->requests, 1);
+        CU_ASSERT_EQUAL(workers_try(w, v, &e), 0);
+        CU_ASSERT_EQUAL(v->item_ns != 0, !asked);
+        version_put(v);
+    }
     workers_stop(w);
 }
 
@@ -309,7 +331,7 @@ static void stuck_beside_the_engine(void) {
     struct workers *w = start(2, 1, N);
     CU_ASSERT_EQUAL_FATAL(pipe(gate), 0);
     current = load(1, 1, 1);
-    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, &e), 0);
+    CU_ASSERT_EQUAL_FATAL(workers_warm(w, current, NULL, NULL, &e), 0);
     struct request *r = prepare(0, current);
     r->complete = stick_on_complete;
     CU_ASSERT_PTR_NULL(workers_submit(w, r));
@@ -363,7 +385,8 @@ static void calls_to_who_is_well(void) {
 SUITE(workers, {"right answers from three threads", right_answers}, {"a limit of one", limit_of_one},
       {"one version a batch", versions}, {"cancelled, late, stopped", cancelled_late_stopped},
       {"an image too large to run is said to be", too_large_to_warm},
-      {"a large network that was served before is not run first", what_was_served_before_a_restart},
+      {"a small network is run first, a large one is not", what_is_run_first},
+      {"a large one is run later, unless somebody has asked", what_is_tried},
       {"a worker that is stuck beside the engine is missed", stuck_beside_the_engine},
       {"one that is stuck in its sleep is missed", stuck_in_its_sleep},
       {"who is well is never missed", calls_to_who_is_well});
