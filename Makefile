@@ -114,6 +114,10 @@ $(BUILD)/obj/%.o: %.c
 -include $(patsubst %.c,$(BUILD)/obj/%.d,$(sort $(MAINS) $(foreach p,$(TOOLS),$($(p)_SRC))))
 
 # --- checks ------------------------------------------------------------------------
+# Those of the guard's own sources, and of what stands at its borders.
+GUARD_SUITES := $(foreach s,$(patsubst guard/%.c,%,$(wildcard guard/*.c)),$(if $(wildcard tests/test_$(s).c),$(s))) \
+                guard_child agree plan_shrink image_write image_check image_check_steps image_map image_sum \
+                report_html report_json report_text report_view sidecar regression
 .PHONY: test-guard bench-quiet test unit e2e asan asan-unit asan-e2e clang lint tidy cppcheck format format-check boundaries conformance conformance-quick test-oip zoo zoo-families prune-check
 test: unit boundaries conformance-quick e2e ## everything that CI runs: unit suites, trust boundaries, ONNX's cases, end to end
 unit: all $(BUILD)/tests           ## CUnit suites that mirror the sources
@@ -127,9 +131,9 @@ conformance: all $(BUILD)/conformance ## ONNX's own test cases; writes docs/conf
 	scripts/conformance $(BUILD)
 conformance-quick: all $(BUILD)/conformance ## the same without the large networks; what passed before must pass
 	scripts/conformance --quick $(BUILD)
-test-guard: all $(BUILD)/tests $(BUILD)/hostile-worker ## everything about the guard, the long forms too: some of it needs root
-	CLPD_FULL=1 tests/e2e/run $(BUILD) test_watch test_bad_files test_external test_hostile test_hostile_worker test_sandbox test_state test_signs test_policy test_canary test_swap test_memory
-	for suite in guard watch files files_import spawn sandbox worker worker_wire worker_digest helper model_file link guard_child policy trust state state_record keeper control restore decision clp clp_sigma plan_shrink agree report_html report_text; do $(BUILD)/tests $$suite || exit 1; done
+test-guard: all $(BUILD)/tests $(BUILD)/hostile-worker $(BUILD)/hostile-probe ## everything about the guard, the long forms too: some of it needs root
+	CLPD_FULL=1 tests/e2e/run $(BUILD) test_watch test_bad_files test_external test_hostile test_hostile_worker test_sandbox test_state test_signs test_policy test_canary test_swap test_memory test_golden test_limits test_probe test_guard_probe
+	for suite in $(GUARD_SUITES); do $(BUILD)/tests $$suite || exit 1; done
 bench-quiet: all                   ## p99 of requests to one model while another is imported, and probed, against quiet
 	scripts/bench-quiet --build $(BUILD)
 	scripts/bench-quiet --build $(BUILD) --probe
