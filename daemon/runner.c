@@ -83,7 +83,9 @@ void runner_run(struct runner *w, struct batch *b) {
     const uint64_t start = loop_clock();
     const int rc = run_all(w, v, b, start);
     struct reply_facts f = {.compute_ns = loop_clock() - start, .batch = (uint32_t)pictures};
-    learn_item_time(v, f.compute_ns, pictures / v->pictures);
+    const uint64_t items = pictures / v->pictures;
+    learn_item_time(v, f.compute_ns, items);
+    if (items <= v->max_items) pace_learn(&v->pace, (uint32_t)items, f.compute_ns); /* it was one run */
     for (uint32_t k = 0; k < b->n; k++) {
         struct request *r = b->requests[k];
         r->status = CLPD_INTERNAL;

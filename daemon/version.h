@@ -11,6 +11,7 @@
 #include "daemon/frame.h"
 #include "daemon/loop.h"
 #include "daemon/metrics.h"
+#include "daemon/pace.h"
 #include "guard/link.h"
 #include "infer/image.h"
 
@@ -45,6 +46,7 @@ struct version {
     _Atomic uint64_t requests;     /* answered */
     bool here;                     /* the loop's own runner is warm for it */
     _Atomic uint64_t item_ns;      /* what one item takes, averaged; 0: never run */
+    struct pace pace;
     struct metrics_version metrics;
     struct version *next; /* of the loader's list */
     struct loop_post post;

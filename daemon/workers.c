@@ -147,12 +147,20 @@ static uint64_t expected(const struct workers *all, const struct batcher_queue *
     return v ? atomic_load_explicit(&v->item_ns, memory_order_relaxed) * q->items_waiting : 0;
 }
 
+/* What waits for the queue whose turn it is goes in runs of the size that pays. Under the lock. */
+static void limit_batch(const struct workers *all) {
+    struct batcher_queue *q = all->batcher.first;
+    struct version *v = q ? all->current(q) : NULL;
+    if (v) q->max_items = pace_items(&v->pace, v->max_items, q->items_waiting);
+}
+
 /* Takes the next batch. Under the lock. */
 static struct request *take_batch(struct worker *w, struct batch *b, uint64_t now) {
     struct workers *all = w->all;
     struct request *late;
     const bool much = expected(all, all->batcher.first) > WORTH_A_CALL;
     const uint32_t hands = all->n_coming + (much ? all->n_idle : 0);
+    limit_batch(all);
     b->n = batcher_take(&all->batcher, now, hands, b->requests, &late);
     if (b->n) choose_version(all, b);
     const uint64_t deadline = batcher_next_deadline(&all->batcher);
