@@ -24,6 +24,7 @@
 #include "daemon/socket_file.h"
 #include "daemon/status.h"
 #include "daemon/store.h"
+#include "infer/blas.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -537,7 +538,9 @@ static int open_parts(struct daemon *d, struct err *e) {
     if (!d->workers) return -1;
     d->models = models_open(d->loop, d->workers, c->engine_max_batch, c->limit_request_bytes, &calls, e);
     if (!d->models) return -1;
-    if (server_open(&d->server, d->loop, d->workers, d->models, c->limit_queue, &limits, e)) return -1;
+    if (server_open(&d->server, d->loop, d->workers, d->models, c->limit_queue, &limits, e) ||
+        blas_reserve(c->engine_threads + 1, e)) /* the loop runs small ones itself */
+        return -1;
     d->server.describe = describe;
     d->server.describe_owner = d;
     d->server.control = on_control;

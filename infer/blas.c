@@ -8,22 +8,96 @@
  * administrator's choice (update-alternatives), so it is asked at run time. */
 #include "infer/blas.h"
 
+#include "infer/err.h"
 #include "infer/kernels_product.h"
 #include "infer/simd_levels.h"
 
 #include <cblas.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define BUFFER      ((size_t)128 << 20) /* what each thread packs into: BUFFER_SIZE of x86-64 and of aarch64 */
+#define STACK       ((size_t)8 << 20)
+#define BUFFERS_MAX 64 /* OpenBLAS has twice as many */
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t serial_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool serial = true, behind = false; /* written once, under `once` */
+static uint32_t buffers;                   /* the same: those that its threads have left behind */
 
 /* Threaded builds start one thread per core as they are loaded, which spins for
  * a while before it sleeps (40 ms of processor time each, measured). Nothing is
  * ever given to them, so they end here. Absent from serial builds. */
 extern int blas_thread_shutdown_(void) __attribute__((weak));
+/* Where products get their buffers from; one that is given back is kept for the next. */
+extern void *blas_memory_alloc(int kind) __attribute__((weak));
+extern void blas_memory_free(void *buffer) __attribute__((weak));
+
+static bool is_limited(void) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
+/* Where OpenBLAS gets no buffer it tries again for ever. */
+static bool is_room(size_t bytes) {
+    void *at = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return at != MAP_FAILED && munmap(at, bytes) == 0;
+}
+
+/* How many threads it is going to start: one less than processors, or than it is told to. */
+static unsigned threads_to_come(char **env) {
+    static const char *const names[] = {"OPENBLAS_NUM_THREADS=", "GOTO_NUM_THREADS=", "OMP_NUM_THREADS="};
+    cpu_set_t allowed;
+    const int n = sched_getaffinity(0, sizeof allowed, &allowed) ? 1 : CPU_COUNT(&allowed);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (char **v = env; *v; v++)
+            if (strncmp(*v, names[i], strlen(names[i])) == 0) {
+                const long told = strtol(*v + strlen(names[i]), NULL, 10);
+                if (told > 0) return (unsigned)(told < n ? told : n) - 1;
+            }
+    return (unsigned)n - 1;
+}
+
+static void look_before_loading(int argc, char **argv, char **env) {
+    if (!blas_thread_shutdown_ || argc < 1) return;
+    const size_t bytes = threads_to_come(env) * (BUFFER + STACK);
+    if (bytes == 0 || !is_limited() || is_room(bytes)) return;
+    (void)dprintf(STDERR_FILENO,
+                  "%s: the address space is limited (LimitAS=, ulimit -v) to less than OpenBLAS takes to be "
+                  "loaded here: "
+                  "%zu MiB more than the program; raise the limit, or set OPENBLAS_NUM_THREADS=1\n",
+                  argv[0], bytes >> 20);
+    _exit(2);
+}
+
+/* The program's own, which the linker runs before any library's constructor. */
+__attribute__((section(".preinit_array"),
+               used)) static void (*const before_loading)(int, char **, char **) = look_before_loading;
+
+int blas_reserve(uint32_t threads, struct err *e) {
+    void *taken[BUFFERS_MAX];
+    blas_init();
+    if (!is_limited()) return 0;
+    const uint32_t n = threads < BUFFERS_MAX ? threads : BUFFERS_MAX;
+    if (n > buffers && !is_room((n - buffers) * BUFFER))
+        return err_set(
+            e, ERR_SYSTEM,
+            "no address space (LimitAS=, ulimit -v) for what OpenBLAS takes for each of %u threads, "
+            "%zu MiB: raise the limit, or lower engine.threads",
+            threads, BUFFER >> 20);
+    if (!blas_memory_alloc || !blas_memory_free) return 0;
+    for (uint32_t i = 0; i < n; i++) taken[i] = blas_memory_alloc(0);
+    for (uint32_t i = 0; i < n; i++) blas_memory_free(taken[i]);
+    return 0;
+}
 
 bool blas_is_behind(const char *core, bool host_has_fma) {
     static const char *const with_fma[] = {"Haswell",        "Zen",         "SkylakeX", "Cooperlake",
@@ -36,6 +110,7 @@ bool blas_is_behind(const char *core, bool host_has_fma) {
 static void ask_library(void) {
     serial = openblas_get_parallel() == 0;
     behind = blas_is_behind(openblas_get_corename(), simd_level() >= SIMD_256);
+    if (!serial) buffers = (uint32_t)openblas_get_num_threads() - 1;
     openblas_set_num_threads(1);
     if (blas_thread_shutdown_) (void)blas_thread_shutdown_();
 }

@@ -6,8 +6,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct err;
+
 /* Before the first product; engine_new does it. Any thread, any number of times. */
 void blas_init(void);
+
+/* Takes what products of so many threads at once need beside the product's own memory: 128 MiB of address
+ * space each, if that is limited (elsewhere the first product takes it). Where there is none, a product would
+ * try for it for ever. 0, or -1 and a message. */
+int blas_reserve(uint32_t threads, struct err *e);
 
 /* false: the library that was loaded is a build without locking (Debian's
  * libopenblas0-serial), so products of several threads wait for each other. */

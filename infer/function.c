@@ -72,7 +72,7 @@ STRIP(is_nan) {
 STRIP(is_inf) {
     /* alpha: count +infinity, beta: -infinity */
     const float above = p->alpha != 0 ? INFINITY : NAN, below = p->beta != 0 ? -INFINITY : NAN;
-    EACH((v == above) | (v == below) ? 1.0f : 0.0f);
+    EACH(((v == above) | (v == below)) ? 1.0f : 0.0f);
 }
 
 STRIP(quantize) {
