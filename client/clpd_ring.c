@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -299,10 +300,18 @@ static void ring_bell(const struct clpd_ring *g) {
     (void)n; /* EAGAIN: it is ringing already */
 }
 
+/* 1 + the CPU that we run on; 0: unknown. */
+static uint32_t cpu(void) {
+    const int n = sched_getcpu();
+    return n < 0 ? 0 : (uint32_t)n + 1;
+}
+
 static void put(struct clpd_ring *g, const struct clpd_ring_request *r) {
     struct clpd_ring_head *h = g->head;
     memcpy(g->memory + g->plan.requests_at + (size_t)(g->submitted & (g->plan.slots - 1)) * sizeof *r, r,
            sizeof *r);
+    const uint32_t here = cpu();
+    if (h->client_cpu != here) __atomic_store_n(&h->client_cpu, here, __ATOMIC_RELAXED);
     __atomic_store_n(&h->submitted, ++g->submitted, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* our counter, then their flag: see ring.h */
     if (__atomic_load_n(&h->daemon_sleeps, __ATOMIC_RELAXED) &&
@@ -463,7 +472,7 @@ static int read_answer(struct clpd_ring *g, struct clpd_result *r, uint32_t *slo
 static bool spin(struct clpd_ring *g, uint64_t since, uint64_t end) {
     uint64_t limit = since + spin_limit(&g->spin);
     if (limit > end) limit = end;
-    if (limit <= since) return false;
+    if (limit <= since || __atomic_load_n(&g->head->daemon_cpu, __ATOMIC_RELAXED) == cpu()) return false;
     do {
         for (int i = 0; i < SPIN_LOOKS; i++) {
             if (has_answer(g)) return true;

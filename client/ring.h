@@ -28,6 +28,10 @@
  *   client sleeps:   flag `client_sleeps`, which it sets to 0 itself when it is awake; it waits by futex(2)
  * on `answered` (not FUTEX_PRIVATE), clpd wakes that
  *
+ * Looking helps where the other end runs meanwhile. On the same CPU it keeps that from running, so each end
+ * leaves word where it was (`client_cpu`, `daemon_cpu`), and who finds itself beside the other sleeps at
+ * once. A client that leaves 0 there is taken to be elsewhere.
+ *
  * The difference: a bell that has rung is heard later, too; a futex that was woken before somebody sleeps is
  * not. tests/model/ring.pml is a model of this.
  *
@@ -74,12 +78,14 @@ struct clpd_ring_info { /* 64 bytes: body of CLPD_RING_REPLY. Descriptors with i
 struct clpd_ring_head {      /* 768 bytes: whoever writes has pairs of cache lines of its own */
     uint32_t magic, version; /* by clpd, once */
     uint8_t pad0[120];
-    uint32_t submitted; /* by the client: requests written */
-    uint8_t pad1[124];
+    uint32_t submitted;  /* by the client: requests written */
+    uint32_t client_cpu; /* by the client: 1 + the CPU that it runs on; 0: unknown */
+    uint8_t pad1[120];
     uint32_t client_sleeps; /* 1, and 0 when it is awake again, by the client alone */
     uint8_t pad2[124];
-    uint32_t answered; /* by clpd: answers written; a futex */
-    uint8_t pad3[124];
+    uint32_t answered;   /* by clpd: answers written; a futex */
+    uint32_t daemon_cpu; /* by clpd: 1 + the CPU that the last answer came from */
+    uint8_t pad3[120];
     uint32_t daemon_sleeps; /* 1 by clpd; 0 by the client that rings, or by clpd when it is awake */
     uint8_t pad4[124];
     uint32_t closed; /* by clpd: 0, or enum clpd_status: nothing comes any more */

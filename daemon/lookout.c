@@ -57,6 +57,7 @@ void lookout_remove(struct lookout *l, struct lookout_source *s) {
     struct lookout_source *last = l->sources[--l->n];
     l->sources[s->index] = last;
     last->index = s->index;
+    if (l->recent == s) l->recent = NULL;
     end_change(l);
 }
 
@@ -91,6 +92,10 @@ bool lookout_spin(struct lookout *l, const _Atomic bool *on, uint64_t since) {
         }
     } while (loop_clock() < since + limit);
     return false;
+}
+
+bool lookout_is_beside(const struct lookout *l, int cpu) {
+    return cpu >= 0 && l->recent && __atomic_load_n(l->recent->cpu, __ATOMIC_RELAXED) == (uint32_t)cpu + 1;
 }
 
 void lookout_learn(struct lookout *l, uint64_t waited_ns, bool looking) {
@@ -134,6 +139,7 @@ struct request *lookout_pull(struct lookout *l, uint64_t now) {
         /* Not while the watcher sleeps: this client would not ring now, nor, once we are idle, ever again. */
         if (!l->asleep && __atomic_load_n(s->sleeps, __ATOMIC_RELAXED))
             __atomic_store_n(s->sleeps, 0, __ATOMIC_RELAXED);
+        l->recent = s;
         *end = s->pull(s, each < left ? each : left, now);
         for (; *end; end = &(*end)->next) left -= left > 0;
     }

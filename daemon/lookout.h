@@ -23,6 +23,7 @@
 struct lookout_source {        /* embedded in a ring */
     const uint32_t *submitted; /* shared: how much the client has written, modulo 2^32 */
     uint32_t *sleeps;          /* shared: ours */
+    const uint32_t *cpu;       /* shared: 1 + the client's CPU; 0: unknown */
     int bell;                  /* eventfd; the client's end writes */
     /* Takes at most `most` of what is there, as a chain (by next): checked requests, status CLPD_OK, and
      * refused ones, whose status is set. Advances `taken`. Under the workers' lock. */
@@ -39,6 +40,7 @@ struct lookout {
     _Atomic bool looking; /* somebody reads `sources` without the lock */
     bool asleep;          /* the watcher sleeps by the flags: nobody here takes them. Under the lock */
     int epoll, wake;
+    const struct lookout_source *recent; /* that brought something last; NULL: it was removed */
     struct spin spin;
 };
 
@@ -53,6 +55,8 @@ void lookout_remove(struct lookout *l, struct lookout_source *s);
 bool lookout_look(struct lookout *l);
 /* Looks until something is there (true), *on is false, or it is time to sleep. The wait began at `since`. */
 bool lookout_spin(struct lookout *l, const _Atomic bool *on, uint64_t since);
+/* Whether who asked last runs on this CPU: it would not get to ask again while we look. Under the lock. */
+bool lookout_is_beside(const struct lookout *l, int cpu);
 /* Asks every client to ring. Under the lock. false: there is something already. */
 bool lookout_arm(struct lookout *l);
 /* Until a bell rings or lookout_wake; may come back for nothing. */

@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -37,7 +38,7 @@ struct ring {
     uint8_t *memory;
     struct clpd_ring_head *head;
     pthread_mutex_t answering;
-    uint32_t answered; /* under `answering` */
+    uint32_t answered, answered_on; /* under `answering`: so many, and 1 + the last one's CPU */
     _Atomic uint32_t references;
     _Atomic bool detached;
     bool broken;           /* under the workers' lock */
@@ -89,10 +90,12 @@ static void answer(struct ring_slot *slot) {
     struct clpd_ring_head *head = g->head;
     const struct clpd_ring_answer a = {
         .id = slot->id, .slot = (uint32_t)(slot - g->slots), .bytes = (uint32_t)slot->request.reply_bytes};
+    const uint32_t here = (uint32_t)(sched_getcpu() + 1);
     atomic_store_explicit(&slot->busy, false, memory_order_release); /* before its client can know */
     pthread_mutex_lock(&g->answering);
     memcpy(g->memory + g->plan.answers_at + (size_t)(g->answered & (g->plan.slots - 1)) * sizeof a, &a,
            sizeof a);
+    if (g->answered_on != here) __atomic_store_n(&head->daemon_cpu, g->answered_on = here, __ATOMIC_RELAXED);
     __atomic_store_n(&head->answered, ++g->answered, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&g->answering);
     atomic_thread_fence(memory_order_seq_cst); /* our counter, then their flag: see client/ring.h */
@@ -225,6 +228,7 @@ static int make_memory(struct ring *g, int *fd) {
     g->head->version = CLPD_RING_VERSION;
     g->source.submitted = &g->head->submitted;
     g->source.sleeps = &g->head->daemon_sleeps;
+    g->source.cpu = &g->head->client_cpu;
     return 0;
 }
 

@@ -232,10 +232,11 @@ static uint64_t sleep_until_woken(struct worker *w) {
  */
 static uint64_t watch(struct worker *w, uint64_t since) {
     struct workers *all = w->all;
+    const bool beside = lookout_is_beside(&all->lookout, sched_getcpu());
     push_idle(w);
     all->watcher = w;
     pthread_mutex_unlock(&all->lock);
-    const bool found = lookout_spin(&all->lookout, &w->idle, since);
+    const bool found = !beside && lookout_spin(&all->lookout, &w->idle, since);
     pthread_mutex_lock(&all->lock);
     /* Arming takes the flags' lines away from the clients: not where there is something to do. */
     if (!found && w->idle && lookout_arm(&all->lookout)) {
@@ -253,6 +254,26 @@ static uint64_t watch(struct worker *w, uint64_t since) {
     else
         all->n_coming--;
     return now;
+}
+
+/* Under the lock: an idle worker that had better watch than w, who is on the CPU of the client; or NULL. */
+static struct worker *better_watcher(const struct worker *w) {
+    struct worker *other = w->all->idle;
+    if (w->cpu < 0 || !lookout_is_beside(&w->all->lookout, w->cpu)) return NULL;
+    while (other && (other->cpu < 0 || other->cpu == w->cpu)) other = other->next_idle;
+    return other;
+}
+
+/* Nothing to do. Under the lock, which is given up meanwhile. Returns the time. */
+static uint64_t idle(struct worker *w, uint64_t now) {
+    struct workers *all = w->all;
+    struct calls calls = {.n = 0};
+    if (all->lookout.n == 0 || all->watcher) return sleep_until_woken(w);
+    struct worker *other = better_watcher(w);
+    if (!other) return watch(w, now);
+    call(other, &calls);
+    wake(all, &calls);
+    return sleep_until_woken(w);
 }
 
 /* Under the lock, a batch in hand: whether somebody else is to come, for what waits or for the watch. */
@@ -292,10 +313,7 @@ static void *work(void *arg) {
             late = take_batch(w, batch, now);
         }
         if (!t && !late && !refused && !stopping && batch->n == 0) {
-            if (all->lookout.n && !all->watcher)
-                now = watch(w, now);
-            else
-                now = sleep_until_woken(w);
+            now = idle(w, now);
             continue;
         }
         now = 0;

@@ -12,7 +12,7 @@ enum { SOURCES = 5 };
 
 struct fake {
     struct lookout_source source; /* first */
-    uint32_t submitted, sleeps, pulled, expected;
+    uint32_t submitted, sleeps, cpu, pulled, expected;
     struct request requests[256];
 };
 
@@ -43,6 +43,7 @@ static void open_lookout(struct lookout *l, struct fake fakes[SOURCES]) {
         struct fake *f = &fakes[i];
         f->source = (struct lookout_source){.submitted = &f->submitted,
                                             .sleeps = &f->sleeps,
+                                            .cpu = &f->cpu,
                                             .bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
                                             .pull = pull,
                                             .expect = expect};
@@ -169,8 +170,31 @@ static void spinning(void) {
     close_lookout(&l, fakes);
 }
 
+/* Only the client that asked last counts, and only if it says where it is. */
+static void beside(void) {
+    struct lookout l;
+    open_lookout(&l, fakes);
+    CU_ASSERT_FALSE(lookout_is_beside(&l, 0));
+    fakes[1].cpu = 3;
+    fakes[1].submitted++;
+    CU_ASSERT_FALSE(lookout_is_beside(&l, 2));
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
+    CU_ASSERT_TRUE(lookout_is_beside(&l, 2));
+    CU_ASSERT_FALSE(lookout_is_beside(&l, 3));
+    CU_ASSERT_FALSE(lookout_is_beside(&l, -1));
+    fakes[4].submitted++;
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
+    CU_ASSERT_FALSE(lookout_is_beside(&l, -1)); /* it says 0: nowhere */
+    CU_ASSERT_FALSE(lookout_is_beside(&l, 2));
+    fakes[1].submitted++;
+    CU_ASSERT_EQUAL(count(lookout_pull(&l, 1)), 1);
+    lookout_remove(&l, &fakes[1].source);
+    CU_ASSERT_FALSE(lookout_is_beside(&l, 2));
+    close_lookout(&l, fakes);
+}
+
 SUITE(lookout, {"what is new is seen and taken", new_requests},
-      {"who spins finds it and leaves the flags", spinning},
+      {"who spins finds it and leaves the flags", spinning}, {"a client on the same CPU is known", beside},
       {"clients are asked to ring before sleep", arming},
       {"what a sleeper sleeps by stays", taking_beside_a_sleeper}, {"everybody's turn comes", shares},
       {"what was removed is left alone", removing});
