@@ -4,7 +4,7 @@
  *   echo     a bare libmicrohttpd server of our own sends the same bytes back
  *   infer    clpd answers a raw binary request of these bytes
  *   stream   libclpd asks the same
- *   ring     libclpd asks over shared memory, neither side spinning for long
+ *   ring     libclpd asks over shared memory; both ends look for work for a millisecond, so that none sleeps
  *   stalled, ring_stalled   both again, while 200 of 256 HTTP connections are stalled and 56 idle
  *   compute  what clpd says that computing took of `stream`
  * One line a side: median and 99th percentile in microseconds.
@@ -194,7 +194,7 @@ static struct clpd_request request_of(const struct bench *b) {
 }
 
 static void open_ring(struct bench *b, const char *path) {
-    const struct clpd_ring_options o = {.tensor_bytes = b->bytes};
+    const struct clpd_ring_options o = {.tensor_bytes = b->bytes, .spin_us = 1000};
     char why[256] = "";
     if (clpd_ring_open(path, &o, &b->ring, why, sizeof why)) stop(why);
 }
