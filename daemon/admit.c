@@ -18,22 +18,21 @@ static void refuse_model(const struct models *m, const char *name, struct frame_
                            models_count(m));
 }
 
-void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_bytes,
-           const struct admit_limits *limits, struct admission *a, struct frame_verdict *v) {
+/* Fields and size. */
+static bool is_sound(const struct clpd_infer *q, uint64_t tensor_bytes, const struct admit_limits *limits,
+                     struct frame_verdict *v) {
     frame_check_infer(q, v);
-    if (v->fate != FRAME_TAKE) return;
-    if (tensor_bytes > limits->tensor_bytes) {
-        (void)frame_refuse(v, FRAME_SKIPS, CLPD_TOO_LARGE,
-                           "a tensor of %" PRIu64
-                           " bytes; limits.request_bytes, or the ring, allows %" PRIu64,
-                           tensor_bytes, limits->tensor_bytes);
-        return;
-    }
-    struct version *version = models_find(m, q->model);
-    if (!version) {
-        refuse_model(m, q->model, v);
-        return;
-    }
+    if (v->fate != FRAME_TAKE) return false;
+    if (tensor_bytes <= limits->tensor_bytes) return true;
+    (void)frame_refuse(v, FRAME_SKIPS, CLPD_TOO_LARGE,
+                       "a tensor of %" PRIu64 " bytes; limits.request_bytes, or the ring, allows %" PRIu64,
+                       tensor_bytes, limits->tensor_bytes);
+    return false;
+}
+
+/* Shape, and size of the answer. */
+static void match(struct version *version, const struct clpd_infer *q, uint64_t tensor_bytes,
+                  const struct admit_limits *limits, struct admission *a, struct frame_verdict *v) {
     *a = (struct admission){.version = version,
                             .format = q->format,
                             .top_k = q->top_k < version->classes ? q->top_k : version->classes,
@@ -50,6 +49,21 @@ void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_b
         return;
     }
     version_get(version);
+}
+
+void admit_to(struct version *version, const struct clpd_infer *q, uint64_t tensor_bytes,
+              const struct admit_limits *limits, struct admission *a, struct frame_verdict *v) {
+    if (is_sound(q, tensor_bytes, limits, v)) match(version, q, tensor_bytes, limits, a, v);
+}
+
+void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_bytes,
+           const struct admit_limits *limits, struct admission *a, struct frame_verdict *v) {
+    if (!is_sound(q, tensor_bytes, limits, v)) return;
+    struct version *version = models_find(m, q->model);
+    if (version)
+        match(version, q, tensor_bytes, limits, a, v);
+    else
+        refuse_model(m, q->model, v);
 }
 
 void admit_fill(const struct admission *a, struct request *r, uint64_t since) {

@@ -1,5 +1,5 @@
 /* Holds a request against the limits and the model that it names, whatever brought it.
- * On the loop's thread, or under the workers' lock. */
+ */
 #ifndef DAEMON_ADMIT_H
 #define DAEMON_ADMIT_H
 
@@ -18,9 +18,13 @@ struct admit_limits {
     size_t reply_room;     /* for its answer without the labels */
 };
 
-/* Checks fields, model, shape and size of the answer. With FRAME_TAKE *a is set; else v says why not. */
+/* Checks fields, model, shape and size of the answer. With FRAME_TAKE *a is set; else v says why not. On the
+ * loop's thread, or under the workers' lock. */
 void admit(const struct models *m, const struct clpd_infer *q, uint64_t tensor_bytes,
            const struct admit_limits *limits, struct admission *a, struct frame_verdict *v);
+/* The same for a version that the caller has a reference to. Any thread. */
+void admit_to(struct version *version, const struct clpd_infer *q, uint64_t tensor_bytes,
+              const struct admit_limits *limits, struct admission *a, struct frame_verdict *v);
 /* Sets all of *r that follows from the request and its model; `since` is when its time began. */
 void admit_fill(const struct admission *a, struct request *r, uint64_t since);
 void admit_drop(const struct admission *a);

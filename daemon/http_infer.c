@@ -176,7 +176,7 @@ static const void *find_tensor(struct http_exchange *x, void **own) {
     return NULL;
 }
 
-static void ask(struct http_exchange *x, const void *tensor, void *own) {
+static void ask(struct http_exchange *x, struct version *v, const void *tensor, void *own) {
     const struct oip_request *q = &x->asked;
     struct clpd_request c = {.model = x->route.model,
                              .format = q->type == OIP_FP32 ? CLPD_F32_NCHW : CLPD_U8_NHWC,
@@ -185,17 +185,16 @@ static void ask(struct http_exchange *x, const void *tensor, void *own) {
                              .top_k = (uint16_t)x->classes,
                              .want_scores = x->classes == 0};
     memcpy(c.dims, q->dims, sizeof c.dims);
-    http_line_lend(x, &c, oip_tensor_bytes(q), own, on_answer);
+    if (http_run_here(x, v, &c, on_answer))
+        free(own);
+    else
+        http_line_lend(x, &c, oip_tensor_bytes(q), own, on_answer);
 }
 
-void http_infer(struct http_exchange *x) {
-    struct catalogue_list *list;
+static void infer(struct http_exchange *x, struct version *v) {
     void *own = NULL;
-    const struct catalogue_model *m = http_find_model(x, &list);
-    if (!m) return;
-    take_names(x, m->version);
-    const bool ok = x->header_bytes == 0 ? read_raw(x, m->version) : read_body(x);
-    catalogue_put(list);
+    take_names(x, v);
+    const bool ok = x->header_bytes == 0 ? read_raw(x, v) : read_body(x);
     if (!ok || !take_outputs(x)) return;
     if (strcmp(x->asked.input, x->input) != 0) {
         http_fail(x, 400, "\"%s\" has no input \"%s\"; its input is \"%s\"", x->route.model, x->asked.input,
@@ -204,7 +203,15 @@ void http_infer(struct http_exchange *x) {
     }
     const void *tensor = find_tensor(x, &own);
     if (tensor)
-        ask(x, tensor, own);
+        ask(x, v, tensor, own);
     else
         free(own);
+}
+
+void http_infer(struct http_exchange *x) {
+    struct catalogue_list *list;
+    const struct catalogue_model *m = http_find_model(x, &list);
+    if (!m) return;
+    infer(x, m->version);
+    catalogue_put(list);
 }

@@ -151,6 +151,12 @@ void http_line_ask(struct http_exchange *x, const struct clpd_request *q,
  * (NULL: in the former). Nothing is copied. */
 void http_line_lend(struct http_exchange *x, const struct clpd_request *q, size_t n, void *own,
                     void (*done)(struct http_exchange *, const struct clpd_result *));
+/* --- http_here.c ------------------------------------------------------------------------------- */
+
+/* Computes it at once where it is small enough and nobody waits: `done` has been called, or x has its answer.
+ * false: the loop has to. q->data is all that it is about, 4-byte aligned. */
+bool http_run_here(struct http_exchange *x, struct version *v, const struct clpd_request *q,
+                   void (*done)(struct http_exchange *, const struct clpd_result *));
 /* STATUS or MODELS, waiting for it: malloc'ed text, or NULL and x has its answer. */
 char *http_line_query(struct http_exchange *x, enum clpd_frame_type what);
 void http_line_drop(struct http_line *l); /* what it carries is of no interest any more */

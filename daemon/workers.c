@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HERE_MOST    15000u    /* ns that the loop computes itself at most: two wake-ups cost more */
+#define HERE_MOST    15000u    /* ns that loop and HTTP compute themselves at most: two wake-ups cost more */
 #define HERE_WARM    300000u   /* ns of a cold first run above which it never will */
 #define SMALL        30000000u /* multiplications: about a millisecond */
 #define WORTH_A_CALL 20000u    /* ns of work that another worker is woken for */
@@ -65,7 +65,7 @@ struct workers {
     struct worker *watcher; /* an idle worker that looks at rings; NULL: none does, or there are no rings */
     void (*alarm)(void *owner, uint64_t at);
     void *alarm_owner;
-    pthread_mutex_t here_lock; /* of the next two: the loop's, but while a version is made warm on it */
+    pthread_mutex_t here_lock; /* of the next two: the loop's, HTTP's, or a version's being made warm on it */
     struct runner here;
     struct batch here_batch;
     uint64_t alarmed; /* the earliest deadline that the alarm was raised for; 0: none */
@@ -480,6 +480,11 @@ struct request *workers_submit(struct workers *all, struct request *chain) {
     return refused;
 }
 
+bool workers_may_run_here(const struct version *v) {
+    const uint64_t each = atomic_load_explicit(&v->item_ns, memory_order_relaxed);
+    return v->here && each && each <= HERE_MOST;
+}
+
 /* Takes the chain as one batch, if it is one and small: no larger than a worker's may be. Under here_lock. */
 static bool gather_here(struct workers *all, struct request *chain) {
     struct batch *b = &all->here_batch;
@@ -497,9 +502,8 @@ static bool gather_here(struct workers *all, struct request *chain) {
     if (idle) choose_version(all, b);
     pthread_mutex_unlock(&all->lock);
     if (!idle) return false;
-    const uint64_t each = atomic_load_explicit(&b->version->item_ns, memory_order_relaxed);
-    if (b->version->here && items <= b->version->max_items && each && each <= HERE_MOST &&
-        items * each <= HERE_MOST)
+    if (workers_may_run_here(b->version) && items <= b->version->max_items &&
+        items * atomic_load_explicit(&b->version->item_ns, memory_order_relaxed) <= HERE_MOST)
         return true;
     version_put(b->version);
     return false;

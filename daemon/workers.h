@@ -49,10 +49,12 @@ uint32_t workers_count(const struct workers *w);
  * wakes as many workers as can help. Returns the chain of those that were over
  * the limit: they are untouched, the answer is CLPD_BUSY. */
 struct request *workers_submit(struct workers *w, struct request *chain);
-/* On the loop's thread: computes the chain right here where that takes less than waking a worker and being
- * woken by it would, and nobody waits. true: done, the chain is as it was, with each request's status set,
- * and is not completed. false: untouched. */
+/* Computes the chain on the caller's thread, the loop's or HTTP's, where that takes less than waking a worker
+ * and being woken by it would, and nobody waits. true: done, the chain is as it was, with each request's
+ * status set, and is not completed. false: untouched. */
 bool workers_run_here(struct workers *w, struct request *chain);
+/* Whether one item of it may be so computed. */
+bool workers_may_run_here(const struct version *v);
 /* Completes all that wait from this client, with CLPD_SHUTTING_DOWN. What runs already comes back by itself.
  */
 void workers_cancel(struct workers *w, struct batcher_client *c);

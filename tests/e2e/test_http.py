@@ -8,7 +8,13 @@ import socket
 import struct
 import unittest
 
-from harness import F32, OK, PATIENCE, SANITIZED, SIGNS, U8, Daemon, read_npy, wait_for
+import sys
+import threading
+
+from harness import F32, OK, PATIENCE, ROOT, SANITIZED, SIGNS, U8, Daemon, read_npy, wait_for
+
+sys.path.insert(0, str(ROOT / "scripts"))
+from tiny import network  # noqa: E402
 
 SHAPE = [1, 3, 48, 48]
 SIZE = 3 * 48 * 48
@@ -114,6 +120,42 @@ class HttpPlane(unittest.TestCase):
         status, headers, data = self.ask("POST", "/v2/models/signs/infer", self.tensor.tobytes(),
                                          {"Inference-Header-Content-Length": "0"})
         self.assertEqual((status, data[-len(want) * 4:]), (200, want.tobytes()))
+
+    def test_a_network_of_microseconds(self):
+        """HTTP's own thread may compute it, or the loop, as it comes: no matter to anybody, and counted all the same."""
+        self.daemon.drop(network(16), "tiny")
+        self.addCleanup(lambda: wait_for("its retirement", lambda: self.daemon.model("tiny") is None))
+        self.addCleanup((self.daemon.folder / "models/tiny.onnx").unlink)
+        self.daemon.wait_serving("tiny")
+        pictures = [array.array("f", (i * j % 7 - 3.25 for j in range(16))).tobytes() for i in range(1, 9)]
+        with self.daemon.client() as c:
+            want = [c.infer("tiny", [1, 1, 1, 16], p, F32).scores.tobytes() for p in pictures]
+        got = [[] for _ in pictures]
+
+        def work(i):
+            for _ in range(20):
+                status, _, data = self.ask("POST", "/v2/models/tiny/versions/1/infer", pictures[i],
+                                           {"Inference-Header-Content-Length": "0"})
+                got[i].append((status, data[-len(want[i]):]))
+        threads = [threading.Thread(target=work, args=(i,)) for i in range(len(pictures))]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        for i, answers in enumerate(got):
+            self.assertEqual(answers, [(200, want[i])] * 20)
+        both, head = pictures[0] + pictures[1], {"Inference-Header-Content-Length": "0"}
+        status, _, data = self.ask("POST", "/v2/models/tiny/infer", both, head)
+        self.assertEqual((status, data[-2 * len(want[0]):]), (200, want[0] + want[1]))
+        self.assertEqual(self.ask("POST", "/v2/models/tiny/infer", both[:-4], head)[0], 400)
+        self.assertEqual(self.ask("POST", "/v2/models/tiny/versions/2/infer", both, head)[0], 404)
+        answer = self.json("POST", "/v2/models/tiny/infer", {
+            "inputs": [{"name": "x", "shape": [1, 1, 1, 16], "datatype": "FP32", "data": list(range(16))}],
+            "outputs": [{"name": "y", "parameters": {"classification": 1}}]})
+        self.assertEqual(answer["outputs"][0]["datatype"], "BYTES")
+        _, _, text = self.ask("GET", "/metrics")
+        line = next(l for l in text.decode().splitlines() if l.startswith("clpd_model_requests_total") and 'model="tiny"' in l)
+        self.assertEqual(int(float(line.split()[-1])), len(pictures) + 20 * len(pictures) + 2)
 
     def test_pictures(self):
         picture = self.images[:48 * 48 * 3]
