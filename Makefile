@@ -262,10 +262,10 @@ tsan: tsan-unit                    ## what runs in threads under ThreadSanitizer
 tsan-unit:                         ## the unit suites alone
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) BUILD=build/tsan SANITIZE="$(TSAN)" CFLAGS="-O1 -g" all build/tsan/tests
 	$(Q)for suite in $(TSAN_SUITES); do setarch -R build/tsan/tests $$suite || exit 1; done
-MEMCHECK_SUITES := onnx_wire onnx_message onnx_tensor onnx_model import import_node tensor evaluate clp clp_pairing onnx_prune worker_wire report image_check image_map
+MEMCHECK_SUITES := onnx_wire onnx_message onnx_tensor onnx_model import import_node tensor evaluate clp clp_sigma onnx_prune worker_wire report image_check image_map
 valgrind: $(BUILD)/tests           ## the import's suites under valgrind: uninitialised memory, which no sanitizer of gcc sees
 	scripts/deps valgrind
-	$(Q)for suite in $(MEMCHECK_SUITES); do valgrind -q --error-exitcode=9 $(BUILD)/tests $$suite || exit 1; done
+	$(Q)for suite in $(MEMCHECK_SUITES); do valgrind -q --suppressions=tests/valgrind.supp --error-exitcode=9 $(BUILD)/tests $$suite || exit 1; done
 # Off, and why: uninitialised values and shifts, of which the analyzer of gcc 12 sees hundreds in loops over vectors
 # (valgrind looks for the former); leaks, of which it sees one wherever memory hangs in a list (ASan looks for those).
 ANALYZE := -fanalyzer -Wno-analyzer-use-of-uninitialized-value -Wno-analyzer-shift-count-overflow -Wno-analyzer-malloc-leak
@@ -277,6 +277,10 @@ analyze:                           ## gcc's static analyzer over everything but 
 # scripts/fuzz comes back here with BUILD=build/fuzz CC=clang and the flags below: a program per target. Plain loops
 # stand in for OpenBLAS, since what is in a library is not instrumented; nor is daemon/ needed but for its frames.
 FUZZ_FLAGS   := -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer
+# Of these two UBSan makes minutes of clang's time, and vectors are not what it looks at.
+ifneq ($(findstring fuzzer,$(SANITIZE)),)
+$(call OBJ,infer/kernels_tile.c infer/kernels_channelwise.c): KERNEL_FLAGS += -fno-sanitize=undefined,float-cast-overflow
+endif
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 FUZZ_SRC     := $(wildcard tests/fuzz/support/*.c tests/fuzz/alone/*.c) tests/twin.c daemon/frame.c daemon/ring_plan.c daemon/json_read.c daemon/oip_read.c daemon/http_route.c \
                 $(filter-out $(MAINS) infer/blas.c client/feed.c client/load%.c,$(sort $(clp-guard_SRC) $(clpctl_SRC)))
