@@ -12,7 +12,7 @@ do to two.
 Machine: %s. Load average while it ran: %.1f to %.1f%s.
 ONNX Runtime %s (npm onnxruntime-node), all optimisations%s.
 
-![times as fast as ONNX Runtime](benchmarks.svg)
+![times as fast as ONNX Runtime](%s)
 """
 
 
@@ -61,9 +61,9 @@ def accuracy_table(rows):
     return "\n".join(lines) + "\n"
 
 
-def page(rows, version, torch, load, realtime):
+def page(rows, version, torch, load, realtime, chart):
     text = HEAD % (cpu(), min(load), max(load), ", all sides at real-time priority" if realtime else "", version,
-                   "; PyTorch %s, eager" % torch if torch else "; PyTorch is not installed")
+                   "; PyTorch %s, eager" % torch if torch else "; PyTorch is not installed", chart)
     parts = [("One thread, batch 1", 1, 1), ("One thread, batch 8", 8, 1), ("Two threads, batch 1", 1, 2)]
     for title, batch, threads in parts:
         some = pick(rows, batch, threads)
