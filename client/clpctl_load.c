@@ -314,8 +314,11 @@ static int prepare(struct load *l) {
 static int load(struct load *l) {
     struct client *clients = calloc(l->clients, sizeof *clients);
     struct load_counts *all = calloc(1, sizeof *all);
-    int rc = clients && all ? 0 : clpctl_fail(l->c, "out of memory");
-    if (rc == 0) rc = run_clients(l, clients, all);
+    int rc = CLPCTL_ERROR;
+    if (clients && all)
+        rc = run_clients(l, clients, all);
+    else
+        (void)clpctl_fail(l->c, "out of memory");
     if (rc == 0) {
         const struct load_settings s = {.transport = l->transport,
                                         .model = l->model.name,
