@@ -433,7 +433,7 @@ void spawn_result_free(struct spawn_result *r) {
 int spawn_run(const struct spawn_request *r, struct spawn_result *out) {
     struct spawn *s = NULL;
     struct err e = {0};
-    if (spawn_start(&s, r, &e) < 0) {
+    if (spawn_start(&s, r, &e) < 0 || !s) { /* the latter follows, but not for gcc's analyzer */
         *out = (struct spawn_result){.fd = -1, .err = e};
         return -1;
     }
