@@ -31,6 +31,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define READ_TOGETHER ((size_t)2 << 20) /* bytes: one large page */
+
 struct file {
     int fd; /* -1: none */
     size_t size;
@@ -213,9 +215,37 @@ static int measure(struct file *f, const char *what, struct err *e) {
     return 0;
 }
 
+struct reading { /* of a part of a file */
+    int fd;
+    uint8_t *to;
+    size_t from, end;
+    int error; /* errno; -1: it ends before */
+};
+
+static void read_part(void *arg) {
+    struct reading *r = arg;
+    while (r->from < r->end && !r->error) {
+        const ssize_t n = pread(r->fd, r->to + r->from, r->end - r->from, (off_t)r->from);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) r->error = n < 0 ? errno : -1;
+        if (n > 0) r->from += (size_t)n;
+    }
+}
+
+/* By both threads where there is much: new pages and the copy into them take as long as the disk does. */
+static int read_all(struct helper *h, int fd, uint8_t *to, size_t size) {
+    const size_t half = size < READ_TOGETHER ? 0 : size / 2 / READ_TOGETHER * READ_TOGETHER;
+    struct reading first = {.fd = fd, .to = to, .end = half},
+                   second = {.fd = fd, .to = to, .from = half, .end = size};
+    if (half) helper_begin(h, read_part, &first);
+    read_part(&second);
+    if (half) helper_await(h);
+    return first.error ? first.error : second.error;
+}
+
 /* A copy of our own: whoever still has the file mapped for writing could change a view of it between the
  * digest, CLP's look at a weight and its way into the image, and no time of the file would tell. */
-static int take_copy(struct file *f, const char *what, struct err *e) {
+static int take_copy(struct helper *h, struct file *f, const char *what, struct err *e) {
     if (f->fd < 0 || f->size == 0) return 0;
     uint8_t *p = mmap(NULL, f->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED)
@@ -223,13 +253,9 @@ static int take_copy(struct file *f, const char *what, struct err *e) {
                        "%s: no memory for its %zu bytes: %s; is guard.worker.memory too small?", what,
                        f->size, strerror(errno));
     (void)madvise(p, f->size, MADV_HUGEPAGE); /* a fault for 2 MiB instead of 512 */
-    for (size_t have = 0; have < f->size;) {
-        ssize_t n = pread(f->fd, p + have, f->size - have, (off_t)have);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return err_set(e, ERR_SYSTEM, "%s: reading it: %s", what, strerror(errno));
-        if (n == 0) return err_set(e, ERR_SYSTEM, "%s was cut: it changed while it was read", what);
-        have += (size_t)n;
-    }
+    const int error = read_all(h, f->fd, p, f->size);
+    if (error > 0) return err_set(e, ERR_SYSTEM, "%s: reading it: %s", what, strerror(error));
+    if (error) return err_set(e, ERR_SYSTEM, "%s was cut: it changed while it was read", what);
     if (mprotect(p, f->size, PROT_READ) < 0) return err_set(e, ERR_SYSTEM, "mprotect: %s", strerror(errno));
     f->bytes = p;
     return 0;
@@ -237,9 +263,11 @@ static int take_copy(struct file *f, const char *what, struct err *e) {
 
 static int open_files(struct work *w, struct err *e) {
     const uint64_t start = now_ns();
-    if (take_copy(&w->model, "the model", e) < 0 || take_copy(&w->sidecar_file, "its .yaml file", e) < 0 ||
-        take_copy(&w->external, "its data file", e) < 0 || take_copy(&w->repair, "the probe's list", e) < 0 ||
-        take_copy(&w->canary, "its samples", e) < 0)
+    struct helper *h = w->helper;
+    if (take_copy(h, &w->model, "the model", e) < 0 ||
+        take_copy(h, &w->sidecar_file, "its .yaml file", e) < 0 ||
+        take_copy(h, &w->external, "its data file", e) < 0 ||
+        take_copy(h, &w->repair, "the probe's list", e) < 0 || take_copy(h, &w->canary, "its samples", e) < 0)
         return -1;
     struct worker_digest *d = &w->digest;
     worker_digest_open(d, w->helper, w->report_fd);

