@@ -20,7 +20,7 @@ static const char report_html_style[] =
     ".verdict{margin:.9rem 0 .5rem;font-size:1.15rem}.verdict b{display:inline-block;background:var(--tone);"
     "color:var(--bg);border-radius:.35rem;padding:.05em .6em;margin-right:.35em}\n"
     ".meaning{max-width:44rem}\n"
-    ".facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(7.5rem,1fr));gap:.75rem 1.25rem;"
+    ".facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(6.5rem,1fr));gap:.75rem 1.25rem;"
     "background:var(--panel);border-radius:.6rem;padding:.85rem 1rem;margin-top:1.1rem}\n"
     ".facts dt{color:var(--dim);font-size:.8rem}.facts dd{font-variant-numeric:tabular-nums}\n"
     ".facts .digest{grid-column:1/-1}.facts code{font-size:.85rem}\n"
