@@ -147,6 +147,9 @@ struct sending {
     const struct plan *p;
     const struct plan_sink *sink;
     uint64_t base; /* where the constants begin */
+    /* Held while a part goes out: a file takes one writer at a time anyway, and threads that meet there for
+     * each of 36 pieces sleep and wake for each. */
+    pthread_mutex_t out;
     pthread_mutex_t lock;
     /* under the lock */
     int32_t constant; /* the next part: of which constant, and from which of its units on */
@@ -229,9 +232,19 @@ static int make_room(float **at, size_t *room, size_t floats, struct err *e) {
     return *at ? 0 : plan_out_of_memory(e);
 }
 
-static int put(struct hand *h, uint64_t at, const void *bytes, size_t n, struct err *e) {
-    checksum_add(&h->sum, h->s->base + at, bytes, n);
-    return h->s->sink->put(h->s->sink->ctx, h->s->base + at, bytes, n, e);
+/* A part's pieces of `n` bytes, one of each plane. */
+static int put(struct hand *h, const struct plan_constant *c, uint64_t planes, uint64_t at, const void *bytes,
+               size_t n, struct err *e) {
+    struct sending *s = h->s;
+    const uint64_t first = s->base + c->offset + at, step = c->bytes / planes;
+    const uint8_t *from = bytes;
+    int rc = 0;
+    for (uint64_t i = 0; i < planes; i++) checksum_add(&h->sum, first + i * step, from + i * n, n);
+    pthread_mutex_lock(&s->out);
+    for (uint64_t i = 0; i < planes && rc == 0; i++)
+        rc = s->sink->put(s->sink->ctx, first + i * step, from + i * n, n, e);
+    pthread_mutex_unlock(&s->out);
+    return rc;
 }
 
 static void give_back(const struct sending *s, const struct plan_constant *c, const void *from,
@@ -243,7 +256,7 @@ static void give_back(const struct sending *s, const struct plan_constant *c, co
 static int send_copy(struct hand *h, const struct plan_constant *c, int64_t part, struct err *e) {
     const uint64_t at = (uint64_t)part * PART, n = c->bytes - at < PART ? c->bytes - at : PART;
     const uint8_t *from = (const uint8_t *)c->data + at;
-    if (put(h, c->offset + at, from, n, e)) return -1;
+    if (put(h, c, 1, at, from, n, e)) return -1;
     give_back(h->s, c, from, from + n);
     return 0;
 }
@@ -278,8 +291,7 @@ static int send_rows(struct hand *h, const struct plan_constant *c, const struct
     const uint64_t n = end == k->units ? plane - at : (uint64_t)(end - unit) * k->unit;
     const float *made;
     if (make_rows(h, c, first, last - first, n * k->planes, &made, e)) return -1;
-    for (uint64_t i = 0; i < k->planes; i++)
-        if (put(h, c->offset + i * plane + at, (const uint8_t *)made + i * n, n, e)) return -1;
+    if (put(h, c, k->planes, at, made, n, e)) return -1;
     give_back(h->s, c, unit ? (const void *)source_row(c, first) : c->data,
               end == k->units ? (const uint8_t *)c->data + plan_source_bytes(c)
                               : (const uint8_t *)source_row(c, last));
@@ -321,7 +333,11 @@ static void send_parts(void *arg) {
 
 static int send_constants(const struct plan *p, const struct plan_sink *sink, uint64_t base,
                           struct checksum *sum, struct err *e) {
-    struct sending s = {.p = p, .sink = sink, .base = base, .lock = PTHREAD_MUTEX_INITIALIZER};
+    struct sending s = {.p = p,
+                        .sink = sink,
+                        .base = base,
+                        .out = PTHREAD_MUTEX_INITIALIZER,
+                        .lock = PTHREAD_MUTEX_INITIALIZER};
     if (sink->spread)
         sink->spread(sink->ctx, send_parts, &s);
     else
