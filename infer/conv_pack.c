@@ -41,19 +41,27 @@ struct source { /* W: [filters][channels][taps] */
     int64_t filters, channels, taps;
 };
 
+#define AHEAD                                                                                                \
+    512 /* bytes of each row that are asked for in advance: 16 rows are more than a CPU keeps an eye on */
+
 /* All nine taps of one channel: row by row, since rows lie far apart, often in the same sets of the cache
- * (512 channels of 3x3: 18,432 bytes), and a line of them holds all nine. */
-static void load_taps(const struct source *s, int64_t first, int64_t channel, double taps[9][LANES]) {
-    for (int64_t j = 0; j < LANES; j++) {
-        const int64_t f = first + j;
-        const bool there = f < s->filters;
-        const float *x = s->from + ((there ? f : 0) * s->channels + channel) * 9;
-        const double scale = !there ? 0 : s->scale ? s->scale[f] : 1;
-        for (int tap = 0; tap < 9; tap++) taps[tap][j] = there ? (double)x[tap] * scale : 0;
+ * (512 channels of 3x3: 18,432 bytes), and a line of them holds all nine. Of filters that do not exist `raw`
+ * stays as it is. */
+static void load_taps(const struct source *s, int64_t first, int64_t channel, float raw[9][LANES]) {
+    const int64_t step = s->channels * 9, n = s->filters - first < LANES ? s->filters - first : LANES;
+    const float *x = s->from + first * step + channel * 9;
+    for (int64_t j = 0; j < n; j++, x += step) {
+        __builtin_prefetch((const void *)((uintptr_t)x + AHEAD));
+        for (int tap = 0; tap < 9; tap++) raw[tap][j] = x[tap];
     }
 }
 
-/* The same of [channel, channel + n), which lie side by side below each tap then. */
+SIMD_CLONES static void scale_taps(float raw[9][LANES], const double scale[LANES], double taps[9][LANES]) {
+    for (int tap = 0; tap < 9; tap++)
+        for (int j = 0; j < LANES; j++) taps[tap][j] = (double)raw[tap][j] * scale[j];
+}
+
+/* Channels [channel, channel + n) with all their taps; channels lie side by side below each tap then. */
 static float *pack_strip(const struct source *s, int64_t first, int64_t channel, int64_t n, float *to) {
     for (int64_t j = 0; j < LANES; j++) {
         const int64_t f = first + j;
@@ -176,12 +184,16 @@ SIMD_CLONES static void transform_filters(const double (*g)[3], int64_t n, doubl
 static void pack_winograd(const struct source *s, uint32_t algorithm, float *to) {
     const int64_t step = layout_blocks(s->filters) * LANES * s->channels;
     const bool four = algorithm == ALG_CONV_WINOGRAD_4;
-    double taps[9][LANES];
-    for (int64_t f = 0; f < s->filters; f += LANES)
+    double taps[9][LANES], scale[LANES];
+    for (int64_t f = 0; f < s->filters; f += LANES) {
+        float raw[9][LANES] = {{0}};
+        for (int64_t j = 0; j < LANES; j++) scale[j] = s->scale && f + j < s->filters ? s->scale[f + j] : 1;
         for (int64_t c = 0; c < s->channels; c++, to += LANES) {
-            load_taps(s, f, c, taps);
+            load_taps(s, f, c, raw);
+            scale_taps(raw, scale, taps);
             transform_filters(four ? transform_4 : transform_2, four ? 6 : 4, taps, to, step);
         }
+    }
 }
 
 /* Where groups are whole blocks, filters of all groups lie one behind the other. */
