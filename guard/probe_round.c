@@ -194,9 +194,10 @@ static float ease(const struct probe *p, enum family f, float size) {
 /* How easy the other classes are; how many were looked at. */
 static size_t look_at_others(const struct probe *p, int32_t k, enum family f, float *middle,
                              float *deviation) {
-    static const float least[FAMILIES] = {0.15f, 0.25f, 0.5f, 0.5f}; /* of a spread: less is chance */
-    static const float wider[FAMILIES] = {1, 1, 1,
-                                          1.7f}; /* areas differ more by nature: see docs/repair.md */
+    /* Of a spread: less is chance. How wide the others lie says little of what can be added, more of areas:
+     * see docs/repair.md. */
+    static const float least[FAMILIES] = {0.15f, 0.7f, 0.5f, 0.85f};
+    static const float counts[FAMILIES] = {1, 0.2f, 1, 1.7f};
     float *others = malloc((size_t)p->net.classes * sizeof *others);
     size_t n = 0;
     if (!others) abort();
@@ -205,7 +206,7 @@ static size_t look_at_others(const struct probe *p, int32_t k, enum family f, fl
             others[n++] = ease(p, f, p->classes[i].score[f]);
     *middle = probe_median(others, n);
     for (size_t i = 0; i < n; i++) others[i] = fabsf(others[i] - *middle);
-    *deviation = (1.4826f * probe_median(others, n) + least[f]) * wider[f];
+    *deviation = counts[f] * 1.4826f * probe_median(others, n) + least[f];
     free(others);
     return n;
 }
