@@ -71,7 +71,14 @@ class Sandbox(unittest.TestCase):
                 for fd in fds:
                     os.close(fd)
         self.assertEqual(done.returncode, 0, (model, done.stderr))
-        calls = [re.sub(r"^\d+ +", "", line) for line in log.read_text(errors="replace").splitlines()]
+        calls, begun = [], {}
+        for line in log.read_text(errors="replace").splitlines():
+            thread, call = re.match(r"(\d+) +(.*)", line).groups()
+            if call.endswith("<unfinished ...>"):  # the other thread was heard of meanwhile: whole where it ends
+                begun[thread] = call.removesuffix("<unfinished ...>")
+            elif call.startswith("<... "):
+                call = begun.pop(thread, "") + call.split(" resumed>", 1)[-1]
+            calls.append(call)
         return [re.sub(r"\s+= (-?\w+.*)$", r" = \1", c) for c in calls]
 
     def check(self, model, allowed):
