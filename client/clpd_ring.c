@@ -472,7 +472,9 @@ static int read_answer(struct clpd_ring *g, struct clpd_result *r, uint32_t *slo
 static bool spin(struct clpd_ring *g, uint64_t since, uint64_t end) {
     uint64_t limit = since + spin_limit(&g->spin);
     if (limit > end) limit = end;
-    if (limit <= since || __atomic_load_n(&g->head->daemon_cpu, __ATOMIC_RELAXED) == cpu()) return false;
+    const uint32_t here = cpu();
+    if (limit <= since || (here && __atomic_load_n(&g->head->daemon_cpu, __ATOMIC_RELAXED) == here))
+        return false;
     do {
         for (int i = 0; i < SPIN_LOOKS; i++) {
             if (has_answer(g)) return true;

@@ -539,7 +539,7 @@ static int open_parts(struct daemon *d, struct err *e) {
     d->models = models_open(d->loop, d->workers, c->engine_max_batch, c->limit_request_bytes, &calls, e);
     if (!d->models) return -1;
     if (server_open(&d->server, d->loop, d->workers, d->models, c->limit_queue, &limits, e) ||
-        blas_reserve(c->engine_threads + 1, e)) /* the loop runs small ones itself */
+        blas_reserve(workers_count(d->workers) + 1, e)) /* the loop runs small ones itself */
         return -1;
     d->server.describe = describe;
     d->server.describe_owner = d;
@@ -600,6 +600,7 @@ static void close_all(struct daemon *d) {
         if (loop_turn(d->loop, DRAIN_LOOK)) break;
     if (d->server.loop && !d->server.draining) server_drain(&d->server);
     if (models_stop(d->models, limit)) leave_at_once(d); /* a model is being warmed, slowly */
+    if (d->loop) (void)loop_turn(d->loop, 0);            /* what the loader has posted needs the workers */
     if (d->server.loop)
         while (!server_close_connections(&d->server) && loop_clock() < limit)
             if (loop_turn(d->loop, DRAIN_LOOK)) break;

@@ -139,8 +139,8 @@ struct request *lookout_pull(struct lookout *l, uint64_t now) {
         /* Not while the watcher sleeps: this client would not ring now, nor, once we are idle, ever again. */
         if (!l->asleep && __atomic_load_n(s->sleeps, __ATOMIC_RELAXED))
             __atomic_store_n(s->sleeps, 0, __ATOMIC_RELAXED);
-        l->recent = s;
         *end = s->pull(s, each < left ? each : left, now);
+        if (*end && (*end)->status == CLPD_OK) l->recent = s; /* refusals are no reason to go anywhere */
         for (; *end; end = &(*end)->next) left -= left > 0;
     }
     l->from = n ? (l->from + 1) % n : 0;

@@ -19,6 +19,8 @@
 
 #define FRESH 60000000000u /* a file that was closed less than a minute ago is why we are here */
 
+#define MACS_PER_NS 20 /* of a core, until it was measured */
+
 struct offer {             /* a job; also a retirement, which must not overtake the offers before it */
     struct loop_post post; /* first */
     struct loop_post tried_post;
@@ -127,7 +129,8 @@ static void unmap_all(struct models *m, struct version *chain) {
     }
 }
 
-/* Checking a large image takes as long as dozens of requests: those come first. */
+/* Checking a large image takes as long as dozens of requests: those come first, but for the worker that
+ * helps. */
 #define LOADER_NICE 10
 
 static void *loader(void *arg) {
@@ -207,6 +210,13 @@ static void expect_as_before(struct version *v, const struct version *old) {
         atomic_store_explicit(&v->item_ns, (uint64_t)((double)each * now / then), memory_order_relaxed);
 }
 
+/* The same where nobody knows: what takes no time would be left to one worker, with nobody at the rings. */
+static void expect_at_all(struct version *v) {
+    if (atomic_load_explicit(&v->item_ns, memory_order_relaxed)) return;
+    const uint64_t macs = image_header(v->image)->multiply_adds;
+    atomic_store_explicit(&v->item_ns, macs / MACS_PER_NS + 1, memory_order_relaxed);
+}
+
 static void make_current(struct models *m, struct model *model, struct version *v) {
     workers_lock(m->workers);
     model->current = v;
@@ -222,6 +232,7 @@ static void publish(struct models *m, struct model *model, struct offer *o) {
     v->signature = old && version_same_signature(old, v) ? old->signature : ++m->signatures;
     model->n_versions++;
     if (old) expect_as_before(v, old);
+    expect_at_all(v);
     make_current(m, model, v);
     o->old = old;
     if (m->calls.changed) m->calls.changed(m->calls.owner);
@@ -302,6 +313,7 @@ static void take_back(struct models *m, struct offer *o) {
     struct version *v = o->version;
     o->e = o->failure;
     say_refused(o);
+    drop_probe(v->model);
     make_current(m, v->model, o->old);
     o->old = o->version = NULL;
     if (m->calls.changed) m->calls.changed(m->calls.owner);

@@ -13,12 +13,15 @@ uint32_t pace_items(struct pace *p, uint32_t most, uint64_t waiting) {
     const uint32_t top = size_of(waiting < most ? waiting : most), run = p->runs++;
     uint64_t best_ns = UINT64_MAX;
     uint32_t best = top;
-    for (uint32_t i = top + 1; i-- > 0;)
-        if (atomic_load_explicit(&p->item_ns[i], memory_order_relaxed) == 0) return i == top ? most : 1u << i;
+    for (uint32_t i = top + 1; i-- > 0;) {
+        if (p->asked >> i & 1) continue;
+        p->asked |= 1u << i;
+        return i == top ? most : 1u << i;
+    }
     if (run % PACE_TRY == 0) return 1u << run / PACE_TRY % (top + 1);
     for (uint32_t i = 0; i <= top; i++) {
         const uint64_t ns = atomic_load_explicit(&p->item_ns[i], memory_order_relaxed);
-        if (ns >= best_ns - best_ns / WORTH) continue;
+        if (ns == 0 || ns >= best_ns - best_ns / WORTH) continue;
         best_ns = ns;
         best = i;
     }

@@ -16,7 +16,7 @@
 
 struct pace {                             /* zero at first */
     _Atomic uint64_t item_ns[PACE_SIZES]; /* of runs of 2^i to 2^(i+1) - 1 items, averaged; 0: none yet */
-    uint32_t runs;
+    uint32_t runs, asked; /* bit i: size i was tried, or asked for: what has several items may not make one */
 };
 
 /* Most items of the next run, where `waiting` of them (at least 1) wait and a run may have `most`. */

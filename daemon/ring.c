@@ -38,7 +38,8 @@ struct ring {
     uint8_t *memory;
     struct clpd_ring_head *head;
     pthread_mutex_t answering;
-    uint32_t answered, answered_on; /* under `answering`: so many, and 1 + the last one's CPU */
+    _Atomic uint32_t answered; /* changed under `answering` */
+    uint32_t answered_on;      /* under `answering`: 1 + the last one's CPU */
     _Atomic uint32_t references;
     _Atomic bool detached;
     bool broken;           /* under the workers' lock */
@@ -93,10 +94,11 @@ static void answer(struct ring_slot *slot) {
     const uint32_t here = (uint32_t)(sched_getcpu() + 1);
     atomic_store_explicit(&slot->busy, false, memory_order_release); /* before its client can know */
     pthread_mutex_lock(&g->answering);
-    memcpy(g->memory + g->plan.answers_at + (size_t)(g->answered & (g->plan.slots - 1)) * sizeof a, &a,
-           sizeof a);
+    const uint32_t n = atomic_load_explicit(&g->answered, memory_order_relaxed);
+    memcpy(g->memory + g->plan.answers_at + (size_t)(n & (g->plan.slots - 1)) * sizeof a, &a, sizeof a);
+    atomic_store_explicit(&g->answered, n + 1, memory_order_relaxed);
     if (g->answered_on != here) __atomic_store_n(&head->daemon_cpu, g->answered_on = here, __ATOMIC_RELAXED);
-    __atomic_store_n(&head->answered, ++g->answered, __ATOMIC_RELEASE);
+    __atomic_store_n(&head->answered, n + 1, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&g->answering);
     atomic_thread_fence(memory_order_seq_cst); /* our counter, then their flag: see client/ring.h */
     /* The flag stays the client's: taken from a sleep that began meanwhile, it would lose the next answer's
@@ -121,9 +123,8 @@ static void complete(struct request *r) {
  */
 static void expect_to_answer(const struct ring *g, const uint8_t *reply) {
     for (size_t i = 0; i < sizeof(struct clpd_reply) + LINE; i += LINE) __builtin_prefetch(reply + i, 1);
-    __builtin_prefetch(g->memory + g->plan.answers_at +
-                           (size_t)(g->answered & (g->plan.slots - 1)) * sizeof(struct clpd_ring_answer),
-                       1);
+    const uint32_t next = atomic_load_explicit(&g->answered, memory_order_relaxed) & (g->plan.slots - 1);
+    __builtin_prefetch(g->memory + g->plan.answers_at + (size_t)next * sizeof(struct clpd_ring_answer), 1);
     __builtin_prefetch(&g->head->answered, 1);
 }
 

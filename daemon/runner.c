@@ -94,7 +94,7 @@ void runner_run(struct runner *w, struct batch *b) {
         metrics_count_wait(&v->metrics, f.queue_ns, f.compute_ns);
         reply_finish(v, r, &f, &w->scratch);
     }
-    atomic_fetch_add_explicit(&v->requests, b->n, memory_order_relaxed);
+    if (!rc) atomic_fetch_add_explicit(&v->requests, b->n, memory_order_relaxed);
     if (rc)
         metrics_count_failure(&v->metrics, b->n);
     else

@@ -147,11 +147,12 @@ static uint64_t expected(const struct workers *all, const struct batcher_queue *
     return v ? atomic_load_explicit(&v->item_ns, memory_order_relaxed) * q->items_waiting : 0;
 }
 
-/* What waits for the queue whose turn it is goes in runs of the size that pays. Under the lock. */
-static void limit_batch(const struct workers *all) {
+/* What waits for the queue whose turn it is goes in runs of the size that pays; `hands` others have their
+ * share. Under the lock. */
+static void limit_batch(const struct workers *all, uint32_t hands) {
     struct batcher_queue *q = all->batcher.first;
     struct version *v = q ? all->current(q) : NULL;
-    if (v) q->max_items = pace_items(&v->pace, v->max_items, q->items_waiting);
+    if (v) q->max_items = pace_items(&v->pace, v->max_items, (q->items_waiting + hands) / (hands + 1));
 }
 
 /* Takes the next batch. Under the lock. */
@@ -160,7 +161,7 @@ static struct request *take_batch(struct worker *w, struct batch *b, uint64_t no
     struct request *late;
     const bool much = expected(all, all->batcher.first) > WORTH_A_CALL;
     const uint32_t hands = all->n_coming + (much ? all->n_idle : 0);
-    limit_batch(all);
+    limit_batch(all, hands);
     b->n = batcher_take(&all->batcher, now, hands, b->requests, &late);
     if (b->n) choose_version(all, b);
     const uint64_t deadline = batcher_next_deadline(&all->batcher);
@@ -267,10 +268,10 @@ static struct worker *better_watcher(const struct worker *w) {
 /* Nothing to do. Under the lock, which is given up meanwhile. Returns the time. */
 static uint64_t idle(struct worker *w, uint64_t now) {
     struct workers *all = w->all;
-    struct calls calls = {.n = 0};
     if (all->lookout.n == 0 || all->watcher) return sleep_until_woken(w);
     struct worker *other = better_watcher(w);
     if (!other) return watch(w, now);
+    struct calls calls = {.n = 0};
     call(other, &calls);
     wake(all, &calls);
     return sleep_until_woken(w);
@@ -317,7 +318,10 @@ static void *work(void *arg) {
             continue;
         }
         now = 0;
-        if (batch->n) call_for_help(all, batch, &calls);
+        if (batch->n)
+            call_for_help(all, batch, &calls);
+        else if (t && all->lookout.n && !all->watcher && all->idle)
+            call(cheapest(all), &calls); /* a task takes long, and the watcher may have got it */
         pthread_mutex_unlock(&all->lock);
         wake(all, &calls);
         deliver_refused(refused);
@@ -365,7 +369,7 @@ static int create_thread(struct worker *w, int cpu) {
 static int start_thread(struct worker *w, uint32_t number) {
     char name[16];
     int rc = create_thread(w, w->cpu);
-    if (rc && w->cpu >= 0) rc = create_thread(w, -1); /* a seccomp filter or a CPU that went away */
+    if (rc && w->cpu >= 0) rc = create_thread(w, w->cpu = -1); /* a seccomp filter or a CPU that went away */
     w->started = rc == 0;
     (void)snprintf(name, sizeof name, "clpd-work-%u", number % 10000);
     if (rc == 0) (void)pthread_setname_np(w->thread, name);
@@ -610,8 +614,8 @@ int workers_try(struct workers *all, struct version *v, struct err *e) {
 int workers_warm(struct workers *all, struct version *v, workers_aside_fn aside, void *ctx, struct err *e) {
     const bool small = is_small(v);
     for (uint32_t i = 0; i < all->n; i++) {
-        struct task t = {
-            .version = v, .run = i == 0 && small, .aside = i == 0 && !small ? aside : NULL, .ctx = ctx};
+        const bool helps = i == 0 && !small && all->n > 1; /* else nobody would serve meanwhile */
+        struct task t = {.version = v, .run = i == 0 && small, .aside = helps ? aside : NULL, .ctx = ctx};
         begin_task(&all->workers[i], &t);
         if (i == 0 && aside) aside(ctx);
         if (await_task(all, &t, e)) return -1;

@@ -42,6 +42,18 @@ static void few(void) {
     CU_ASSERT_TRUE(count(apart, 1, MOST) >= 630); /* no limit is needed */
 }
 
+/* Requests of eight items never make a run of 4, or of 1. */
+static void large_requests(void) {
+    struct pace p = {.runs = 0};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < 1280; i++) {
+        const uint32_t items = pace_items(&p, MOST, 1000), real = items < 8 ? 8 : items / 8 * 8;
+        pace_learn(&p, real, together(real));
+        n += i >= 640 && items == MOST;
+    }
+    CU_ASSERT_TRUE(n >= 630);
+}
+
 /* A host that changes is followed. */
 static void changes(void) {
     struct pace p = {.runs = 0};
@@ -68,4 +80,5 @@ static void every_size(void) {
 }
 
 SUITE(pace, {"the size that pays is the limit", the_best_wins}, {"few are not held back", few},
+      {"what can't be tried is not asked for again", large_requests},
       {"what changes is learned anew", changes}, {"every size is tried", every_size});
