@@ -71,10 +71,11 @@ static const struct words class_words[PROBE_VERDICTS] = {
          "triggers live on were pruned, and after that it was as hard to reach as the others, by every "
          "attack that was tried and from every start. That is no proof that the attacker's own trigger is "
          "gone: " UNSEEN ". And nothing here measures accuracy, which takes pictures of your own."},
-    [PROBE_SUSPECT] =
-        {"Suspect, not repaired", "bad",
-         "One class is reached far too easily, and pruning did not change that. It may be easy by nature; "
-         "it may be a backdoor. Do not trust this network before somebody has looked at it."},
+    [PROBE_SUSPECT] = {"Suspect, not repaired", "bad",
+                       "One class is reached far too easily, and it could not be shown that pruning has "
+                       "changed that. It may "
+                       "be easy by nature; it may be a backdoor. Do not trust this network before somebody "
+                       "has looked at it."},
     [PROBE_UNKNOWN] = {"Not known", "open",
                        "The budget was too short, or too little could be reached, to say anything about this "
                        "network: neither that it has a backdoor nor that it has none."}};

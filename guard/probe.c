@@ -107,7 +107,7 @@ static float look_for_away(struct probe *p, struct trigger *spare) {
     for (p->start_seed = 0; p->start_seed < starts && !isnan(z); p->start_seed++) {
         probe_tell(p, (float)p->start_seed / (float)starts, "looking for what sends pictures away");
         z = probe_attack_away(p, spare);
-        if (z >= (p->round > 0 ? CALM : AWAY_LIMIT)) probe_add_away(p, z);
+        if (z >= (p->round > 0 ? AWAY_CALM : AWAY_LIMIT)) probe_add_away(p, z);
         most = fmaxf(most, z);
     }
     p->start_seed = 0;
@@ -153,7 +153,7 @@ static void judge(struct probe *p, bool *chosen, struct trigger *spare) {
         r->verdict = PROBE_SUSPECT;
         if (!probe_find_ways(p, p->suspect, spare)) break;
         if (!out && probe_is_calm(p)) {
-            r->verdict = PROBE_REPAIRED;
+            if (probe_can_vouch(p)) r->verdict = PROBE_REPAIRED;
             return;
         }
         if (round == ROUNDS || p->n_ways == 0) break;

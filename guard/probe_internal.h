@@ -28,11 +28,12 @@ enum {
     STARTS = 3, /* of the windows into a class that stands out */
     WAYS = 8    /* triggers that are pruned against */
 };
-#define LIMIT                                                                                                \
-    3.5f /* robust standard deviations: a class stands out; a way into it that is pruned against             \
-          */
-#define CALM       2.5f /* … and by what it stood out at first, it does no longer: stricter, see docs/repair.md */
-#define AWAY_LIMIT 6.0f /* robust standard deviations: a place stands out */
+/* Robust standard deviations: a class stands out, and a way into it is pruned against; by what it stood out
+ * at first, it does no longer: see docs/repair.md. */
+#define LIMIT      3.5f
+#define CALM       1.25f
+#define AWAY_LIMIT 6.0f /* robust standard deviations: a place stands out … */
+#define AWAY_CALM  2.5f /* … and does no longer */
 #define STARTED    1.0f /* what many starts are worth against the one that the other classes had */
 #define PLAIN      0.5f /* of the plainest way's deviations: a way that is pruned against together with it */
 #define STRONGER   2.0f /* than what was enough: an attacker need not be sparing with what he adds */
@@ -123,6 +124,8 @@ bool probe_find_ways(struct probe *p, int32_t k, struct trigger *spare);
 void probe_forget_ways(struct probe *p);
 /* From every start it is as hard to reach as it has to be. */
 bool probe_is_calm(const struct probe *p);
+/* Whether that means that it is mended. */
+bool probe_can_vouch(const struct probe *p);
 /* The plain ways come first; how many they are: areas only where nothing smaller leads there, since they hold
  * much that is no backdoor's. What stands out far less than others of its kind may be how the class is by
  * nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */

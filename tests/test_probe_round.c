@@ -108,5 +108,14 @@ static void test_few_pictures(void) {
         CU_ASSERT(stands_out(&runs[i], runs[i].easiest, WORKS - 0.01f) <= 0);
 }
 
-SUITE(probe_round, {"what was measured is told apart", test_measured},
-      {"few pictures are no way in", test_few_pictures});
+/* A class that stood out by what can be added is not called repaired: how long the attacker's is isn't known.
+ */
+static void test_vouching(void) {
+    struct probe p = {.first = {LIMIT, LIMIT - 0.1f, LIMIT, LIMIT}};
+    CU_ASSERT(probe_can_vouch(&p));
+    p.first[ADDITIVE] = LIMIT;
+    CU_ASSERT(!probe_can_vouch(&p));
+}
+
+SUITE(probe_round, {"what is added is not vouched for", test_vouching},
+      {"what was measured is told apart", test_measured}, {"few pictures are no way in", test_few_pictures});
