@@ -186,7 +186,7 @@ class Store(unittest.TestCase):
                         answers.append(c.classify("signs", bytes(48 * 48 * 3)).top[0][0].index)
                     except clpd.ClpdError as e:
                         failed.append(repr(e))
-        asker = threading.Thread(target=ask)
+        asker = threading.Thread(target=ask, daemon=True)
         asker.start()
         for how in (signal.SIGKILL, signal.SIGTERM):
             wait_for("answers", lambda n=len(answers): len(answers) > n + 20)
@@ -213,7 +213,7 @@ class Store(unittest.TestCase):
                     pass  # it went away: nobody was told anything wrong
                 finally:
                     c.close()
-        asker = threading.Thread(target=ask)
+        asker = threading.Thread(target=ask, daemon=True)
         asker.start()
         for how in (signal.SIGKILL, signal.SIGTERM) * 2:
             d.end(how)

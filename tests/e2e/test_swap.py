@@ -22,7 +22,7 @@ class Swap(unittest.TestCase):
         networks = [SIGNS / "models/signs-clean.onnx", SIGNS / "models/signs-backdoor.onnx"]
         dims = (1, 3, 48, 48)
         tensor = array.array("f", [((i * 37) % 255) / 255 - 0.5 for i in range(3 * 48 * 48)]).tobytes()
-        with Daemon() as d:
+        with Daemon(guard__worker="{seconds: 600}") as d:  # no file is to be given up on a slow machine
             offered = {}
 
             def replace(k):
