@@ -39,7 +39,7 @@ class Canary(unittest.TestCase):
             self.assertEqual(m["verdict"], "pruned")
             self.assertEqual(m["canary"]["samples"], 50)
             self.assertGreaterEqual(m["canary"]["agreed"], 45)
-            self.assertIn("of 50 canary samples keep their class", d.log.read_text())
+            d.wait_log("of 50 canary samples keep their class")
             out = clpctl("--socket", d.socket, "models", check=0).stdout
             self.assertIn(f"{m['canary']['agreed']} of 50", out)
 
