@@ -1,10 +1,10 @@
 /* How long to look before sleeping, learned: internal to libclpd and clpd, one of these at either end of a
  * ring.
  *
- * A wait that ended asleep took the wake-up along, 5 to 60 us of it, or two where both ends slept; so what would have
- * come within `most` can look as if it came later, and then nobody ever looks long enough to see it come. Therefore
- * one wait in SPIN_TRY outlasts the other end's wake-up, and the next one, which finds that end awake, looks for `most`.
- * What comes while one looks is believed at once. */
+ * A wait that ended asleep took the wake-up along, 5 to 60 us of it, or two where both ends slept; so what
+ * would have come within `most` can look as if it came later, and then nobody ever looks long enough to see
+ * it come. Therefore one wait in SPIN_TRY outlasts the other end's wake-up, and the next one, which finds
+ * that end awake, looks for `most`. What comes while one looks is believed at once. */
 #ifndef CLIENT_SPIN_H
 #define CLIENT_SPIN_H
 

@@ -92,7 +92,7 @@ static void retired(void) {
     CU_ASSERT_TRUE(rig_load(&r, "a", 1, &(struct case_network){.factor = 2}));
     CU_ASSERT_TRUE(models_retire(r.models, "a"));
     CU_ASSERT_TRUE(models_retire(r.models, "nobody"));
-    for (int i = 0; i < 100 && models_count(r.models); i++) rig_turn(&r, 1);
+    for (int i = 0; i < 3000 && models_count(r.models); i++) rig_turn(&r, 1);
     CU_ASSERT_EQUAL(models_count(r.models), 0);
     /* an offer that came before its model's retirement must not outlive it */
     uint64_t bytes;
@@ -101,7 +101,7 @@ static void retired(void) {
     CU_ASSERT_TRUE(models_offer(r.models, &offer, fd, 0));
     CU_ASSERT_TRUE(models_retire(r.models, "a"));
     CU_ASSERT_TRUE(rig_wait(&r, &r.answers, 2));
-    for (int i = 0; i < 200 && !models_are_idle(r.models); i++) rig_turn(&r, 1);
+    for (int i = 0; i < 3000 && !models_are_idle(r.models); i++) rig_turn(&r, 1);
     CU_ASSERT_EQUAL(models_count(r.models), 0);
     /* places are used anew: more names over time than the table has places */
     for (uint32_t i = 0; i < MODELS_MAX + 20; i++) {
@@ -110,7 +110,7 @@ static void retired(void) {
         CU_ASSERT_TRUE_FATAL(rig_load(&r, name, 1, &(struct case_network){.factor = 2}));
         CU_ASSERT_TRUE(models_retire(r.models, name));
     }
-    for (int i = 0; i < 200 && models_count(r.models); i++) rig_turn(&r, 1);
+    for (int i = 0; i < 3000 && models_count(r.models); i++) rig_turn(&r, 1);
     CU_ASSERT_EQUAL(models_count(r.models), 0);
     rig_close(&r);
 }
@@ -181,7 +181,7 @@ static void swaps(void) {
         if (!rig_receive(&r, fd, &h, &body)) CU_FAIL_FATAL("an answer is missing");
         free(body);
     }
-    for (int i = 0; i < 200 && models_at(r.models, 0)->n_versions > 1; i++) rig_turn(&r, 1);
+    for (int i = 0; i < 3000 && models_at(r.models, 0)->n_versions > 1; i++) rig_turn(&r, 1);
     CU_ASSERT_EQUAL(models_at(r.models, 0)->n_versions, 1); /* the old ones are gone */
     CU_ASSERT_EQUAL(models_requests(models_at(r.models, 0)), id);
     close(fd);
@@ -200,7 +200,7 @@ static void large(void) {
         CU_ASSERT_EQUAL(v->number, version);
         CU_ASSERT_TRUE(v->item_ns > 0);
         CU_ASSERT_EQUAL(models_swaps(r.models), version - 1);
-        for (int i = 0; i < 200 && models_at(r.models, 0)->n_versions > 1; i++) rig_turn(&r, 1);
+        for (int i = 0; i < 3000 && models_at(r.models, 0)->n_versions > 1; i++) rig_turn(&r, 1);
         CU_ASSERT_EQUAL(models_at(r.models, 0)->n_versions, 1);
     }
     rig_close(&r);
@@ -251,7 +251,7 @@ static void other_shape(void) {
         CU_ASSERT_EQUAL(reply.version, h.id == 3 ? 0 : h.id);
         CU_ASSERT_EQUAL(reply.classes, h.id == 1 ? 4 : h.id == 2 ? 16 : 0);
     }
-    for (int i = 0; i < 200 && models_at(r.models, 0)->n_versions > 1; i++) rig_turn(&r, 1);
+    for (int i = 0; i < 3000 && models_at(r.models, 0)->n_versions > 1; i++) rig_turn(&r, 1);
     CU_ASSERT_EQUAL(models_at(r.models, 0)->n_versions, 1);
     close(fd);
     rig_close(&r);
@@ -269,7 +269,7 @@ static void retired_under_load(void) {
     for (uint64_t i = 0; i < 8; i++) CU_ASSERT_TRUE(ask_once(&r, fd, i, 2));
     rig_turn(&r, 1);
     CU_ASSERT_TRUE(models_retire(r.models, "s"));
-    for (int i = 0; i < 200 && models_count(r.models); i++) rig_turn(&r, 1);
+    for (int i = 0; i < 3000 && models_count(r.models); i++) rig_turn(&r, 1);
     for (uint64_t i = 8; i < 10; i++) CU_ASSERT_TRUE(ask_once(&r, fd, i, 2));
     for (int i = 0; i < 10; i++) {
         struct clpd_reply reply;
