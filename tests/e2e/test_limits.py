@@ -151,8 +151,8 @@ class Limits(unittest.TestCase):
                 with d.client() as c:  # a deadline is a span of time, not an hour
                     c.send_infer("signs", DIMS, TENSOR, timeout_us=int(PATIENCE * 1e6))
                     self.assertEqual(c.receive().status, 0)
-            d.restart()
-            self.assertEqual(d.wait_serving("signs")["version"], version)
+            d.restart()  # what had no time to be kept is imported again, and the one before serves until then
+            self.assertGreaterEqual(d.wait_serving("signs", version - 1)["version"], version)
 
 
 if __name__ == "__main__":
