@@ -249,9 +249,9 @@ class Service(unittest.TestCase):
 
     def no_ring_failed(self, load):
         out, err = load.communicate(timeout=120)
-        self.assertEqual(load.returncode, 0, err)
+        self.assertEqual(load.returncode, 0, err or out)
         said = json.loads(out)
-        self.assertEqual(said["errors"], 0, err)
+        self.assertEqual(said["errors"], 0, out)
         return said["requests"]
 
     def test_40_a_restart_loses_no_request(self):
