@@ -85,6 +85,12 @@ static void write_refusal(struct request *r, const char *text) {
     r->reply_bytes = sizeof reply + n + 1;
 }
 
+/* Of the n-th answer. */
+static uint8_t *answer_at(const struct ring *g, uint32_t n) {
+    return g->memory + g->plan.answers_at +
+           (size_t)(n & (g->plan.slots - 1)) * sizeof(struct clpd_ring_answer);
+}
+
 /* The answer goes out. On whichever thread saw to the request. */
 static void answer(struct ring_slot *slot) {
     struct ring *g = slot->ring;
@@ -95,7 +101,7 @@ static void answer(struct ring_slot *slot) {
     atomic_store_explicit(&slot->busy, false, memory_order_release); /* before its client can know */
     pthread_mutex_lock(&g->answering);
     const uint32_t n = atomic_load_explicit(&g->answered, memory_order_relaxed);
-    memcpy(g->memory + g->plan.answers_at + (size_t)(n & (g->plan.slots - 1)) * sizeof a, &a, sizeof a);
+    memcpy(answer_at(g, n), &a, sizeof a);
     atomic_store_explicit(&g->answered, n + 1, memory_order_relaxed);
     if (g->answered_on != here) __atomic_store_n(&head->daemon_cpu, g->answered_on = here, __ATOMIC_RELAXED);
     __atomic_store_n(&head->answered, n + 1, __ATOMIC_RELEASE);
@@ -123,8 +129,7 @@ static void complete(struct request *r) {
  */
 static void expect_to_answer(const struct ring *g, const uint8_t *reply) {
     for (size_t i = 0; i < sizeof(struct clpd_reply) + LINE; i += LINE) __builtin_prefetch(reply + i, 1);
-    const uint32_t next = atomic_load_explicit(&g->answered, memory_order_relaxed) & (g->plan.slots - 1);
-    __builtin_prefetch(g->memory + g->plan.answers_at + (size_t)next * sizeof(struct clpd_ring_answer), 1);
+    __builtin_prefetch(answer_at(g, atomic_load_explicit(&g->answered, memory_order_relaxed)), 1);
     __builtin_prefetch(&g->head->answered, 1);
 }
 

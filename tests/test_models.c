@@ -115,14 +115,18 @@ static void retired(void) {
     rig_close(&r);
 }
 
-static void full_table(void) {
-    struct rig r;
+static void fill_table(struct rig *r) {
     char name[16];
-    if (!open_rig(&r, 1)) return;
     for (uint32_t i = 0; i < MODELS_MAX; i++) {
         (void)snprintf(name, sizeof name, "m%u", i);
-        CU_ASSERT_TRUE_FATAL(rig_load(&r, name, 1, &(struct case_network){.factor = 2}));
+        CU_ASSERT_TRUE_FATAL(rig_load(r, name, 1, &(struct case_network){.factor = 2}));
     }
+}
+
+static void full_table(void) {
+    struct rig r;
+    if (!open_rig(&r, 1)) return;
+    fill_table(&r);
     CU_ASSERT_FALSE(rig_load(&r, "one-more", 1, &(struct case_network){.factor = 2}));
     CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "256 models"));
     CU_ASSERT_TRUE(rig_load(&r, "m3", 2, &(struct case_network){.factor = 2})); /* a new version still fits */
@@ -209,12 +213,8 @@ static void large(void) {
 /* There is no place for it: it is tried all the same, and is gone then. */
 static void large_without_a_place(void) {
     struct rig r;
-    char name[16];
     if (!open_rig(&r, 1)) return;
-    for (uint32_t i = 0; i < MODELS_MAX; i++) {
-        (void)snprintf(name, sizeof name, "m%u", i);
-        CU_ASSERT_TRUE_FATAL(rig_load(&r, name, 1, &(struct case_network){.factor = 2}));
-    }
+    fill_table(&r);
     CU_ASSERT_FALSE(
         rig_load(&r, "one-more", 1, &(struct case_network){.width = 256, .factor = 2, .work = 60}));
     CU_ASSERT_PTR_NOT_NULL(strstr(r.why, "256 models"));

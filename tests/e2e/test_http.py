@@ -6,10 +6,9 @@ import json
 import os
 import socket
 import struct
-import unittest
-
 import sys
 import threading
+import unittest
 
 from harness import F32, OK, PATIENCE, ROOT, SANITIZED, SIGNS, U8, Daemon, read_npy, wait_for
 
