@@ -36,7 +36,7 @@ IMAGE_SRC  := $(filter-out infer/graph.c infer/plan%.c infer/image_write.c,$(PLA
 CONFIG_SRC := $(wildcard config/*.c)
 CANARY_SRC := guard/canary_main.c guard/engine_cage.c
 GUARD_SRC  := $(filter-out $(PROBE_SRC) $(CANARY_SRC),$(wildcard guard/*.c))
-SPAWN_SRC  := guard/spawn.c guard/caged.c guard/waited.c guard/worker_wire.c guard/model_file.c guard/report.c
+SPAWN_SRC  := guard/spawn.c guard/priority.c guard/caged.c guard/waited.c guard/worker_wire.c guard/model_file.c guard/report.c
 DAEMON_SRC := $(wildcard daemon/*.c)
 CLIENT_LIB := client/clpd.c client/clpd_reply.c client/clpd_ring.c
 PICTURE_SRC := client/picture_worker.c
@@ -45,7 +45,7 @@ CLPCTL_SRC := $(filter-out $(CLIENT_LIB) $(PICTURE_SRC),$(wildcard client/*.c))
 SHOWN_SRC  := $(CLIENT_LIB) client/report_html.c client/report_view.c client/probe_html.c client/html_picture.c client/terminal.c
 TEST_SRC   := $(wildcard tests/*.c tests/fuzz/*.c tests/fuzz/support/*.c)
 
-clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/report.c guard/probe_report.c $(SHOWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC)
+clpd_SRC      := $(DAEMON_SRC) $(filter-out config/sidecar.c,$(CONFIG_SRC)) guard/link.c guard/priority.c guard/report.c guard/probe_report.c $(SHOWN_SRC) $(IMAGE_SRC) $(ENGINE_SRC)
 clp-probe_SRC := $(PROBE_SRC) guard/engine_cage.c guard/probe_report.c guard/probe_wire.c guard/sandbox.c $(IMAGE_SRC) $(GRADIENT_SRC) $(ENGINE_SRC)
 clp-canary_SRC := $(CANARY_SRC) guard/sandbox.c $(IMAGE_SRC) $(ENGINE_SRC) infer/agree.c infer/npy.c
 clp-guard_SRC := $(GUARD_SRC) $(CONFIG_SRC) $(PLAN_SRC)

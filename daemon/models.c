@@ -3,6 +3,7 @@
 #include "daemon/models.h"
 
 #include "daemon/log.h"
+#include "guard/priority.h"
 #include "infer/digest.h"
 #include "infer/image_sum.h"
 
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -129,13 +129,10 @@ static void unmap_all(struct models *m, struct version *chain) {
     }
 }
 
-/* Checking a large image takes as long as dozens of requests: those come first, but for the worker that
- * helps. */
-#define LOADER_NICE 10
-
 static void *loader(void *arg) {
     struct models *m = arg;
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), LOADER_NICE); /* of this thread alone, in Linux */
+    /* Checking a large image takes as long as dozens of requests: those come first, but for the worker that helps. */
+    priority_lower(0, PRIORITY_LOW);
     pthread_mutex_lock(&m->lock);
     for (;;) {
         struct version *retired = m->retired;

@@ -40,7 +40,6 @@ struct request {
     /* the answer; `reply` holds reply_bytes where status is CLPD_OK */
     uint32_t status; /* enum clpd_status */
     bool alone;      /* nothing else is completed with it, so nothing is gathered by waiting */
-    bool followed;   /* its client's next answer comes in a moment: that one wakes it */
     size_t reply_bytes;
 
     /* links, of the batcher while it is queued */

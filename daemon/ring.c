@@ -91,15 +91,13 @@ static uint8_t *answer_at(const struct ring *g, uint32_t n) {
            (size_t)(n & (g->plan.slots - 1)) * sizeof(struct clpd_ring_answer);
 }
 
-/* The answer goes out. On whichever thread saw to the request. Where another one follows, that one's look at the flag
- * is for both. */
+/* The answer goes out. On whichever thread saw to the request. */
 static void answer(struct ring_slot *slot) {
     struct ring *g = slot->ring;
     struct clpd_ring_head *head = g->head;
     const struct clpd_ring_answer a = {
         .id = slot->id, .slot = (uint32_t)(slot - g->slots), .bytes = (uint32_t)slot->request.reply_bytes};
     const uint32_t here = (uint32_t)(sched_getcpu() + 1);
-    const bool followed = slot->request.followed;
     atomic_store_explicit(&slot->busy, false, memory_order_release); /* before its client can know */
     pthread_mutex_lock(&g->answering);
     const uint32_t n = atomic_load_explicit(&g->answered, memory_order_relaxed);
@@ -108,7 +106,6 @@ static void answer(struct ring_slot *slot) {
     if (g->answered_on != here) __atomic_store_n(&head->daemon_cpu, g->answered_on = here, __ATOMIC_RELAXED);
     __atomic_store_n(&head->answered, n + 1, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&g->answering);
-    if (followed) return;
     atomic_thread_fence(memory_order_seq_cst); /* our counter, then their flag: see client/ring.h */
     /* The flag stays the client's: taken from a sleep that began meanwhile, it would lose the next answer's
      * wake-up. */

@@ -95,19 +95,9 @@ static void deliver_refused(struct request *chain) {
     }
 }
 
-/* A client that slept and is woken by each of its answers takes the CPU from us each time. */
-static void note_followers(struct batch *b) {
-    for (uint32_t k = 0; k < b->n; k++) {
-        uint32_t next = k + 1;
-        while (next < b->n && b->requests[next]->client != b->requests[k]->client) next++;
-        b->requests[k]->followed = next < b->n;
-    }
-}
-
 /* Gives the requests of a batch back, its version too. */
 static void end_batch(struct batch *b) {
     if (b->n == 1) b->requests[0]->alone = true;
-    note_followers(b);
     for (uint32_t k = 0; k < b->n; k++) deliver(b->requests[k], b->requests[k]->status);
     if (b->version) version_put(b->version);
     b->n = 0;

@@ -3,17 +3,16 @@
 
 #include "guard/caged.h"
 #include "guard/canary_wire.h"
+#include "guard/priority.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -68,13 +67,6 @@ static int set_up(struct canary *c) {
                : 0;
 }
 
-/* Beside a daemon that serves: its requests come first. */
-static void lower_priority(pid_t pid, bool idle) {
-    const struct sched_param none = {0};
-    (void)setpriority(PRIO_PROCESS, (id_t)pid, 10);
-    (void)sched_setscheduler(pid, idle ? SCHED_IDLE : SCHED_BATCH, &none);
-}
-
 int canary_start(struct canary **out, const struct canary_request *r, struct err *e) {
     char path[PATH_MAX];
     int ends[2] = {-1, -1}, rc;
@@ -98,7 +90,7 @@ int canary_start(struct canary **out, const struct canary_request *r, struct err
         errno = rc;
         goto err_errno;
     }
-    lower_priority(c->pid, r->idle_priority);
+    priority_lower(c->pid, r->idle_priority ? PRIORITY_IDLE : PRIORITY_LOW);
     close_fd(&ends[1]);
     *out = c;
     return 0;

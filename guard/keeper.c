@@ -2,6 +2,7 @@
  * Under the lock: the queue and the list of failures, nothing else. */
 #include "guard/keeper.h"
 
+#include "guard/priority.h"
 #include "infer/image.h"
 
 #include <errno.h>
@@ -12,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 struct job {
@@ -66,16 +65,9 @@ static void free_job(struct job *j) {
     free(j);
 }
 
-/* Requests come first, of the disk too. Where the system refuses, it is merely less polite. */
-static void lower_priority(void) {
-    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_SHIFT = 13 };
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
-    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | 7);
-}
-
 static void *work_off(void *arg) {
     struct keeper *k = arg;
-    lower_priority();
+    priority_lower(0, PRIORITY_LOW); /* requests come first, of the disk too */
     (void)pthread_mutex_lock(&k->lock);
     for (;;) {
         struct job *j = take(&k->jobs);

@@ -6,13 +6,13 @@
  * has one thing to wait for. Ownership and threads: see spawn.h. */
 #include "guard/spawn.h"
 #include "guard/caged.h"
+#include "guard/priority.h"
 #include "guard/waited.h"
 #include "guard/worker_wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,7 +23,6 @@
 #include <sys/pidfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -173,32 +172,6 @@ static int set_clock(const struct spawn *s, uint64_t ns) {
     return timerfd_settime(s->timer, 0, &t, NULL);
 }
 
-/* A thread that is woken waits for whoever runs to reach the end of a slice, 3 ms of them, however nice that
- * is. From Linux 6.12 on, slices may be asked for; before, the field means nothing for this policy. */
-static int set_slices(pid_t pid, int policy, int nice, uint64_t ns) {
-    const struct { /* as in linux/sched/types.h, which can't be included beside sched.h */
-        uint32_t size, policy;
-        uint64_t flags;
-        int32_t nice;
-        uint32_t priority;
-        uint64_t runtime, deadline, period;
-    } a = {.size = sizeof a, .policy = (uint32_t)policy, .nice = nice, .runtime = ns};
-    return syscall(SYS_sched_setattr, pid, &a, 0) < 0 ? -errno : 0;
-}
-
-/* The worker computes beside a daemon that serves: its requests come first. With SCHED_IDLE it gives way the
- * moment that one of them wakes a thread, but where the cores are never idle an import then takes ten times
- * as long (measured: 50 swaps under full load in 230 s instead of 23): so that is the operator's choice.
- * Where the system refuses, the import is merely less polite. */
-static void lower_priority(pid_t pid, bool idle) {
-    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_SHIFT = 13 };
-    const struct sched_param none = {0};
-    (void)setpriority(PRIO_PROCESS, (id_t)pid, 10);
-    (void)sched_setscheduler(pid, idle ? SCHED_IDLE : SCHED_BATCH, &none);
-    if (!idle) (void)set_slices(pid, SCHED_BATCH, 10, 100000);
-    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid, IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | 7);
-}
-
 /* A second time from outside, for one that has not come to limit itself. */
 static void limit_output(const struct spawn *s) {
     const struct rlimit most = {.rlim_cur = s->output, .rlim_max = s->output};
@@ -255,7 +228,7 @@ int spawn_start(struct spawn **out, const struct spawn_request *r, struct err *e
     limit_output(s);
     if (r->low_priority || r->idle_priority) {
         s->schedule = waited_open(s->pid);
-        lower_priority(s->pid, r->idle_priority);
+        priority_lower(s->pid, r->idle_priority ? PRIORITY_IDLE : PRIORITY_LOW);
     }
     *out = s;
     return 0;

@@ -3,6 +3,7 @@
 #include "guard/spawn_probe.h"
 
 #include "guard/caged.h"
+#include "guard/priority.h"
 #include "guard/probe_wire.h"
 #include "guard/waited.h"
 
@@ -10,15 +11,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -70,16 +68,6 @@ static int execute(struct probing *p, const char *path, const struct spawn_probe
     return caged_start(
         &p->pid,
         &(struct caged){.path = path, .args = args, .environment = env, .fds = fds, .n_fds = AT_END});
-}
-
-/* Requests come first. Where the system refuses, the probe is merely less polite. */
-static void lower_priority(pid_t pid, bool idle) {
-    enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13 };
-    const struct sched_param none = {0};
-    (void)setpriority(PRIO_PROCESS, (id_t)pid, idle ? 19 : 10); /* 10: as an import */
-    (void)sched_setscheduler(pid, idle ? SCHED_IDLE : SCHED_BATCH, &none);
-    (void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, pid,
-                  idle ? IOPRIO_CLASS_IDLE << IOPRIO_CLASS_SHIFT : IOPRIO_CLASS_BE << IOPRIO_CLASS_SHIFT | 7);
 }
 
 static int watch(const struct probing *p, int fd) {
@@ -155,7 +143,8 @@ int spawn_probe_start(struct probing **out, const struct spawn_probe *r, struct 
     if (p->pidfd < 0 || watch(p, p->pipe) < 0 || watch(p, p->pidfd) < 0 || watch(p, p->timer) < 0)
         goto err_child;
     p->schedule = waited_open(p->pid);
-    if (r->low_priority || r->idle_priority) lower_priority(p->pid, r->idle_priority);
+    if (r->low_priority || r->idle_priority)
+        priority_lower(p->pid, r->idle_priority ? PRIORITY_IDLE : PRIORITY_LOW);
     *out = p;
     return 0;
 err_child:
