@@ -131,7 +131,8 @@ static void unmap_all(struct models *m, struct version *chain) {
 
 static void *loader(void *arg) {
     struct models *m = arg;
-    /* Checking a large image takes as long as dozens of requests: those come first, but for the worker that helps. */
+    /* Checking a large image takes as long as dozens of requests: those come first, but for the worker that
+     * helps. */
     priority_lower(0, PRIORITY_LOW);
     pthread_mutex_lock(&m->lock);
     for (;;) {

@@ -1,17 +1,14 @@
 /* Worker threads.
  *
- *   IDLE (on the stack of idle workers, asleep on its own condition; or the watcher: spinning, then asleep on
- * bells)
+ *   IDLE      asleep, or on the watch for rings (workers_idle.c)
  *     -> TASK   warm an image
  *     -> BATCH  pull from rings and take one under the lock; run; deliver
  *     -> end
  */
-#include "daemon/workers.h"
+#include "daemon/workers_internal.h"
 
 #include "infer/engine.h"
 #include "infer/team.h"
-
-#include "daemon/runner.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -21,55 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HERE_MOST    15000u    /* ns that loop and HTTP compute themselves at most: two wake-ups cost more */
-#define HERE_WARM    300000u   /* ns of a cold first run above which it never will */
-#define SMALL        30000000u /* multiplications: about a millisecond */
-#define WORTH_A_CALL 20000u    /* ns of work that another worker is woken for */
-
-struct task { /* on the caller's stack in workers_warm */
-    struct version *version;
-    bool run;               /* once, on zeros */
-    workers_aside_fn aside; /* or NULL: after that */
-    void *ctx;
-    int rc;
-    struct err e;
-    bool done;
-};
-
-struct worker {
-    struct workers *all;
-    pthread_t thread;
-    pthread_cond_t wake;
-    bool started;
-    int cpu; /* -1: not pinned */
-    struct runner runner;
-    struct batch batch;
-    struct task *task;        /* under the lock */
-    _Atomic bool idle;        /* changed under the lock; the watcher spins on it */
-    bool on_bells;            /* the watcher has gone to sleep; under the lock */
-    struct worker *next_idle; /* under the lock */
-};
-
-struct workers {
-    struct team *team; /* who helps the engines; or NULL */
-    pthread_mutex_t lock;
-    pthread_cond_t task_done;
-    struct batcher batcher;
-    struct worker *workers;
-    struct worker *idle; /* last to fall asleep first: its caches are warm */
-    uint32_t n, n_idle;
-    uint32_t n_coming; /* woken, but not here yet: what waits is shared with them */
-    bool stopping, draining;
-    workers_current current;
-    struct lookout lookout;
-    struct worker *watcher; /* an idle worker that looks at rings; NULL: none does, or there are no rings */
-    void (*alarm)(void *owner, uint64_t at);
-    void *alarm_owner;
-    pthread_mutex_t here_lock; /* of the next two: the loop's, HTTP's, or a version's being made warm on it */
-    struct runner here;
-    struct batch here_batch;
-    uint64_t alarmed; /* the earliest deadline that the alarm was raised for; 0: none */
-};
+#define HERE_MOST 15000u    /* ns that loop and HTTP compute themselves at most: two wake-ups cost more */
+#define HERE_WARM 300000u   /* ns of a cold first run above which it never will */
+#define SMALL     30000000u /* multiplications: about a millisecond */
 
 /* --- answers ------------------------------------------------------------------------------ */
 
@@ -141,12 +92,6 @@ static struct request *pull(struct workers *all, uint64_t now) {
     return refused;
 }
 
-/* How long what waits for this queue will take. Under the lock. */
-static uint64_t expected(const struct workers *all, const struct batcher_queue *q) {
-    const struct version *v = q ? all->current(q) : NULL;
-    return v ? atomic_load_explicit(&v->item_ns, memory_order_relaxed) * q->items_waiting : 0;
-}
-
 /* What waits for the queue whose turn it is goes in runs of the size that pays; `hands` others have their
  * share. Under the lock. */
 static void limit_batch(const struct workers *all, uint32_t hands) {
@@ -159,7 +104,7 @@ static void limit_batch(const struct workers *all, uint32_t hands) {
 static struct request *take_batch(struct worker *w, struct batch *b, uint64_t now) {
     struct workers *all = w->all;
     struct request *late;
-    const bool much = expected(all, all->batcher.first) > WORTH_A_CALL;
+    const bool much = workers_expected(all, all->batcher.first) > WORTH_A_CALL;
     const uint32_t hands = all->n_coming + (much ? all->n_idle : 0);
     limit_batch(all, hands);
     b->n = batcher_take(&all->batcher, now, hands, b->requests, &late);
@@ -170,120 +115,6 @@ static struct request *take_batch(struct worker *w, struct batch *b, uint64_t no
         all->alarm(all->alarm_owner, deadline);
     }
     return late;
-}
-
-/* --- idling ---------------------------------------------------------------------------------- */
-
-static void push_idle(struct worker *w) {
-    struct workers *all = w->all;
-    w->idle = true;
-    w->next_idle = all->idle;
-    all->idle = w;
-    all->n_idle++;
-}
-
-static void unlink_idle(struct worker *w) {
-    struct workers *all = w->all;
-    struct worker **link = &all->idle;
-    while (*link != w) link = &(*link)->next_idle;
-    *link = w->next_idle;
-    all->n_idle--;
-    w->idle = false;
-}
-
-struct calls { /* who is to be woken once the lock is given up */
-    struct worker *workers[WORKERS_MAX];
-    uint32_t n;
-    bool bells;
-};
-
-/* Takes w off the stack. Under the lock. */
-static void call(struct worker *w, struct calls *c) {
-    unlink_idle(w);
-    w->all->n_coming++;
-    if (w != w->all->watcher)
-        c->workers[c->n++] = w;
-    else if (w->on_bells)
-        c->bells = true; /* else it spins, and sees it */
-}
-
-static void wake(const struct workers *all, const struct calls *c) {
-    for (uint32_t i = 0; i < c->n; i++) pthread_cond_signal(&c->workers[i]->wake);
-    if (c->bells) lookout_wake(&all->lookout);
-}
-
-/* Whom it costs least to call: who spins, who sleeps (last to fall asleep first), who sleeps on the bells. */
-static struct worker *cheapest(const struct workers *all) {
-    struct worker *w = all->watcher;
-    if (w && w->idle && !w->on_bells) return w;
-    w = all->idle;
-    return w == all->watcher && w->next_idle ? w->next_idle : w;
-}
-
-/* Under the lock, which is given up meanwhile. Returns the time. */
-static uint64_t sleep_until_woken(struct worker *w) {
-    struct workers *all = w->all;
-    push_idle(w);
-    while (w->idle) pthread_cond_wait(&w->wake, &all->lock);
-    all->n_coming--;
-    return loop_clock();
-}
-
-/* Idle since then, with an eye on the rings. Under the lock, which is given up meanwhile. Returns the time.
- */
-static uint64_t watch(struct worker *w, uint64_t since) {
-    struct workers *all = w->all;
-    const bool beside = lookout_is_beside(&all->lookout, sched_getcpu());
-    push_idle(w);
-    all->watcher = w;
-    pthread_mutex_unlock(&all->lock);
-    const bool found = !beside && lookout_spin(&all->lookout, &w->idle, since);
-    pthread_mutex_lock(&all->lock);
-    /* Arming takes the flags' lines away from the clients: not where there is something to do. */
-    if (!found && w->idle && lookout_arm(&all->lookout)) {
-        w->on_bells = true;
-        pthread_mutex_unlock(&all->lock);
-        lookout_sleep(&all->lookout);
-        pthread_mutex_lock(&all->lock);
-        w->on_bells = false;
-    }
-    const uint64_t now = loop_clock();
-    lookout_learn(&all->lookout, now - since, found);
-    all->watcher = NULL;
-    if (w->idle)
-        unlink_idle(w); /* a ring has something, or a bell rang for nothing */
-    else
-        all->n_coming--;
-    return now;
-}
-
-/* Under the lock: an idle worker that had better watch than w, who is on the CPU of the client; or NULL. */
-static struct worker *better_watcher(const struct worker *w) {
-    struct worker *other = w->all->idle;
-    if (w->cpu < 0 || !lookout_is_beside(&w->all->lookout, w->cpu)) return NULL;
-    while (other && (other->cpu < 0 || other->cpu == w->cpu)) other = other->next_idle;
-    return other;
-}
-
-/* Nothing to do. Under the lock, which is given up meanwhile. Returns the time. */
-static uint64_t idle(struct worker *w, uint64_t now) {
-    struct workers *all = w->all;
-    if (all->lookout.n == 0 || all->watcher) return sleep_until_woken(w);
-    struct worker *other = better_watcher(w);
-    if (!other) return watch(w, now);
-    struct calls calls = {.n = 0};
-    call(other, &calls);
-    wake(all, &calls);
-    return sleep_until_woken(w);
-}
-
-/* Under the lock, a batch in hand: whether somebody else is to come, for what waits or for the watch. */
-static void call_for_help(struct workers *all, const struct batch *b, struct calls *c) {
-    if (!all->idle) return;
-    const uint64_t mine = atomic_load_explicit(&b->version->item_ns, memory_order_relaxed) * b->n;
-    const bool more = expected(all, all->batcher.first) > WORTH_A_CALL;
-    const bool unwatched = all->lookout.n && !all->watcher && mine > WORTH_A_CALL;
-    if (more || unwatched) call(cheapest(all), c);
 }
 
 /* Under the lock: who is called for the roll is not past this. */
@@ -314,16 +145,17 @@ static void *work(void *arg) {
             late = take_batch(w, batch, now);
         }
         if (!t && !late && !refused && !stopping && batch->n == 0) {
-            now = idle(w, now);
+            now = workers_idle(w, now);
             continue;
         }
         now = 0;
         if (batch->n)
-            call_for_help(all, batch, &calls);
+            workers_call_for_help(all, batch, &calls);
         else if (t && all->lookout.n && !all->watcher && all->idle)
-            call(cheapest(all), &calls); /* a task takes long, and the watcher may have got it */
+            workers_call(workers_cheapest(all),
+                         &calls); /* a task takes long, and the watcher may have got it */
         pthread_mutex_unlock(&all->lock);
-        wake(all, &calls);
+        workers_wake(all, &calls);
         deliver_refused(refused);
         deliver_chain(late, CLPD_DEADLINE);
         if (stopping) return NULL;
@@ -435,9 +267,9 @@ void workers_stop(struct workers *all) {
     struct calls calls = {.n = 0};
     pthread_mutex_lock(&all->lock);
     all->stopping = true;
-    while (all->idle) call(all->idle, &calls);
+    workers_call_all(all, &calls);
     pthread_mutex_unlock(&all->lock);
-    wake(all, &calls);
+    workers_wake(all, &calls);
     for (uint32_t i = 0; all->workers && i < all->n; i++) {
         struct worker *w = &all->workers[i];
         if (w->started) (void)pthread_join(w->thread, NULL);
@@ -476,11 +308,11 @@ struct request *workers_submit(struct workers *all, struct request *chain) {
             *tail = r;
             tail = &r->next;
         } else if (all->idle) {
-            call(cheapest(all), &calls);
+            workers_call(workers_cheapest(all), &calls);
         }
     }
     pthread_mutex_unlock(&all->lock);
-    wake(all, &calls);
+    workers_wake(all, &calls);
     return refused;
 }
 
@@ -555,9 +387,9 @@ int workers_watch(struct workers *all, struct lookout_source *s) {
     struct calls calls = {.n = 0};
     pthread_mutex_lock(&all->lock);
     const int rc = lookout_add(&all->lookout, s);
-    if (rc == 0 && !all->watcher && all->idle) call(all->idle, &calls);
+    if (rc == 0 && !all->watcher && all->idle) workers_call(all->idle, &calls);
     pthread_mutex_unlock(&all->lock);
-    wake(all, &calls);
+    workers_wake(all, &calls);
     return rc;
 }
 
@@ -581,8 +413,8 @@ static void begin_task(struct worker *w, struct task *t) {
     struct calls calls = {.n = 0};
     pthread_mutex_lock(&all->lock);
     w->task = t;
-    if (w->idle) call(w, &calls);
-    wake(all, &calls);
+    if (w->idle) workers_call(w, &calls);
+    workers_wake(all, &calls);
     pthread_mutex_unlock(&all->lock);
 }
 
@@ -667,9 +499,9 @@ bool workers_call_roll(struct workers *all, uint64_t now) {
     struct calls calls = {.n = 0};
     bool all_well = true;
     pthread_mutex_lock(&all->lock);
-    while (all->idle) call(all->idle, &calls);
+    workers_call_all(all, &calls);
     for (uint32_t i = 0; i < all->n; i++) all_well = expect(&all->workers[i], now) && all_well;
     pthread_mutex_unlock(&all->lock);
-    wake(all, &calls);
+    workers_wake(all, &calls);
     return all_well;
 }

@@ -11,9 +11,9 @@ enum { LOW_NICE = 10, IDLE_NICE = 19 };
 
 #define SLICE_NS 100000000u /* the longest that one may ask for */
 
-/* Who is woken takes the CPU at once only from somebody whose slice ends later; else it waits for the next tick, 4 ms
- * of them. So the slice is a long one, which nobody is made to wait for. From Linux 6.12 on slices may be asked for;
- * before, the field means nothing for this policy. */
+/* Who is woken takes the CPU at once only from somebody whose slice ends later; else it waits for the next
+ * tick, 4 ms of them. So the slice is a long one, which nobody is made to wait for. From Linux 6.12 on slices
+ * may be asked for; before, the field means nothing for this policy. */
 static void set_batch(pid_t tid) {
     const struct { /* as in linux/sched/types.h, which can't be included beside sched.h */
         uint32_t size, policy;

@@ -10,12 +10,12 @@ enum priority {
     PRIORITY_IDLE /* nothing of it */
 };
 
-/* Of the thread `tid`, 0: the calling one, and of the threads and processes that it starts from then on. Where the
- * system refuses, it is merely less polite.
+/* Of the thread `tid`, 0: the calling one, and of the threads and processes that it starts from then on.
+ * Where the system refuses, it is merely less polite.
  *
- * With PRIORITY_IDLE it gives way the moment that somebody else wakes up, but where the cores are never idle an import
- * then takes ten times as long (measured: 50 swaps under full load in 230 s instead of 23): so that is the operator's
- * choice. */
+ * With PRIORITY_IDLE it gives way the moment that somebody else wakes up, but where the cores are never idle
+ * an import then takes ten times as long (measured: 50 swaps under full load in 230 s instead of 23): so that
+ * is the operator's choice. */
 void priority_lower(pid_t tid, enum priority p);
 
 #endif
