@@ -187,10 +187,13 @@ static int add_rules(scmp_filter_ctx f) {
     return rc;
 }
 
-/* In a sanitizer's build everything else fails with EPERM, but for what the sanitizer does itself. */
+/* In a sanitizer's build everything else fails with EPERM, but for what the sanitizer does itself. TSan has a
+ * thread of its own that sleeps and looks, and may still be starting here: glibc aborts where it can't have
+ * rseq. */
 static int add_sanitizer_rules(scmp_filter_ctx f) {
     static const int more[] = {SCMP_SYS(sigaltstack), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity),
-                               SCMP_SYS(prctl),       SCMP_SYS(getrlimit),   SCMP_SYS(prlimit64)};
+                               SCMP_SYS(prctl),       SCMP_SYS(getrlimit),   SCMP_SYS(prlimit64),
+                               SCMP_SYS(rseq),        SCMP_SYS(nanosleep),   SCMP_SYS(clock_nanosleep)};
     int rc = 0;
     for (size_t i = 0; i < sizeof more / sizeof *more && rc == 0; i++)
         rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, more[i], 0);
