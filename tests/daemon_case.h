@@ -39,7 +39,7 @@ struct rig {
 /* false: this kernel lacks the back end (said by suite_skip). */
 bool rig_open(struct rig *r, const struct rig_options *o);
 void rig_close(struct rig *r);
-/* Turns until *n reaches `want`, two seconds at most. */
+/* Turns until *n reaches `want`; false: it does not, for two minutes. */
 bool rig_wait(struct rig *r, const uint32_t *n, uint32_t want);
 void rig_turn(struct rig *r, unsigned turns); /* a millisecond each */
 
@@ -52,8 +52,8 @@ int rig_connect(struct rig *r);
 bool rig_send(struct rig *r, int fd, const void *bytes, size_t n);
 bool rig_send_infer(struct rig *r, int fd, uint64_t id, const struct clpd_infer *q, const void *tensor,
                     size_t bytes);
-/* The next frame within two seconds; its body is malloc'ed. false: closed, or nothing came. */
+/* The next frame within two minutes; its body is malloc'ed. false: closed, or nothing came. */
 bool rig_receive(struct rig *r, int fd, struct clpd_header *h, uint8_t **body);
-bool rig_is_closed(struct rig *r, int fd); /* by the daemon, within two seconds */
+bool rig_is_closed(struct rig *r, int fd); /* by the daemon, within two minutes */
 
 #endif

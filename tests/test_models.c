@@ -210,6 +210,91 @@ static void large(void) {
     rig_close(&r);
 }
 
+enum { WIDE = 192, PIXELS = WIDE * WIDE };
+
+struct asker { /* of a large network; its answers have to be those of the version that they name */
+    struct rig *r;
+    int fd;
+    uint64_t asked, answered, wrong;
+    float ones[PIXELS];
+};
+
+static void ask_wide(struct asker *a) {
+    const struct clpd_infer q = {
+        .model = "s", .flags = CLPD_WANT_SCORES, .format = CLPD_F32_NCHW, .dims = {1, 1, WIDE, WIDE}};
+    CU_ASSERT_TRUE_FATAL(rig_send_infer(a->r, a->fd, a->asked++, &q, a->ones, sizeof a->ones));
+}
+
+static void take_wide(struct asker *a) {
+    struct clpd_header h;
+    struct clpd_reply reply;
+    uint8_t *body;
+    float scores[PIXELS];
+    CU_ASSERT_TRUE_FATAL(rig_receive(a->r, a->fd, &h, &body));
+    memcpy(&reply, body, sizeof reply);
+    if (reply.status == CLPD_OK) memcpy(scores, body + sizeof reply, sizeof scores);
+    free(body);
+    a->answered++;
+    a->wrong +=
+        reply.status != CLPD_OK || scores[0] != (float)reply.version || scores[PIXELS - 1] != scores[0];
+}
+
+/* Asks for as long as the version serves and has not been tried. Returns how often. */
+static uint32_t ask_while_untried(struct asker *a, uint64_t version, uint32_t answers) {
+    uint32_t early = 0;
+    while (a->r->answers == answers) {
+        const struct version *v = models_find(a->r->models, "s");
+        const bool untried = v && v->number == version;
+        if (untried && a->asked - a->answered < IN_FLIGHT) {
+            early++;
+            ask_wide(a);
+        } else if (a->asked > a->answered) {
+            take_wide(a);
+        } else {
+            rig_turn(a->r, 1);
+        }
+    }
+    return early;
+}
+
+/* A large network is asked from when it serves, which is before its first run, and while that runs. The last
+ * one is retired before it has been tried. */
+static void large_under_load(void) {
+    enum { VERSIONS = 8 };
+    struct rig r;
+    uint32_t early = 0;
+    struct asker *a = calloc(1, sizeof *a);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(a);
+    if (!open_rig(&r, 2)) {
+        free(a);
+        return;
+    }
+    a->r = &r;
+    a->fd = rig_connect(&r);
+    for (int i = 0; i < PIXELS; i++) a->ones[i] = 1;
+    for (uint64_t version = 1; version <= VERSIONS; version++) {
+        const struct case_network n = {.width = WIDE, .factor = (float)version, .work = 100};
+        char source[64];
+        uint64_t bytes;
+        (void)snprintf(source, sizeof source, "s %u", (unsigned)version);
+        const int image = case_image(&n, source, &bytes);
+        const struct link_message offer = case_offer("s", version, source, bytes);
+        const uint32_t answers = r.answers;
+        CU_ASSERT_TRUE_FATAL(models_offer(r.models, &offer, image, 0));
+        if (version == VERSIONS) CU_ASSERT_TRUE(models_retire(r.models, "s"));
+        early += ask_while_untried(a, version, answers);
+        while (a->asked > a->answered) take_wide(a);
+    }
+    CU_ASSERT_EQUAL(a->wrong, 0);
+    CU_ASSERT_TRUE(early >= VERSIONS);
+    CU_ASSERT_EQUAL(r.accepted, VERSIONS);
+    for (int i = 0; i < 30000 && !models_are_idle(r.models); i++) rig_turn(&r, 1);
+    CU_ASSERT_PTR_NULL(models_find(r.models, "s"));
+    close(a->fd);
+    rig_close(&r);
+    free(a);
+}
+
 /* There is no place for it: it is tried all the same, and is gone then. */
 static void large_without_a_place(void) {
     struct rig r;
@@ -318,6 +403,6 @@ static void fixed_batch(void) {
 
 SUITE(models, {"offers that are accepted", serving}, {"offers that are refused", refused},
       {"retired models", retired}, {"a full table", full_table}, {"100 swaps under load", swaps},
-      {"a large network", large}, {"a large network without a place", large_without_a_place},
-      {"a version of another shape", other_shape}, {"retired under load", retired_under_load},
-      {"pictures in threes", fixed_batch});
+      {"a large network", large}, {"a large network under load", large_under_load},
+      {"a large network without a place", large_without_a_place}, {"a version of another shape", other_shape},
+      {"retired under load", retired_under_load}, {"pictures in threes", fixed_batch});
