@@ -4,6 +4,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -180,7 +181,7 @@ class Store(unittest.TestCase):
         answers, failed, stopping = [], [], threading.Event()
 
         def ask():
-            with clpd.Client(d.socket) as c:
+            with clpd.Client(d.socket, timeout=PATIENCE) as c:
                 while not stopping.is_set():
                     try:
                         answers.append(c.classify("signs", bytes(48 * 48 * 3)).top[0][0].index)
@@ -220,7 +221,9 @@ class Store(unittest.TestCase):
             d.start()
         stopping.set()
         asker.join(PATIENCE)
-        self.assertEqual(seen - {503}, {200})  # 503: it is stopping
+        # 503: it is stopping. 404: the door opens after two seconds in any case, as on a machine that stands still.
+        slow = any(int(ms) >= 2000 for ms in re.findall(r"ready after (\d+) ms", d.log.read_text()))
+        self.assertEqual(seen - {503} - ({404} if slow else set()), {200})
 
     def test_another_policy_is_asked_before_the_door_opens(self):
         d = self.daemon()
