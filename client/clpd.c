@@ -325,9 +325,10 @@ static int take(struct clpd *c, int timeout_ms, struct clpd_result *r) {
         int rc = read_frame(c, r);
         if (rc) return rc;
         if (c->pending == 0 && c->in_begin == c->in_end) return 0;
-        /* The read itself waits: one system call for most answers instead of three. Only the first time, since a
-         * trickle would begin it anew; and for one answer alone: who waits in recv is also woken, for nothing,
-         * whenever the daemon has taken bytes of a later request (unix_write_space), who waits in poll is not. */
+        /* The read itself waits: one system call for most answers instead of three. Only the first time,
+         * since a trickle would begin it anew; and for one answer alone: who waits in recv is also woken, for
+         * nothing, whenever the daemon has taken bytes of a later request (unix_write_space), who waits in
+         * poll is not. */
         bool block = c->pending == 1 && (timeout_ms < 0 || (first && timeout_ms > 0));
         if (block) block = limit_receive(c, timeout_ms);
         ssize_t n = fill(c, block);

@@ -1,29 +1,22 @@
-/* Start, signals, reload, the guard's messages, stop.
+/* Start, signals, reload, stop.
  *
- *   STARTING  connections wait in the listening sockets until what was kept serves again (or for two
- * seconds): who asks a restarted daemon is not told NO_MODEL. READY=1 comes once the guard has settled, or
- * after five seconds: a slow import must not keep the unit from starting SERVING DRAINING  socket closed and
- * removed; what waits is told, what runs is finished: 5 s at most CLOSING   connections end; then threads,
- * memory, the guard
+ *   STARTING   connections wait in the listening sockets until what was kept serves again, or for two
+ *              seconds: who asks a restarted daemon is not told NO_MODEL. READY=1 comes once the guard has
+ *              settled, or after five seconds: a slow import must not keep the unit from starting.
+ *
+ *   SERVING
+ *
+ *   DRAINING   the socket is closed and removed; what waits is told, what runs is finished: 5 s at most
+ *
+ *   CLOSING    connections end; then threads, memory, the guard
  */
 #include "daemon/daemon.h"
 
-#include "daemon/connection.h"
-
-#include "daemon/catalogue.h"
+#include "daemon/daemon_internal.h"
 #include "daemon/descriptors.h"
-#include "daemon/desk.h"
-#include "daemon/file_table.h"
-#include "daemon/guard_child.h"
-#include "daemon/http.h"
-#include "daemon/http_socket.h"
 #include "daemon/log.h"
-#include "daemon/models.h"
 #include "daemon/notify.h"
-#include "daemon/server.h"
-#include "daemon/socket_file.h"
 #include "daemon/status.h"
-#include "daemon/store.h"
 #include "infer/blas.h"
 
 #include <assert.h>
@@ -43,37 +36,6 @@
 #define DRAIN_LOOK      5000000u
 #define STATUS_TEXT     256
 #define MODELS_TEXT_AGE 100000000u /* 0.1 s: what it counts may be that old; what it lists may not */
-#define INHERITED       0          /* the ticket of no guard: offered by systemd's store */
-
-enum state { STARTING, SERVING, DRAINING, CLOSING };
-
-struct daemon {
-    const char *config_path;
-    struct config config;
-    enum state state;
-    struct loop *loop;
-    struct workers *workers;
-    struct models *models;
-    struct server server;
-    struct guard_child *guard;
-    char *guard_path;
-    struct file_table files;
-    struct desk desk;
-    struct socket_file socket;
-    struct catalogue *catalogue;
-    char *models_text; /* as of models_text_at; NULL: out of date */
-    size_t models_bytes;
-    uint64_t models_text_at;
-    struct http_sockets http_sockets;
-    struct store store; /* what an earlier clpd has left us; emptied at the start */
-    struct http *http;  /* NULL: no HTTP */
-    int listen_fd, signals;
-    struct loop_watch *signal_watch;
-    struct loop_timer door, ready, watchdog, drain;
-    uint64_t started_ns, watchdog_period, stop_at;
-    bool stuck, is_open, restored;
-    struct err failure; /* why no client can connect */
-};
 
 static void set_state(struct daemon *d, enum state to) {
     static const char *const names[] = {"starting", "serving", "draining", "closing"};
@@ -91,7 +53,7 @@ static const char *status_line(const struct daemon *d, char *buf, size_t room) {
     return buf;
 }
 
-static void tell_status(const struct daemon *d) {
+void daemon_tell_status(const struct daemon *d) {
     char line[STATUS_TEXT];
     if (d->state == SERVING) notify_status(status_line(d, line, sizeof line));
 }
@@ -109,7 +71,7 @@ static int start_http(struct daemon *d, struct err *e) {
     return d->http ? 0 : -1;
 }
 
-static void open_door(void *owner) {
+void daemon_open_door(void *owner) {
     struct daemon *d = owner;
     if (d->is_open || d->state >= DRAINING) return;
     loop_timer_stop(d->loop, &d->door);
@@ -118,11 +80,11 @@ static void open_door(void *owner) {
         loop_stop(d->loop);
 }
 
-static void become_ready(void *owner) {
+void daemon_become_ready(void *owner) {
     struct daemon *d = owner;
     char line[STATUS_TEXT];
     if (d->state != STARTING) return;
-    open_door(d);
+    daemon_open_door(d);
     set_state(d, SERVING);
     loop_timer_stop(d->loop, &d->ready);
     catalogue_publish(d->catalogue, d->models, true);
@@ -156,7 +118,7 @@ static char *describe_models(struct daemon *d, const struct status_facts *f, siz
     return copy;
 }
 
-static void forget_models_text(struct daemon *d) {
+void daemon_forget_models_text(struct daemon *d) {
     free(d->models_text);
     d->models_text = NULL;
 }
@@ -174,199 +136,6 @@ static char *describe(void *owner, uint8_t type, size_t *bytes) {
                                    .started_ns = d->started_ns,
                                    .max_batch = d->config.engine_max_batch};
     return type == CLPD_STATUS ? status_text(&f, bytes) : describe_models(d, &f, bytes);
-}
-
-/* --- the guard --------------------------------------------------------------------------------- */
-
-static uint32_t count_served(void *owner) {
-    const struct daemon *d = owner;
-    return models_count(d->models);
-}
-
-static void tell_served(const struct daemon *d, const struct model *model) {
-    const struct version *v = model->current;
-    struct link_message m = {.type = LINK_SERVING,
-                             .identity = v->identity,
-                             .closed_ns = v->closed_ns,
-                             .verdict = v->verdict,
-                             .policy = v->policy,
-                             .build = v->build,
-                             .inherited = v->inherited && !d->restored,
-                             .repaired = v->repaired,
-                             .probe = v->probe,
-                             .model_version = v->number,
-                             .image_bytes = v->image_bytes,
-                             .pruned_channels = v->pruned_channels,
-                             .canary = v->canary,
-                             .total_channels = v->total_channels};
-    memcpy(m.sha256, v->sha256, sizeof m.sha256);
-    memcpy(m.beside, v->beside, sizeof m.beside);
-    memcpy(m.model, model->name, sizeof m.model);
-    memcpy(m.path, v->path, sizeof m.path);
-    guard_child_send(d->guard, &m);
-}
-
-/* --- what people ask for ------------------------------------------------------------------ */
-
-static void settle(struct desk_waiter w, bool done, const char *text) {
-    char *json = w.connection && done ? status_done_text(text) : NULL;
-    if (w.connection) connection_control_done(w.connection, w.id, done ? CLPD_OK : CLPD_CONFLICT, json, text);
-}
-
-/* Nobody will answer them any more. */
-static void drop_controls(struct daemon *d, const char *why) {
-    for (struct desk_waiter w; (w = desk_drop(&d->desk)).connection;) settle(w, false, why);
-}
-
-static uint32_t on_control(void *owner, struct connection *c, uint64_t id, const struct clpd_control *q,
-                           const char **why) {
-    struct daemon *d = owner;
-    struct link_message m;
-    struct ucred peer;
-    const int fd = connection_peer(c, &peer);
-    if (!desk_allows(&peer, fd, d->config.socket_control_group)) {
-        log_warning("user %u (process %d) may not change what is served", (unsigned)peer.uid, (int)peer.pid);
-        *why = "only root, the daemon's own user and the members of socket.control_group may do that";
-        return CLPD_FORBIDDEN;
-    }
-    *why = "the guard is not up at this moment: try again";
-    if (!d->guard || strcmp(guard_child_state(d->guard), "up") != 0) return CLPD_BUSY;
-    *why = "others wait for changes of what is served: try again";
-    if (!desk_note(&d->desk, c, id, &peer, q, &m)) return CLPD_BUSY;
-    guard_child_send(d->guard, &m);
-    return CLPD_OK;
-}
-
-/* A new guard: it is told what is served, and tells about every file anew. */
-static void on_greeted(void *owner) {
-    struct daemon *d = owner;
-    drop_controls(d, "the guard ended before it was done; look at clpctl models, and try again");
-    const struct model *model;
-    file_table_clear(&d->files);
-    forget_models_text(d);
-    for (uint32_t i = 0; (model = models_at(d->models, i)); i++)
-        if (model->current) tell_served(d, model);
-    tell_status(d);
-}
-
-static void answer_offer(const struct daemon *d, const struct link_message *offer, uint64_t ticket,
-                         bool accepted, const char *why) {
-    if (ticket != guard_child_ticket(d->guard)) return; /* of a guard that is gone */
-    struct link_message m = *offer;
-    m.type = LINK_ANSWER;
-    m.accepted = accepted;
-    (void)snprintf(m.reason, sizeof m.reason, "%s", why);
-    guard_child_send(d->guard, &m);
-}
-
-static void on_answered(void *owner, const struct link_message *offer, uint64_t ticket,
-                        const struct version *v, const char *why) {
-    struct daemon *d = owner;
-    if (ticket == INHERITED && !v) store_forget_image(offer->model, offer->model_version, offer->sha256);
-    if (d->guard && ticket == guard_child_ticket(d->guard))
-        answer_offer(d, offer, ticket, v != NULL, why);
-    else if (d->guard && v)
-        tell_served(d, v->model);
-    tell_status(d);
-}
-
-/* What serves is kept for the next clpd, and no more of its model than that. */
-static void on_begun(void *owner, const struct link_message *offer, int fd, uint64_t ticket) {
-    (void)owner;
-    if (ticket != INHERITED) store_keep_image(offer, fd); /* it is kept already */
-}
-
-static void on_ceased(void *owner, const struct version *v) {
-    (void)owner;
-    store_forget_image(v->model->name, v->number, v->sha256);
-}
-
-static void take_inheritance(struct daemon *d) {
-    struct link_message offer;
-    int fd;
-    while (models_can_take_offer(d->models) && store_next_image(&d->store, &offer, &fd))
-        if (!models_offer(d->models, &offer, fd, INHERITED))
-            log_warning("model %s: no memory for its kept image", offer.model);
-    if (models_can_take_offer(d->models)) store_close(&d->store);
-}
-
-static void on_job_done(void *owner) {
-    struct daemon *d = owner;
-    if (d->store.kept) take_inheritance(d);
-    if (d->restored && models_are_idle(d->models)) open_door(d);
-    if (d->guard) guard_child_resume(d->guard); /* it may have been held up */
-}
-
-static bool can_greet(void *owner) {
-    const struct daemon *d = owner;
-    return models_are_idle(d->models) && !d->store.kept;
-}
-
-/* What serves is another: other threads are shown it. */
-static void on_changed(void *owner) {
-    struct daemon *d = owner;
-    forget_models_text(d);
-    catalogue_publish(d->catalogue, d->models, d->state == SERVING);
-    tell_status(d);
-}
-
-static bool can_take(void *owner) {
-    const struct daemon *d = owner;
-    return models_can_take_offer(d->models);
-}
-
-static void take_offer(struct daemon *d, const struct link_message *m, int fd) {
-    const uint64_t ticket = guard_child_ticket(d->guard);
-    if (!m->model[0]) {
-        (void)close(fd);
-        answer_offer(d, m, ticket, false, "a model needs a name");
-    } else if (d->state >= DRAINING) {
-        (void)close(fd);
-        answer_offer(d, m, ticket, false, "clpd is stopping");
-    } else if (!models_offer(d->models, m, fd, ticket)) {
-        answer_offer(d, m, ticket, false, "clpd is out of memory");
-    }
-}
-
-static void take_probe(struct daemon *d, const struct link_message *m, int fd) {
-    struct err e = {0};
-    struct probe_note *n = probe_note_new(m, fd, &e);
-    if (!n) {
-        log_warning("model %s: %s", m->model, e.text);
-        return;
-    }
-    models_note_probe(d->models, n);
-    forget_models_text(d);
-}
-
-static void on_guard_message(void *owner, const struct link_message *m, int fd) {
-    struct daemon *d = owner;
-    switch (m->type) {
-    case LINK_OFFER: take_offer(d, m, fd); return; /* fd is taken */
-    case LINK_CONTROLLED: settle(desk_settle(&d->desk, m->model_version), m->accepted, m->reason); break;
-    case LINK_FILE:
-        file_table_put(&d->files, m);
-        forget_models_text(d);
-        break;
-    case LINK_FILE_GONE:
-        file_table_drop(&d->files, m->path);
-        forget_models_text(d);
-        break;
-    case LINK_RETIRE:
-        if (!models_retire(d->models, m->model)) log_error("model %s: no memory to retire it", m->model);
-        break;
-    case LINK_PROBE: take_probe(d, m, fd); break;
-    case LINK_RESTORED:
-        d->restored = true;
-        if (models_are_idle(d->models)) open_door(d);
-        break;
-    case LINK_SETTLED:
-        log_info("the guard has dealt with every file");
-        become_ready(d);
-        break;
-    default: log_debug("the guard sends message type %u, which is not for clpd", m->type);
-    }
-    if (fd >= 0) (void)close(fd);
 }
 
 /* --- signals --------------------------------------------------------------------------------------- */
@@ -439,7 +208,7 @@ static void begin_stop(struct daemon *d) {
         return;
     }
     set_state(d, DRAINING);
-    drop_controls(d, "the daemon is stopping");
+    daemon_drop_controls(d, "the daemon is stopping");
     notify_stopping();
     log_info("stopping: what runs is finished; %u requests are in the house", workers_queued(d->workers));
     socket_file_remove(&d->socket);
@@ -506,12 +275,6 @@ static int open_parts(struct daemon *d, struct err *e) {
                                       .max_batch = c->engine_max_batch,
                                       .limit = c->limit_queue,
                                       .spin_ns = (uint64_t)c->io_spin_us * 1000};
-    const struct models_calls calls = {.answered = on_answered,
-                                       .done = on_job_done,
-                                       .changed = on_changed,
-                                       .begun = on_begun,
-                                       .ceased = on_ceased,
-                                       .owner = d};
     const struct server_limits limits = {.connections = c->limit_connections,
                                          .inflight = c->limit_inflight,
                                          .request_bytes = c->limit_request_bytes,
@@ -521,6 +284,7 @@ static int open_parts(struct daemon *d, struct err *e) {
                                          .idle_ns = (uint64_t)c->limit_idle_s * 1000000000u,
                                          .rings = c->limit_rings,
                                          .ring_bytes = c->limit_ring_bytes};
+    const struct models_calls calls = daemon_models_calls(d);
     d->catalogue = catalogue_new();
     if (!d->catalogue) return err_set(e, ERR_SYSTEM, "out of memory for the list of models");
     const enum loop_kind kinds[] = {[IO_BACKEND_AUTO] = LOOP_ANY,
@@ -543,30 +307,25 @@ static int open_parts(struct daemon *d, struct err *e) {
         return -1;
     d->server.describe = describe;
     d->server.describe_owner = d;
-    d->server.control = on_control;
+    d->server.control = daemon_on_control;
     int rc = loop_watch(d->loop, d->signals, on_signal, d, &d->signal_watch);
     return rc ? err_set(e, ERR_SYSTEM, "watching signals: %s", strerror(-rc)) : 0;
 }
 
 static int start(struct daemon *d, struct err *e) {
-    const struct guard_child_calls calls = {.served = count_served,
-                                            .greeted = on_greeted,
-                                            .received = on_guard_message,
-                                            .can_greet = can_greet,
-                                            .can_take = can_take,
-                                            .owner = d};
+    const struct guard_child_calls calls = daemon_guard_calls(d);
     /* Clients must not use up what the guard's offers arrive by. */
     d->config.limit_connections = descriptors_make_room(&d->config);
     d->guard_path = guard_child_find(e);
     if (!d->guard_path || open_signals(d, e) || open_socket(d, e) || open_parts(d, e) ||
         http_sockets_open(&d->http_sockets, &d->store, &d->config, e))
         return -1;
-    take_inheritance(d);
+    daemon_take_inheritance(d);
     d->guard = guard_child_start(d->loop, d->guard_path, d->config_path, &calls);
     if (!d->guard) return err_set(e, ERR_SYSTEM, "out of memory for the guard");
-    loop_timer_set(d->loop, &d->door, loop_clock() + DOOR_AFTER, open_door, d);
+    loop_timer_set(d->loop, &d->door, loop_clock() + DOOR_AFTER, daemon_open_door, d);
     guard_child_set_silence(d->guard, d->config.guard_silence_s * UINT64_C(1000000000));
-    loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, become_ready, d);
+    loop_timer_set(d->loop, &d->ready, loop_clock() + READY_AFTER, daemon_become_ready, d);
     d->watchdog_period = notify_watchdog_period();
     if (d->watchdog_period) feed_watchdog(d);
     return 0;
