@@ -202,6 +202,7 @@ class Store(unittest.TestCase):
         d = self.daemon()
         self.signs(d)
         d.wait_serving("signs")
+        wait_for("the image to be kept", lambda: sum(".signs." in n for n in d.manager.names()) == 2)
         seen, stopping = set(), threading.Event()
 
         def ask():
