@@ -123,6 +123,8 @@ void probe_suspect(struct probe *p, int32_t k);
 bool probe_find_ways(struct probe *p, int32_t k, struct trigger *spare);
 void probe_forget_ways(struct probe *p);
 /* From every start it is as hard to reach as it has to be. */
+/* How far the suspect may stand out by this kind of attack, from many starts. */
+float probe_allowed(const struct probe *p, enum family f);
 bool probe_is_calm(const struct probe *p);
 /* Whether that means that it is mended. */
 bool probe_can_vouch(const struct probe *p);

@@ -16,10 +16,13 @@ void probe_forget_ways(struct probe *p) {
 }
 
 /* How far the suspect may stand out by what was looked for from many starts. By what it stood out at first,
- * less than others before anything was done about it; by the rest, no more than it did by nature. */
-static float allowed(const struct probe *p, enum family f) {
+ * less than others before anything was done about it; but where that was by far less than by something else,
+ * it may be how the class is by nature, and need not stand out any more; by the rest, no more than it did. */
+float probe_allowed(const struct probe *p, enum family f) {
+    float most = 0;
+    for (int i = 0; i < FAMILIES; i++) most = fmaxf(most, p->first[i]);
     if (p->first[f] < LIMIT) return fmaxf(p->first[f], LIMIT) + STARTED;
-    return p->round == 0 ? LIMIT : CALM;
+    return p->round == 0 || p->first[f] < PLAIN * most ? LIMIT : CALM;
 }
 
 /* Keeps a copy of what stands out; of too many, the ones that stand out most. */
@@ -27,7 +30,7 @@ static void add_way(struct probe *p, const struct trigger *t) {
     const enum family f = family_of[t->kind];
     const float z = probe_stand_out(p, t->target, f, t->size, t->success);
     p->easiest[f] = fmaxf(p->easiest[f], z);
-    if (z < allowed(p, f)) return;
+    if (z < probe_allowed(p, f)) return;
     struct trigger *copy = p->n_ways < WAYS ? trigger_new(&p->net.size) : NULL;
     uint32_t at = p->n_ways;
     if (copy) {
@@ -130,7 +133,7 @@ float probe_most_success(struct probe *p) {
 
 bool probe_is_calm(const struct probe *p) {
     for (int f = 0; f < FAMILIES; f++)
-        if (p->easiest[f] >= allowed(p, (enum family)f)) return false;
+        if (p->easiest[f] >= probe_allowed(p, (enum family)f)) return false;
     return true;
 }
 
