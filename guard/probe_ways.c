@@ -15,13 +15,13 @@ void probe_forget_ways(struct probe *p) {
     while (p->n_ways > 0) trigger_free(p->ways[--p->n_ways]);
 }
 
-/* How far the suspect may stand out by what was looked for from many starts. By what it stood out at first,
- * less than others before anything was done about it; but where that was by far less than by something else,
- * it may be how the class is by nature, and need not stand out any more; by the rest, no more than it did. */
+/* By what the suspect stood out at first, it has to stand out less than others before anything was done about
+ * it; but where that was by far less than by something else, it may be how the class is by nature, and need
+ * not stand out any more; by the rest, no more than many starts are worth over the limit. */
 float probe_allowed(const struct probe *p, enum family f) {
     float most = 0;
     for (int i = 0; i < FAMILIES; i++) most = fmaxf(most, p->first[i]);
-    if (p->first[f] < LIMIT) return fmaxf(p->first[f], LIMIT) + STARTED;
+    if (p->first[f] < LIMIT) return LIMIT + STARTED;
     return p->round == 0 || p->first[f] < PLAIN * most ? LIMIT : CALM;
 }
 
