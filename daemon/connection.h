@@ -83,12 +83,12 @@ void connection_take_lent(struct connection *c, struct lent *t);
 /* Does what can be done at the turn's end: sends, reads on, ends. */
 void connection_proceed(struct connection *c);
 /* A request comes back, from a worker by way of the loop, or refused by the batcher. */
+void connection_answer(struct connection *c, struct slot *slot);
+int connection_peer(const struct connection *c, struct ucred *peer); /* who it is; its socket */
 /* What the server's `control` has put off: the connection may be closing by now. CLPD_OK, or a status; the
  * JSON text (malloc'ed, taken) of the answer, or NULL, and the text of the refusal. */
-int connection_peer(const struct connection *c, struct ucred *peer); /* who it is; its socket */
 void connection_control_done(struct connection *c, uint64_t id, uint32_t status, char *json,
                              const char *text);
-void connection_answer(struct connection *c, struct slot *slot);
 bool connection_is_quiet(const struct connection *c); /* nothing in flight, nothing unsent */
 bool connection_is_stalled(const struct connection *c, uint64_t now);
 

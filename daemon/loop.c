@@ -394,6 +394,11 @@ void loop_stream_close(struct loop_stream *s) {
     loop_check_done(s);
 }
 
+uint8_t *loop_landing(const struct loop_stream *s, uint8_t *own) {
+    uint8_t *at = s->calls->landing ? s->calls->landing(s->owner) : NULL;
+    return at ? at : own;
+}
+
 void loop_answer_receive(struct loop_stream *s, const uint8_t *bytes, ssize_t n) {
     s->receiving = false;
     if (s->state == STREAM_OPEN)

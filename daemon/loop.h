@@ -51,6 +51,9 @@ uint64_t loop_now(const struct loop *l); /* the same, as of this turn */
 
 struct loop_stream;
 struct loop_stream_calls {
+    /* Asked just before bytes are received for loop_receive: where LOOP_CHUNK of them may lie until
+     * received() has returned. NULL, as an answer or for the call: in the loop's own memory. */
+    uint8_t *(*landing)(void *owner);
     /* The answer to loop_receive: n bytes, valid during the call. To
      * loop_receive_into: bytes is NULL, n of them are there; less than asked
      * for only at the end. 0: the peer sends no more; or -errno. */

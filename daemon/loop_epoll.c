@@ -75,8 +75,8 @@ static void closing(struct loop_stream *s) {
 
 static void try_receive(struct loop_stream *s) {
     struct epoll *p = s->loop->backend;
-    uint8_t *to = s->to ? s->to + s->got : p->chunk;
-    const size_t room = s->to ? s->want - s->got : sizeof p->chunk;
+    uint8_t *to = s->to ? s->to + s->got : loop_landing(s, p->chunk);
+    const size_t room = s->to ? s->want - s->got : LOOP_CHUNK;
     ssize_t n = recv(s->fd, to, room, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         s->readable = false;
@@ -87,7 +87,7 @@ static void try_receive(struct loop_stream *s) {
     if (n < 0) {
         loop_answer_receive(s, NULL, -errno);
     } else if (!s->to) {
-        loop_answer_receive(s, n ? p->chunk : NULL, n);
+        loop_answer_receive(s, n ? to : NULL, n);
     } else {
         s->got += (size_t)n;
         if (n == 0 || s->got == s->want) loop_answer_receive(s, NULL, (ssize_t)s->got);

@@ -92,6 +92,8 @@ struct loop {
 ssize_t loop_send_now(struct loop_stream *s);
 /* For the back ends: posts that came while the loop slept, before anything that came in. */
 void loop_run_posts(struct loop *l);
+/* For the back ends: where a chunk that is received now lies; `own` where the owner has no better place. */
+uint8_t *loop_landing(const struct loop_stream *s, uint8_t *own);
 /* For the back ends: what came out of a receive or send that was asked for. */
 void loop_answer_receive(struct loop_stream *s, const uint8_t *bytes, ssize_t n);
 void loop_answer_send(struct loop_stream *s, ssize_t n);

@@ -353,8 +353,8 @@ static void on_part(struct uring *u, struct loop_stream *s, ssize_t n) {
 /* By a call of our own. */
 static void receive_now(struct loop_stream *s) {
     struct uring *u = s->loop->backend;
-    uint8_t *to = s->to ? s->to + s->got : u->chunk;
-    const size_t room = s->to ? s->want - s->got : sizeof u->chunk;
+    uint8_t *to = s->to ? s->to + s->got : loop_landing(s, u->chunk);
+    const size_t room = s->to ? s->want - s->got : LOOP_CHUNK;
     s->loop->receives_left--;
     const ssize_t n = recv(s->fd, to, room, MSG_DONTWAIT);
     const int why = n < 0 ? errno : 0;
@@ -367,7 +367,7 @@ static void receive_now(struct loop_stream *s) {
         if (s->to)
             on_part(u, s, why ? -why : n);
         else
-            loop_answer_receive(s, n > 0 ? u->chunk : NULL, why ? -why : n);
+            loop_answer_receive(s, n > 0 ? to : NULL, why ? -why : n);
     }
 }
 

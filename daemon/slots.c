@@ -13,6 +13,8 @@
 #define TRIM_AT_ONCE ((size_t)4 << 20)   /* about 0.3 ms of munmapping */
 #define TRIM_LOOKS   1024
 
+_Static_assert(PAGE >= LOOP_CHUNK, "a tensor's room takes a chunk");
+
 static size_t round_up(size_t bytes) {
     return (bytes + PAGE - 1) & ~(PAGE - 1);
 }
@@ -20,8 +22,8 @@ static size_t round_up(size_t bytes) {
 int slots_open(struct slots *s, uint32_t n, uint64_t tensor_bytes, struct err *e) {
     *s = (struct slots){.n = n};
     s->tensor_room = round_up(tensor_bytes);
-    s->frame_room = round_up(FRAME_HEADER + tensor_bytes + SLOT_REPLY_EXTRA);
-    const size_t each = s->tensor_room + s->frame_room;
+    s->frame_room = round_up(FRAME_HEADER + tensor_bytes + SLOT_REPLY_EXTRA + SLOT_HEAD) - SLOT_HEAD;
+    const size_t each = s->frame_room + SLOT_HEAD + s->tensor_room;
     if (__builtin_mul_overflow(each, (size_t)n, &s->memory_bytes)) s->memory_bytes = SIZE_MAX;
     s->slots = calloc(n, sizeof *s->slots);
     if (!s->slots) return err_set(e, ERR_SYSTEM, "out of memory for %u request slots", n);
@@ -41,7 +43,7 @@ int slots_open(struct slots *s, uint32_t n, uint64_t tensor_bytes, struct err *e
     for (uint32_t i = n; i-- > 0;) {
         struct slot *slot = &s->slots[i];
         slot->frame = s->memory + (size_t)i * each;
-        slot->tensor = slot->frame + s->frame_room;
+        slot->tensor = slot->frame + s->frame_room + SLOT_HEAD;
         slot->next = s->free;
         s->free = slot;
     }
@@ -68,6 +70,10 @@ struct slot *slots_take(struct slots *s) {
                                      .reply = slot->frame + FRAME_HEADER,
                                      .reply_room = s->frame_room - FRAME_HEADER};
     return slot;
+}
+
+uint8_t *slots_landing(const struct slots *s) {
+    return s->free ? s->free->tensor - SLOT_HEAD : NULL;
 }
 
 void slots_give(struct slots *s, struct slot *slot, uint64_t now) {

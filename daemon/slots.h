@@ -1,7 +1,9 @@
 /* A fixed pool of request slots: each holds a request, its tensor and its reply,
  * from arrival until the reply has gone out. Nothing is allocated per request.
  *
- *   one mapping:  | reply | tensor | reply | tensor | …      each as large as the limits allow
+ *   one mapping:  | reply | head | tensor | reply | head | tensor | …      each as large as the limits allow
+ *
+ * The head is room for that of the request's frame, so that both can be received in one piece.
  *
  * The mapping is not reserved: only pages that were touched exist. Slots are
  * used last in, first out, so under steady load the same few stay warm; pages of
@@ -13,6 +15,7 @@
 #include "daemon/loop.h"
 #include "daemon/request.h"
 
+#define SLOT_HEAD        ((size_t)FRAME_HEADER + FRAME_INFER)
 #define SLOT_REPLY_EXTRA ((size_t)64 << 10) /* a reply may be this much larger than the largest tensor */
 
 struct lent;
@@ -49,6 +52,9 @@ int slots_open(struct slots *s, uint32_t n, uint64_t tensor_bytes, struct err *e
 void slots_close(struct slots *s);
 
 struct slot *slots_take(struct slots *s); /* NULL: all are taken */
+/* SLOT_HEAD bytes before the tensor of the slot that will be taken next, LOOP_CHUNK in all; until one is
+ * taken or given. NULL: all are taken. */
+uint8_t *slots_landing(const struct slots *s);
 /* `now` as loop_now. */
 void slots_give(struct slots *s, struct slot *slot, uint64_t now);
 

@@ -93,6 +93,38 @@ static void test_pipelined(void) {
     on_both(&usual, pipelined);
 }
 
+/* One piece, much of it for other slots than the one that it lands in: after a refusal the tensor lies
+ * further back. */
+static void in_one_piece(struct rig *r) {
+    enum { FRAMES = 6, EACH = 4 * sizeof(float), WHOLE = FRAME_HEADER + FRAME_INFER + EACH };
+    uint8_t bytes[FRAMES * WHOLE + FRAME_HEADER], *at = bytes;
+    struct answer a;
+    const int fd = rig_connect(r);
+    for (uint32_t id = 1; id <= FRAMES; id++) {
+        const float x[] = {(float)id, 1, 2, (float)id + 10};
+        struct clpd_infer q = ask(1);
+        if (id % 3 == 1) q.model[0] = '?';
+        at += frame_write_header(at, CLPD_INFER, id, sizeof q + sizeof x);
+        memcpy(at, &q, sizeof q);
+        memcpy(at + sizeof q, x, sizeof x);
+        at += sizeof q + sizeof x;
+        if (id == 2) at += frame_write_header(at, CLPD_STATUS, 100, 0);
+    }
+    CU_ASSERT_TRUE(rig_send(r, fd, bytes, sizeof bytes));
+    for (int i = 0; i <= FRAMES; i++) {
+        CU_ASSERT_TRUE_FATAL(receive(r, fd, &a));
+        if (a.h.id == 100) continue;
+        CU_ASSERT_EQUAL(a.r.status, a.h.id % 3 == 1 ? CLPD_NO_MODEL : CLPD_OK);
+        if (a.r.status != CLPD_OK) continue;
+        CU_ASSERT_EQUAL(a.scores[0], 2 * (float)a.h.id);
+        CU_ASSERT_EQUAL(a.scores[3], 2 * (float)a.h.id + 20);
+    }
+    close(fd);
+}
+static void test_one_piece(void) {
+    on_both(&usual, in_one_piece);
+}
+
 static void top_and_labels(struct rig *r) {
     struct clpd_infer q = ask(2);
     struct answer a;
@@ -581,8 +613,9 @@ static void test_damaged(void) {
 }
 
 SUITE(connection, {"pipelined requests, answers by id", test_pipelined},
-      {"best classes and labels", test_top}, {"10,000 pictures in a request", test_large},
-      {"a byte at a time", test_bytes}, {"JSON, also when much is asked", test_json},
+      {"frames of one piece, some refused", test_one_piece}, {"best classes and labels", test_top},
+      {"10,000 pictures in a request", test_large}, {"a byte at a time", test_bytes},
+      {"JSON, also when much is asked", test_json},
       {"refusals after which the stream goes on", test_refusals}, {"refusals that close it", test_closing},
       {"a client that does not read", test_no_reader}, {"BUSY where the slots are used up", test_busy},
       {"one connection too many", test_too_many}, {"frames that are cut off", test_cut_off},

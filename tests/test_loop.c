@@ -44,7 +44,9 @@ static bool turn_until(struct loop *l, const bool *flag) {
 
 struct peer {
     struct loop_stream *stream;
-    int other; /* the end that the test holds */
+    int other;      /* the end that the test holds */
+    uint8_t *place; /* where chunks shall lie; NULL: no matter */
+    const uint8_t *lay;
     uint8_t *bytes;
     size_t n;
     ssize_t last, sent;
@@ -60,6 +62,7 @@ static void on_received(void *owner, const uint8_t *bytes, ssize_t n) {
         p->n += (size_t)n;
     }
     p->last = n;
+    p->lay = bytes;
     p->received = true;
     if (p->greedy && n > 0) loop_receive(p->stream);
 }
@@ -82,7 +85,13 @@ static void on_gone(void *owner) {
     p->gone = true;
 }
 
-static const struct loop_stream_calls peer_calls = {on_received, on_sent, on_closed, on_gone};
+static uint8_t *landing(void *owner) {
+    const struct peer *p = owner;
+    CU_ASSERT_FALSE(p->closed);
+    return p->place;
+}
+
+static const struct loop_stream_calls peer_calls = {landing, on_received, on_sent, on_closed, on_gone};
 
 static void peer_open(struct loop *l, struct peer *p) {
     int pair[2];
@@ -121,6 +130,29 @@ static void chunk(struct loop *l) {
     CU_ASSERT_EQUAL(p.last, 4);
     peer_close(l, &p);
 }
+
+/* Its owner says where; asked anew for every one. */
+static void landed(struct loop *l) {
+    struct peer p;
+    uint8_t place[LOOP_CHUNK];
+    peer_open(l, &p);
+    for (int i = 0; i < 3; i++) {
+        p.place = i == 1 ? NULL : place;
+        p.received = false;
+        loop_receive(p.stream);
+        CU_ASSERT_EQUAL(loop_turn(l, 0), 0);
+        CU_ASSERT_EQUAL(write(p.other, "hello", 5), 5);
+        CU_ASSERT_TRUE(turn_until(l, &p.received));
+        CU_ASSERT_EQUAL(p.last, 5);
+        CU_ASSERT_EQUAL(p.lay == place, p.place == place);
+        CU_ASSERT_EQUAL(memcmp(p.bytes + p.n - 5, "hello", 5), 0);
+    }
+    peer_close(l, &p);
+}
+static void test_landed(void) {
+    on_both(landed);
+}
+
 static void test_chunk(void) {
     on_both(chunk);
 }
@@ -591,6 +623,7 @@ static void test_run(void) {
 }
 
 SUITE(loop, {"a chunk comes when it is asked for", test_chunk},
+      {"a chunk lies where its owner says", test_landed},
       {"the end of one direction leaves the other", test_end},
       {"a tensor arrives where it belongs, whole or with its early end", test_tensor},
       {"a gathered send survives a slow reader", test_send},

@@ -15,7 +15,10 @@ static void take_and_give(void) {
     struct err e;
     CU_ASSERT_EQUAL_FATAL(slots_open(&s, 4, 100000, &e), 0);
     for (int i = 0; i < 4; i++) {
+        uint8_t *landing = slots_landing(&s);
         a[i] = slots_take(&s);
+        CU_ASSERT_PTR_EQUAL(landing + FRAME_HEADER + FRAME_INFER, a[i]->tensor);
+        memset(landing, i, LOOP_CHUNK);
         CU_ASSERT_PTR_NOT_NULL_FATAL(a[i]);
         CU_ASSERT_EQUAL((uintptr_t)a[i]->tensor % (uintptr_t)sysconf(_SC_PAGESIZE), 0);
         CU_ASSERT_EQUAL((size_t)(a[i]->tensor - s.memory) % 65536, 0); /* nobody else's pages are trimmed */
@@ -27,9 +30,12 @@ static void take_and_give(void) {
     }
     for (int i = 0; i < 4; i++) {
         CU_ASSERT_EQUAL(a[i]->tensor[0], i);
+        CU_ASSERT_EQUAL(a[i]->tensor[-1], i);
+        CU_ASSERT_EQUAL(a[i]->tensor[-(ptrdiff_t)SLOT_HEAD], i); /* no reply reaches there */
         CU_ASSERT_EQUAL(a[i]->tensor[99999], i);
         CU_ASSERT_EQUAL(a[i]->request.reply[a[i]->request.reply_room - 1], i);
     }
+    CU_ASSERT_PTR_NULL(slots_landing(&s));
     CU_ASSERT_PTR_NULL(slots_take(&s));
     CU_ASSERT_EQUAL(s.n_taken, 4);
     slots_give(&s, a[1], 0);
