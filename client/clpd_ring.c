@@ -9,6 +9,7 @@
  * answers are checked as over the stream; it is trusted to leave them alone once they are announced. */
 #include "client/libclpd.h"
 #include "client/spin.h"
+#include "infer/cpu.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -68,7 +69,6 @@ struct clpd_ring {
 };
 
 #define NO_SLOT UINT32_MAX
-#define LINE    64 /* of a cache */
 
 static int fail(struct clpd_ring *g, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 static int fail(struct clpd_ring *g, int code, const char *fmt, ...) {
@@ -444,7 +444,7 @@ static int refuse(struct clpd_ring *g, const char *why) {
 /* Who asks one at a time finds the reply there: it is fetched beside the answer that says where it lies. */
 static void expect_reply(const struct clpd_ring *g) {
     const uint8_t *reply = slot_at(g, g->newest);
-    for (size_t i = 0; i < sizeof(struct clpd_reply) + LINE; i += LINE) __builtin_prefetch(reply + i);
+    for (size_t i = 0; i < sizeof(struct clpd_reply) + CPU_LINE; i += CPU_LINE) __builtin_prefetch(reply + i);
 }
 
 static int read_answer(struct clpd_ring *g, struct clpd_result *r, uint32_t *slot) {
@@ -478,7 +478,7 @@ static bool spin(struct clpd_ring *g, uint64_t since, uint64_t end) {
     do {
         for (int i = 0; i < SPIN_LOOKS; i++) {
             if (has_answer(g)) return true;
-            spin_relax();
+            cpu_relax();
         }
     } while (now_ns() < limit);
     return has_answer(g);

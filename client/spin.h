@@ -21,14 +21,6 @@ struct spin {
     uint32_t waits;     /* for which it seemed too long */
 };
 
-static inline void spin_relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 /* ns to look during the wait that begins. */
 static inline uint64_t spin_limit(struct spin *s) {
     if (s->gap <= s->most || s->most <= SPIN_LEAST) return s->most;

@@ -2,6 +2,7 @@
 #include "daemon/lookout.h"
 
 #include "daemon/loop.h"
+#include "infer/cpu.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -88,7 +89,7 @@ bool lookout_spin(struct lookout *l, const _Atomic bool *on, uint64_t since) {
         for (int i = 0; i < SPIN_LOOKS; i++) {
             if (lookout_look(l)) return true;
             if (!atomic_load_explicit(on, memory_order_relaxed)) return false;
-            spin_relax();
+            cpu_relax();
         }
     } while (loop_clock() < since + limit);
     return false;

@@ -6,6 +6,7 @@
 #include "daemon/admit.h"
 #include "daemon/log.h"
 #include "daemon/ring_plan.h"
+#include "infer/cpu.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,8 +21,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#define LINE 64
 
 struct ring_slot {
     struct request request; /* first */
@@ -126,11 +125,10 @@ static void complete(struct request *r) {
 }
 
 /* The client read the last answer from these lines: they come back while its request is checked and computed.
- */
+ * Not that of `answered`, which it looks at all the time. */
 static void expect_to_answer(const struct ring *g, const uint8_t *reply) {
-    for (size_t i = 0; i < sizeof(struct clpd_reply) + LINE; i += LINE) __builtin_prefetch(reply + i, 1);
-    __builtin_prefetch(answer_at(g, atomic_load_explicit(&g->answered, memory_order_relaxed)), 1);
-    __builtin_prefetch(&g->head->answered, 1);
+    for (size_t i = 0; i < sizeof(struct clpd_reply) + CPU_LINE; i += CPU_LINE) cpu_own(reply + i);
+    cpu_own(answer_at(g, atomic_load_explicit(&g->answered, memory_order_relaxed)));
 }
 
 /* A request that was read: checked against its model, or refused with the reason in its slot. */
@@ -169,7 +167,7 @@ static void expect_request(const struct lookout_source *s) {
     const uint32_t taken = atomic_load_explicit(&s->taken, memory_order_relaxed);
     const uint8_t *at = g->memory + g->plan.requests_at +
                         (size_t)(taken & (g->plan.slots - 1)) * sizeof(struct clpd_ring_request);
-    for (size_t i = 0; i < sizeof(struct clpd_ring_request); i += LINE) __builtin_prefetch(at + i);
+    for (size_t i = 0; i < sizeof(struct clpd_ring_request); i += CPU_LINE) __builtin_prefetch(at + i);
 }
 
 static struct request *pull(struct lookout_source *s, uint32_t most, uint64_t now) {

@@ -10,6 +10,8 @@
  * part is through. */
 #include "infer/team.h"
 
+#include "infer/cpu.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -64,13 +66,6 @@ static void sleep_while(_Atomic uint32_t *at, uint32_t value) {
 static void wake_all(_Atomic uint32_t *at) {
     (void)syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
-static void pause_briefly(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
 
 /* --- parts --------------------------------------------------------------------------------- */
 
@@ -109,7 +104,7 @@ static bool help_all(struct team_seat *s, uint32_t hand) {
 static void wait_for_others(struct team_seat *s, uint32_t parts) {
     for (int i = 0; i < SPINS; i++) {
         if (atomic_load_explicit(&s->done, memory_order_acquire) == parts) return;
-        pause_briefly();
+        cpu_relax();
     }
     atomic_store(&s->waiting, 1);
     for (uint32_t done; (done = atomic_load(&s->done)) != parts;) sleep_while(&s->done, done);
@@ -150,7 +145,7 @@ static void *be_helper(void *arg) {
         const uint32_t wake = atomic_load(&t->wake);
         if (help_anybody(h) || atomic_load(&t->running)) idle = 0;
         if (idle < LINGER) {
-            pause_briefly();
+            cpu_relax();
             continue;
         }
         atomic_fetch_add(&t->asleep, 1); /* team_begin changes `wake`, then looks at this */
