@@ -16,8 +16,8 @@
  * takes 5 to 100 us to come back, as the machine below it pleases.
  *
  * All take turns within a round, so that what else the machine does hits all alike. Prints one JSON line per
- * measurement: the median of each round's median, and of its 99th percentile, in ns; for clpd less what it
- * says that the computation took. */
+ * measurement: each round's median, their median and least, and the median of each round's 99th percentile,
+ * in ns; for clpd less what it says that the computation took. */
 #include "client/clpd.h"
 
 #include <errno.h>
@@ -79,9 +79,12 @@ static void note(struct series *s, uint32_t n) {
 }
 
 static void print(struct series *s) {
+    (void)printf("{\"what\": \"%s\", \"rounds_p50_ns\": [", s->name);
+    for (uint32_t i = 0; i < s->rounds; i++)
+        (void)printf("%s%llu", i ? ", " : "", (unsigned long long)s->p50[i]);
     qsort(s->p50, s->rounds, sizeof *s->p50, compare);
     qsort(s->p99, s->rounds, sizeof *s->p99, compare);
-    (void)printf("{\"what\": \"%s\", \"p50_ns\": %llu, \"least_p50_ns\": %llu, \"p99_ns\": %llu}\n", s->name,
+    (void)printf("], \"p50_ns\": %llu, \"least_p50_ns\": %llu, \"p99_ns\": %llu}\n",
                  (unsigned long long)s->p50[s->rounds / 2], (unsigned long long)s->p50[0],
                  (unsigned long long)s->p99[s->rounds / 2]);
 }
