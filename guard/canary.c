@@ -3,7 +3,6 @@
 
 #include "guard/caged.h"
 #include "guard/canary_wire.h"
-#include "guard/priority.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,7 +89,7 @@ int canary_start(struct canary **out, const struct canary_request *r, struct err
         errno = rc;
         goto err_errno;
     }
-    priority_lower(c->pid, r->idle_priority ? PRIORITY_IDLE : PRIORITY_LOW);
+    priority_lower(c->pid, r->priority);
     close_fd(&ends[1]);
     *out = c;
     return 0;

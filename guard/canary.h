@@ -5,6 +5,7 @@
 #ifndef GUARD_CANARY_H
 #define GUARD_CANARY_H
 
+#include "guard/priority.h"
 #include "infer/agree.h"
 
 struct canary_request { /* borrowed during canary_start */
@@ -12,7 +13,7 @@ struct canary_request { /* borrowed during canary_start */
     int samples;        /* the .npy file, read-only */
     uint32_t seconds;
     uint64_t memory;
-    bool idle_priority; /* it is low in any case */
+    enum priority priority;
 };
 
 struct canary;

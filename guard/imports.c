@@ -135,8 +135,7 @@ void imports_request(struct spawn_request *r, const struct config *c, const stru
     r->probe = (enum policy_probe)policy->probe;
     r->vouched = policy->signature_key[0] || policy->allowed_digests[0];
     r->bf16 = policy_bf16(c);
-    r->low_priority = true;
-    r->idle_priority = c->worker_priority == WORKER_IDLE;
+    r->priority = priority_beside_daemon(c->worker_priority == WORKER_IDLE);
     r->model_fd = opened->model_fd;
     r->sidecar_fd = opened->sidecar_fd;
     r->sidecar_secret = opened->sidecar_elsewhere;
@@ -271,7 +270,8 @@ static void start_comparing(struct imports *i, struct import *x, struct spawn_re
                                            .samples = x->opened.canary_fd,
                                            .seconds = c->worker_seconds,
                                            .memory = c->worker_memory + CANARY_ROOM,
-                                           .idle_priority = c->worker_priority == WORKER_IDLE};
+                                           .priority =
+                                               priority_beside_daemon(c->worker_priority == WORKER_IDLE)};
     if (e.code == ERR_NONE && memcmp(&r->digests, &x->result.digests, sizeof r->digests) != 0)
         (void)err_set(&e, ERR_SYSTEM, "the files changed while they were compared");
     if (e.code == ERR_NONE && canary_start(&x->canary, &request, &e) == 0)

@@ -30,6 +30,7 @@ static void set_batch(pid_t tid) {
 void priority_lower(pid_t tid, enum priority p) {
     enum { IOPRIO_WHO_PROCESS = 1, IOPRIO_CLASS_BE = 2, IOPRIO_CLASS_IDLE = 3, IOPRIO_CLASS_SHIFT = 13 };
     const struct sched_param none = {0};
+    if (p == PRIORITY_SAME) return;
     (void)setpriority(PRIO_PROCESS, (id_t)tid, p == PRIORITY_IDLE ? IDLE_NICE : LOW_NICE);
     if (p == PRIORITY_IDLE)
         (void)sched_setscheduler(tid, SCHED_IDLE, &none);

@@ -6,9 +6,14 @@
 #include <sys/types.h>
 
 enum priority {
-    PRIORITY_LOW, /* a tenth of a CPU that others want */
-    PRIORITY_IDLE /* nothing of it */
+    PRIORITY_SAME, /* as whoever starts it */
+    PRIORITY_LOW,  /* a tenth of a CPU that others want: nice 10, in the background, I/O last */
+    PRIORITY_IDLE  /* nothing of it, nor of the disk */
 };
+
+static inline enum priority priority_beside_daemon(bool idle) {
+    return idle ? PRIORITY_IDLE : PRIORITY_LOW;
+}
 
 /* Of the thread `tid`, 0: the calling one, and of the threads and processes that it starts from then on.
  * Where the system refuses, it is merely less polite.

@@ -146,7 +146,7 @@ static int start_import(struct probes *p, struct err *e) {
     r.guard_path = guard;
     r.mode = SPAWN_GRADIENT;
     r.measure = true; /* the network as it came: what CLP takes from it is not what is asked about */
-    r.idle_priority = c->probe_priority == WORKER_IDLE;
+    r.priority = priority_beside_daemon(c->probe_priority == WORKER_IDLE);
     if (spawn_find_guard(guard, e) < 0 || spawn_start(&p->worker, &r, e) < 0) return -1;
     return listen_to(p, spawn_fd(p->worker), e);
 }
@@ -254,8 +254,7 @@ static int start_attack(struct probes *p, const struct spawn_result *image, stru
                                   .seconds = c->probe_budget_s,
                                   .memory = c->probe_memory,
                                   .processor_time = true,
-                                  .low_priority = true,
-                                  .idle_priority = c->probe_priority == WORKER_IDLE};
+                                  .priority = priority_beside_daemon(c->probe_priority == WORKER_IDLE)};
     if (spawn_probe_start(&p->probing, &r, e) < 0) return -1;
     return listen_to(p, spawn_probe_fd(p->probing), e);
 }

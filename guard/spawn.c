@@ -6,7 +6,7 @@
  * has one thing to wait for. Ownership and threads: see spawn.h. */
 #include "guard/spawn.h"
 #include "guard/caged.h"
-#include "guard/priority.h"
+
 #include "guard/waited.h"
 #include "guard/worker_wire.h"
 
@@ -226,10 +226,8 @@ int spawn_start(struct spawn **out, const struct spawn_request *r, struct err *e
     if (s->pidfd < 0 || watch(s, s->pipe) < 0 || watch(s, s->pidfd) < 0 || watch(s, s->timer) < 0)
         goto err_child;
     limit_output(s);
-    if (r->low_priority || r->idle_priority) {
-        s->schedule = waited_open(s->pid);
-        priority_lower(s->pid, r->idle_priority ? PRIORITY_IDLE : PRIORITY_LOW);
-    }
+    if (r->priority != PRIORITY_SAME) s->schedule = waited_open(s->pid);
+    priority_lower(s->pid, r->priority);
     *out = s;
     return 0;
 err_child:

@@ -9,6 +9,7 @@
 #ifndef GUARD_SPAWN_H
 #define GUARD_SPAWN_H
 
+#include "guard/priority.h"
 #include "guard/report.h"
 
 #include <limits.h>
@@ -31,17 +32,16 @@ struct spawn_request {      /* start from spawn_defaults; all borrowed during sp
     enum policy_sidecar sidecar;
     enum policy_probe probe; /* in force; NAME.yaml may ask for another, as `sidecar` allows */
     bool bf16;               /* products of bfloat16 where that pays and this CPU has them; of SPAWN_IMAGE */
-    bool vouched;        /* somebody vouches for these bytes: their digest first, and then a look at them */
-    bool guard_off;      /* compile as it is, for comparisons */
-    bool measure;        /* CLP measures and prunes nothing; with repair_fd that list is all that is pruned */
-    bool idle_priority;  /* the same, and never while anything else wants the CPU */
-    bool low_priority;   /* nice 10, in the background, I/O last: the guard beside a serving daemon */
-    int model_fd;        /* regular files, read-only; none is taken */
-    int sidecar_fd;      /* -1: none */
-    bool sidecar_secret; /* messages about it must not quote it */
-    int external_fd;     /* -1: none */
-    int canary_fd;       /* -1: none; its digest is taken, and that is all */
-    int repair_fd;       /* -1: none; else channels to prune, besides CLP's: guard/repair_list.h */
+    bool vouched;   /* somebody vouches for these bytes: their digest first, and then a look at them */
+    bool guard_off; /* compile as it is, for comparisons */
+    bool measure;   /* CLP measures and prunes nothing; with repair_fd that list is all that is pruned */
+    enum priority priority;    /* the worker's: lower for the guard beside a serving daemon */
+    int model_fd;              /* regular files, read-only; none is taken */
+    int sidecar_fd;            /* -1: none */
+    bool sidecar_secret;       /* messages about it must not quote it */
+    int external_fd;           /* -1: none */
+    int canary_fd;             /* -1: none; its digest is taken, and that is all */
+    int repair_fd;             /* -1: none; else channels to prune, besides CLP's: guard/repair_list.h */
     const char *external_name; /* the bare file name of external_fd */
     uint32_t seconds;          /* wall-clock time without what it waited for a CPU; the same for CPU time */
     uint64_t memory, output;   /* bytes of address space, and of what it may write */

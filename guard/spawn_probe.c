@@ -3,7 +3,7 @@
 #include "guard/spawn_probe.h"
 
 #include "guard/caged.h"
-#include "guard/priority.h"
+
 #include "guard/probe_wire.h"
 #include "guard/waited.h"
 
@@ -143,8 +143,7 @@ int spawn_probe_start(struct probing **out, const struct spawn_probe *r, struct 
     if (p->pidfd < 0 || watch(p, p->pipe) < 0 || watch(p, p->pidfd) < 0 || watch(p, p->timer) < 0)
         goto err_child;
     p->schedule = waited_open(p->pid);
-    if (r->low_priority || r->idle_priority)
-        priority_lower(p->pid, r->idle_priority ? PRIORITY_IDLE : PRIORITY_LOW);
+    priority_lower(p->pid, r->priority);
     *out = p;
     return 0;
 err_child:

@@ -6,6 +6,7 @@
 #ifndef GUARD_SPAWN_PROBE_H
 #define GUARD_SPAWN_PROBE_H
 
+#include "guard/priority.h"
 #include "guard/probe_report.h"
 
 struct spawn_probe {
@@ -14,7 +15,7 @@ struct spawn_probe {
     uint64_t memory;     /* for activations */
     bool processor_time; /* `seconds` are of the processor: beside a daemon that serves it may get little of
                             it */
-    bool low_priority, idle_priority; /* as an import; never while anything else wants the CPU or the disk */
+    enum priority priority;
     void (*progress)(void *ctx, float done, const char *what); /* of spawn_probe_run; or NULL */
     void *ctx;
 };

@@ -55,6 +55,13 @@ static void test_low(void) {
     CU_ASSERT_EQUAL(getpriority(PRIO_PROCESS, 0), before); /* nobody else's */
 }
 
+static void test_same(void) {
+    const int policy = sched_getscheduler(0), nice = getpriority(PRIO_PROCESS, 0);
+    const struct seen s = lower(PRIORITY_SAME);
+    CU_ASSERT_EQUAL(s.policy, policy);
+    CU_ASSERT_EQUAL(s.nice, nice);
+}
+
 static void test_idle(void) {
     const struct seen s = lower(PRIORITY_IDLE);
     CU_ASSERT_EQUAL(s.policy, SCHED_IDLE);
@@ -62,4 +69,5 @@ static void test_idle(void) {
     CU_ASSERT_EQUAL(s.ioprio, 3 << 13);
 }
 
-SUITE(priority, {"a small share, and a long slice", test_low}, {"none of what others want", test_idle});
+SUITE(priority, {"as it was", test_same}, {"a small share, and a long slice", test_low},
+      {"none of what others want", test_idle});

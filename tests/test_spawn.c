@@ -220,14 +220,14 @@ static void low_priority(void) {
     struct spawn_request r = script("while n=$(nice) p=$(cut -d' ' -f41 /proc/$$/stat); echo $n $p > $F/out; "
                                     "[ \"$n $p\" != \"10 3\" ]; do sleep "
                                     "0.05; done");
-    r.low_priority = true;
+    r.priority = PRIORITY_LOW;
     (void)spawn_run(&r, &result);
     spawn_result_free(&result);
     (void)close(r.model_fd);
     slurp("out", text, sizeof text);
     CU_ASSERT_STRING_EQUAL(text, "10 3\n"); /* SCHED_BATCH */
     r = script("while p=$(cut -d' ' -f41 /proc/$$/stat); echo $p > $F/out; [ $p != 5 ]; do sleep 0.05; done");
-    r.idle_priority = true;
+    r.priority = PRIORITY_IDLE;
     (void)spawn_run(&r, &result);
     spawn_result_free(&result);
     (void)close(r.model_fd);
