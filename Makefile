@@ -256,7 +256,7 @@ overload: all                      ## three times as many requests as can be ans
 	tests/faults/run overload $(BUILD)
 TSAN := -fsanitize=thread -fno-omit-frame-pointer
 TSAN_E2E ?= test_swap test_ring test_serving test_store
-TSAN_SUITES := batcher ring lookout workers loop models server team catalogue engine http_socket desk store notify clpd clpd_ring link guard_child
+TSAN_SUITES := batcher ring lookout workers loop loop_stream models server team catalogue engine http_socket desk store notify clpd clpd_ring link guard_child
 .PHONY: tsan tsan-unit valgrind analyze
 tsan: tsan-unit                    ## what runs in threads under ThreadSanitizer: unit suites, swaps, rings, serving
 	setarch -R tests/e2e/run build/tsan $(TSAN_E2E)
