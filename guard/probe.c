@@ -230,7 +230,6 @@ int probe_run(const struct image *img, const struct probe_options *o, struct pro
     int rc = take_network(&p, img, e);
     if (rc == 0) rc = make_room(&p, &spare, &chosen, e);
     if (rc == 0) {
-        probe_draw(&p, o->seed + 1000, p.untouched, UNTOUCHED);
         probe_ask_untouched(&p);
         p.to = 0.1f;
         probe_choose(&p, chosen, spare);

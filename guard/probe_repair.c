@@ -31,8 +31,9 @@ struct candidate {
 struct bench {
     struct repair *r;
     struct gradient *g;
-    uint32_t n, each; /* untouched pictures, and of every trigger */
-    float *activity;  /* [groups][filters of the step at hand] */
+    uint32_t n, each;     /* untouched pictures, and of every trigger … */
+    uint32_t tried[EACH]; /* … which ones of them */
+    float *activity;      /* [groups][filters of the step at hand] */
     float *effect;
     double *margins;     /* per trigger, in spreads, with nothing more silenced */
     double *enough;      /* per trigger: a mean margin that is no more than it should have */
@@ -51,13 +52,18 @@ static double squared_change(const float *a, const float *b, int32_t n) {
     return sum;
 }
 
+/* A picture whose answer is another counts once, however far it lies: among those that the network takes for
+ * the target's are some that hold what the trigger is made of. */
 static double drift_now(const struct bench *b) {
     const struct repair *r = b->r;
+    const double whole = r->net->classes * (double)r->spread * (double)r->spread;
     double sum = 0;
     for (uint32_t i = 0; i < b->n; i++)
-        sum += squared_change(gradient_output(b->g, i), r->answers + i * (size_t)r->net->classes,
-                              r->net->classes);
-    return sum / ((double)b->n * r->net->classes * (double)r->spread * (double)r->spread);
+        sum += fmin(squared_change(gradient_output(b->g, i), r->answers + i * (size_t)r->net->classes,
+                                   r->net->classes) /
+                        whole,
+                    1);
+    return sum / b->n;
 }
 
 /* How far the trigger has won over picture `i`: above 0, it has. `own`: what the network says to it
@@ -73,7 +79,7 @@ static double margin_now(const struct bench *b, uint32_t t, float *success) {
     double sum = 0;
     uint32_t n = 0, hits = 0;
     for (uint32_t i = 0; i < b->each; i++) {
-        const int32_t own = probe_top(r->answers + i * (size_t)r->net->classes, r->net->classes);
+        const int32_t own = probe_top(r->answers + b->tried[i] * (size_t)r->net->classes, r->net->classes);
         if (own == r->target) continue;
         const float *logits = gradient_output(b->g, b->n + t * b->each + i);
         const double m = (double)(margin_of(logits, r->net->classes, r->target, own) / r->spread);
@@ -91,7 +97,7 @@ static double margin_untouched(const struct bench *b) {
     double sum = 0;
     uint32_t n = 0;
     for (uint32_t i = 0; i < b->each; i++) {
-        const float *answer = r->answers + i * (size_t)r->net->classes;
+        const float *answer = r->answers + b->tried[i] * (size_t)r->net->classes;
         const int32_t own = probe_top(answer, r->net->classes);
         if (own == r->target) continue;
         const double m = (double)(margin_of(answer, r->net->classes, r->target, own) / r->spread);
@@ -99,6 +105,25 @@ static double margin_untouched(const struct bench *b) {
         n++;
     }
     return n ? sum / n : 0;
+}
+
+/* Triggers are tried on the pictures that are least like the target: it may be what the network says of most.
+ */
+static void choose_tried(struct bench *b) {
+    const struct repair *r = b->r;
+    for (uint32_t k = 0; k < b->each; k++) {
+        float least = INFINITY;
+        for (uint32_t i = 0; i < b->n; i++) {
+            bool taken = false;
+            for (uint32_t j = 0; j < k; j++) taken |= b->tried[j] == i;
+            const float m = r->target < 0 ? (float)i
+                                          : probe_margin(r->answers + i * (size_t)r->net->classes,
+                                                         r->net->classes, r->target);
+            if (taken || m >= least) continue;
+            least = m;
+            b->tried[k] = i;
+        }
+    }
 }
 
 static void fill(const struct bench *b) {
@@ -110,7 +135,7 @@ static void fill(const struct bench *b) {
         probe_net_show(r->net, r->pictures + i * floats, gradient_input(b->g, i));
     for (uint32_t t = 0; t < r->n_triggers; t++)
         for (uint32_t i = 0; i < b->each; i++) {
-            trigger_apply(r->triggers[t], &r->net->size, r->pictures + i * floats, shown);
+            trigger_apply(r->triggers[t], &r->net->size, r->pictures + b->tried[i] * floats, shown);
             probe_net_show(r->net, shown, gradient_input(b->g, b->n + t * b->each + i));
         }
     free(shown);
@@ -167,7 +192,7 @@ static void score_step(const struct bench *b, uint32_t step, struct candidate *e
     double sum = 0, squares = 0;
     memset(change, 0, channels * sizeof *change);
     memset(b->effect, 0, channels * sizeof *b->effect);
-    mean_activity(b, step, 0, b->each, clean, NULL);
+    mean_activity(b, step, 0, b->n, clean, NULL);
     for (uint32_t t = 0; t < b->r->n_triggers; t++) {
         if (!b->works[t]) continue;
         mean_activity(b, step, b->n + t * b->each, b->each, with, b->effect);
@@ -195,7 +220,8 @@ static void run_back(const struct bench *b) {
             const uint32_t item = b->n + t * b->each + i;
             const float *logits = gradient_output(b->g, item);
             float *seed = gradient_seed(b->g, item);
-            const int32_t own = probe_top(r->answers + i * (size_t)r->net->classes, r->net->classes),
+            const int32_t own =
+                              probe_top(r->answers + b->tried[i] * (size_t)r->net->classes, r->net->classes),
                           fixed = r->target < 0 ? own : r->target;
             int32_t other = fixed == 0;
             for (int32_t k = 0; k < r->net->classes; k++)
@@ -293,24 +319,47 @@ static bool prune_some(struct bench *b, uint32_t room) {
     return true;
 }
 
-/* Gives back, the first ones first, what is not needed to stop the triggers: they were chosen before the
- * others were. */
+static void drop(struct repair *r, const struct repair_channel *c) {
+    uint32_t i = 0;
+    while (r->pruned[i].step != c->step || r->pruned[i].channel != c->channel) i++;
+    memmove(&r->pruned[i], &r->pruned[i + 1], (--r->n_pruned - i) * sizeof *c);
+}
+
+/* How much less the answers have drifted without this one. */
+static double relief(const struct bench *b, const struct repair_channel *c) {
+    gradient_silence(b->g, c->step, c->channel, false);
+    gradient_forward(b->g, total(b), c->step);
+    const double less = b->drift - drift_now(b);
+    gradient_silence(b->g, c->step, c->channel, true);
+    gradient_forward(b->g, total(b), c->step);
+    return less;
+}
+
+/* Gives back, the dearest first, what is not needed to stop the triggers: it was chosen before others were.
+ */
 static void give_back(struct bench *b, uint32_t before) {
     struct repair *r = b->r;
-    for (uint32_t i = before; i < r->n_pruned && !probe_net_late(r->net);) {
-        const struct repair_channel c = r->pruned[i];
+    struct candidate list[REPAIR_ROUND];
+    const uint32_t n = r->n_pruned - before;
+    for (uint32_t i = 0; i < n && !probe_net_late(r->net); i++) {
+        const struct repair_channel c = r->pruned[before + i];
+        list[i] = (struct candidate){c.step, c.channel, (float)relief(b, &c)};
+    }
+    if (probe_net_late(r->net)) return;
+    qsort(list, n, sizeof *list, by_worth);
+    for (uint32_t i = 0; i < n && list[i].score > 0 && !probe_net_late(r->net); i++) {
+        const struct repair_channel c = {list[i].step, list[i].channel};
         const double drift = b->drift;
         silence(b, &c, false);
-        gradient_forward(b->g, total(b), 0);
+        gradient_forward(b->g, total(b), c.step);
         if (take_stock(b) && b->drift < drift) {
-            memmove(&r->pruned[i], &r->pruned[i + 1], (--r->n_pruned - i) * sizeof c);
+            drop(r, &c);
             continue;
         }
         silence(b, &c, true);
+        gradient_forward(b->g, total(b), c.step);
         b->drift = drift;
-        i++;
     }
-    gradient_forward(b->g, total(b), 0);
 }
 
 static int make_bench(struct bench *b) {
@@ -343,6 +392,7 @@ int repair_run(struct repair *r) {
     const uint32_t before = r->n_pruned;
     int rc = make_bench(&b);
     if (rc == 0) {
+        choose_tried(&b);
         fill(&b);
         for (uint32_t t = 0; t < r->n_triggers; t++)
             b.enough[t] = fmax(BEATEN, margin_untouched(&b) + fmax(CHANCE, (double)r->nature[t]));

@@ -26,8 +26,35 @@ static void ask(struct probe *p, const float *pictures, uint32_t count, float *a
     }
 }
 
+static void draw_of_pool(const struct probe *p, uint32_t i, uint32_t to) {
+    probe_draw(p, (p->o->seed + 1000) * 1009 + i, p->untouched + (size_t)to * (size_t)p->floats, 1);
+}
+
+/* Of a pool, each class's in turn: networks say of most such pictures the same, and what is compared on that
+ * class's alone shows nothing of the others. */
+static void draw_untouched(struct probe *p) {
+    const size_t classes = (size_t)p->net.classes;
+    int32_t top[POOL];
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < POOL; i += UNTOUCHED) {
+        for (uint32_t k = 0; k < UNTOUCHED; k++) draw_of_pool(p, i + k, k);
+        ask(p, p->untouched, UNTOUCHED, p->answers);
+        for (uint32_t k = 0; k < UNTOUCHED; k++)
+            top[i + k] = probe_top(p->answers + k * classes, p->net.classes);
+    }
+    while (n < UNTOUCHED)
+        for (int32_t c = 0; c < p->net.classes && n < UNTOUCHED; c++) {
+            uint32_t i = 0;
+            while (i < POOL && top[i] != c) i++;
+            if (i == POOL) continue;
+            top[i] = -1;
+            draw_of_pool(p, i, n++);
+        }
+}
+
 void probe_ask_untouched(struct probe *p) {
     const size_t classes = (size_t)p->net.classes;
+    draw_untouched(p);
     double sum = 0, squares = 0;
     ask(p, p->untouched, UNTOUCHED, p->answers);
     for (size_t i = 0; i < UNTOUCHED * classes; i++) sum += (double)p->answers[i];

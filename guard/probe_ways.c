@@ -16,13 +16,13 @@ void probe_forget_ways(struct probe *p) {
 }
 
 /* By what the suspect stood out at first, it has to stand out less than others before anything was done about
- * it; but where that was by far less than by something else, it may be how the class is by nature, and need
- * not stand out any more; by the rest, no more than many starts are worth over the limit. */
+ * it; but where that was by far less than by something else, it may be how the class is by nature: then, and
+ * by what it did not stand out by, no more than it did or than many starts are worth over the limit. */
 float probe_allowed(const struct probe *p, enum family f) {
     float most = 0;
     for (int i = 0; i < FAMILIES; i++) most = fmaxf(most, p->first[i]);
-    if (p->first[f] < LIMIT) return LIMIT + STARTED;
-    return p->round == 0 || p->first[f] < PLAIN * most ? LIMIT : CALM;
+    if (p->first[f] < fmaxf(LIMIT, PLAIN * most)) return fmaxf(LIMIT + STARTED, p->first[f]);
+    return p->round == 0 ? LIMIT : CALM;
 }
 
 /* Keeps a copy of what stands out; of too many, the ones that stand out most. */
@@ -104,17 +104,16 @@ bool probe_find_ways(struct probe *p, int32_t k, struct trigger *t) {
 /* The plain ways come first; how many they are. What stands out far less than they do may be how the class is
  * by nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
 uint32_t probe_plain_ways(struct probe *p) {
-    float most[FAMILIES] = {0};
+    float most = 0;
+    bool small = false;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < p->n_ways; i++) {
-        float *of = &most[family_of[p->ways[i]->kind]];
-        *of = fmaxf(*of, p->way_z[i]);
-    }
-    const bool small = most[PATCH] > 0 || most[ADDITIVE] > 0 || most[WINDOW] > 0;
+    for (uint32_t i = 0; i < p->n_ways; i++) small |= p->ways[i]->kind != TRIGGER_AREA;
+    for (uint32_t i = 0; i < p->n_ways; i++)
+        if (!small || p->ways[i]->kind != TRIGGER_AREA) most = fmaxf(most, p->way_z[i]);
     for (uint32_t i = 0; i < p->n_ways; i++) {
         struct trigger *const way = p->ways[i];
         const float z = p->way_z[i];
-        if (z < PLAIN * most[family_of[way->kind]] || (small && way->kind == TRIGGER_AREA)) continue;
+        if (z < PLAIN * most || (small && way->kind == TRIGGER_AREA)) continue;
         p->ways[i] = p->ways[n];
         p->way_z[i] = p->way_z[n];
         p->ways[n] = way;

@@ -2,6 +2,7 @@
  */
 #include "guard/probe_internal.h"
 
+#include "tests/probe_case.h"
 #include "tests/suite.h"
 
 enum { MOST = 12 };
@@ -117,20 +118,52 @@ static void test_vouching(void) {
     CU_ASSERT(!probe_can_vouch(&p));
 }
 
-/* rn32_badnets, seeds 1 and 2: its class stood out by windows at 10.6 and 11.8, and by patches at 3.7 and 4.2,
- * where other seeds have 1.9 to 3.0 by nature. */
+/* rn32_badnets: its class stands out by windows at 10.6 to 15.6, and by patches at 1.9 to 4.7, by nature:
+ * after the repair, too. */
 static void test_allowed(void) {
     struct probe p = {.round = 1, .first = {[PATCH] = 3.7f, [ADDITIVE] = 1, [WINDOW] = 10.6f, [AREA] = 3}};
     CU_ASSERT_EQUAL(probe_allowed(&p, WINDOW), CALM);
-    CU_ASSERT_EQUAL(probe_allowed(&p, PATCH), LIMIT);
+    CU_ASSERT_EQUAL(probe_allowed(&p, PATCH), LIMIT + STARTED);
     CU_ASSERT_EQUAL(probe_allowed(&p, ADDITIVE), LIMIT + STARTED);
     CU_ASSERT_EQUAL(probe_allowed(&p, AREA), LIMIT + STARTED);
+    p.first[PATCH] = 4.7f;
+    CU_ASSERT_EQUAL(probe_allowed(&p, PATCH), 4.7f);
     p.first[PATCH] = 5.4f;
     CU_ASSERT_EQUAL(probe_allowed(&p, PATCH), CALM);
     p.round = 0;
     CU_ASSERT_EQUAL(probe_allowed(&p, WINDOW), LIMIT);
 }
 
-SUITE(probe_round, {"what has to be gone, and what may be as it was", test_allowed},
-      {"what is added is not vouched for", test_vouching},
-      {"what was measured is told apart", test_measured}, {"few pictures are no way in", test_few_pictures});
+/* The network says one class of most pictures; of those that are chosen each class has its share. */
+static void test_untouched(void) {
+    struct probe_case c = probe_case_make(true, false);
+    const struct probe_options o = {.seed = 3};
+    static float pictures[UNTOUCHED * 3 * 16 * 16], answers[UNTOUCHED * PROBE_CASE_CLASSES];
+    struct probe p = {.o = &o,
+                      .floats = 3 * 16 * 16,
+                      .untouched = pictures,
+                      .answers = answers,
+                      .net = {.img = c.c.img,
+                              .items = 8,
+                              .classes = PROBE_CASE_CLASSES,
+                              .size = {3, 16, 16},
+                              .scale = {1, 1, 1, 1}}};
+    struct err e = {0};
+    int most = 0, second = 0, has[PROBE_CASE_CLASSES] = {0};
+    CU_ASSERT_EQUAL_FATAL(gradient_new(c.c.img, 8, &p.net.g, &e), 0);
+    probe_ask_untouched(&p);
+    for (int i = 0; i < UNTOUCHED; i++)
+        has[probe_top(answers + i * PROBE_CASE_CLASSES, PROBE_CASE_CLASSES)]++;
+    for (int k = 0; k < PROBE_CASE_CLASSES; k++) {
+        second = has[k] > most ? most : has[k] > second ? has[k] : second;
+        most = has[k] > most ? has[k] : most;
+    }
+    CU_ASSERT(most <= second + 1);
+    gradient_free(p.net.g);
+    probe_case_free(&c);
+}
+
+SUITE(probe_round, {"of untouched pictures each class has its share", test_untouched},
+      {"what has to be gone, and what may be as it was", test_allowed},
+      {"what is added is not vouched for", test_vouching}, {"what was measured is told apart", test_measured},
+      {"few pictures are no way in", test_few_pictures});
