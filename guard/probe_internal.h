@@ -9,7 +9,7 @@ enum {
     DRAWN = 24,           /* pictures of a round … */
     ATTACKED = 16,        /* … of which triggers into a class are made on those that are least like it */
     UNTOUCHED = 48,       /* that answers are compared on … */
-    POOL = 8 * UNTOUCHED, /* … chosen from so many */
+    POOL = 8 * UNTOUCHED, /* … chosen from so many at most */
     ROUNDS = 4,
     MANY = 24,       /* classes above which a quick screening chooses whom to look at closely */
     REFERENCES = 12, /* of those: chosen by chance, to compare with */

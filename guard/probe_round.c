@@ -31,22 +31,24 @@ static void draw_of_pool(const struct probe *p, uint32_t i, uint32_t to) {
 }
 
 /* Of a pool, each class's in turn: networks say of most such pictures the same, and what is compared on that
- * class's alone shows nothing of the others. */
+ * class's alone shows nothing of the others. The pool is as large as a little of the time allows. */
 static void draw_untouched(struct probe *p) {
     const size_t classes = (size_t)p->net.classes;
+    const uint64_t until = p->start + (p->net.deadline - p->start) / 20;
     int32_t top[POOL];
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < POOL; i += UNTOUCHED) {
-        for (uint32_t k = 0; k < UNTOUCHED; k++) draw_of_pool(p, i + k, k);
+    uint32_t n = 0, pool = 0;
+    do {
+        for (uint32_t k = 0; k < UNTOUCHED; k++) draw_of_pool(p, pool + k, k);
         ask(p, p->untouched, UNTOUCHED, p->answers);
         for (uint32_t k = 0; k < UNTOUCHED; k++)
-            top[i + k] = probe_top(p->answers + k * classes, p->net.classes);
-    }
+            top[pool + k] = probe_top(p->answers + k * classes, p->net.classes);
+        pool += UNTOUCHED;
+    } while (pool < POOL && probe_net_clock(&p->net) < until);
     while (n < UNTOUCHED)
         for (int32_t c = 0; c < p->net.classes && n < UNTOUCHED; c++) {
             uint32_t i = 0;
-            while (i < POOL && top[i] != c) i++;
-            if (i == POOL) continue;
+            while (i < pool && top[i] != c) i++;
+            if (i == pool) continue;
             top[i] = -1;
             draw_of_pool(p, i, n++);
         }

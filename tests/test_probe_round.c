@@ -144,6 +144,7 @@ static void test_untouched(void) {
                       .untouched = pictures,
                       .answers = answers,
                       .net = {.img = c.c.img,
+                              .deadline = UINT64_MAX,
                               .items = 8,
                               .classes = PROBE_CASE_CLASSES,
                               .size = {3, 16, 16},
