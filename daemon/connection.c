@@ -2,11 +2,12 @@
  *
  *   1 chunk arrives            connection_read.c: connection_received -> consume
  *   2 header, clpd_infer       take_head -> begin_request: model, shape, slot, or a refusal
- *   3 tensor                   has landed where the engine reads it (connection_landing), or is copied there
- * (at most LOOP_CHUNK bytes); what is still to come is received there 4 whole                    staged;
- * submitted at the turn's end 5 computed                 a post brings the slot back: connection_answer; or,
- * where the loop sleeps, the worker sends the answer itself (daemon/outlet.h), and the post can wait 6 sent
- * gathered with others: on_sent; the slot is free
+ *   3 tensor                   has landed where the engine reads it (connection_landing), or is copied there,
+ *                              at most LOOP_CHUNK bytes; what is still to come is received there
+ *   4 whole                    staged; submitted at the turn's end
+ *   5 computed                 a post brings the slot back: connection_answer; or, where the loop sleeps,
+ *                              the worker sends the answer itself (daemon/outlet.h), and the post can wait
+ *   6 sent                     gathered with others: on_sent; the slot is free
  */
 #include "daemon/connection_internal.h"
 
@@ -15,10 +16,6 @@
 #include "daemon/log.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -52,8 +52,8 @@ int slots_open(struct slots *s, uint32_t n, uint64_t tensor_bytes, struct err *e
 void slots_close(struct slots *s);
 
 struct slot *slots_take(struct slots *s); /* NULL: all are taken */
-/* SLOT_HEAD bytes before the tensor of the slot that will be taken next, LOOP_CHUNK in all; until one is
- * taken or given. NULL: all are taken. */
+/* SLOT_HEAD bytes before the tensor of the slot that will be taken next, LOOP_CHUNK in all: for bytes that
+ * are looked at before any request is submitted. NULL: all are taken. */
 uint8_t *slots_landing(const struct slots *s);
 /* `now` as loop_now. */
 void slots_give(struct slots *s, struct slot *slot, uint64_t now);

@@ -5,8 +5,8 @@
  * One epoll descriptor holds the pipe, the pidfd and the timer, so that a loop
  * has one thing to wait for. Ownership and threads: see spawn.h. */
 #include "guard/spawn.h"
-#include "guard/caged.h"
 
+#include "guard/caged.h"
 #include "guard/waited.h"
 #include "guard/worker_wire.h"
 

@@ -3,7 +3,6 @@
 #include "guard/spawn_probe.h"
 
 #include "guard/caged.h"
-
 #include "guard/probe_wire.h"
 #include "guard/waited.h"
 

@@ -19,6 +19,7 @@
  * measurement: each round's median, their median and least, and the median of each round's 99th percentile,
  * in ns; for clpd less what it says that the computation took. */
 #include "client/clpd.h"
+#include "infer/cpu.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -89,12 +90,6 @@ static void print(struct series *s) {
                  (unsigned long long)s->p99[s->rounds / 2]);
 }
 
-static void relax(void) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-}
-
 /* --- where who runs ------------------------------------------------------------------------------ */
 
 static cpu_set_t all_cpus;
@@ -122,7 +117,7 @@ static void idle_on(int nth) {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     stay_on(nth);
     if (sched_setscheduler(0, SCHED_IDLE, &none)) die("SCHED_IDLE");
-    for (;;) relax();
+    for (;;) cpu_relax();
 }
 
 static void keep_awake(void) {
@@ -153,7 +148,7 @@ static void await(uint32_t *word, uint32_t want, bool sleep) {
         if (sleep)
             (void)syscall(SYS_futex, word, FUTEX_WAIT, got, NULL, NULL, 0);
         else
-            relax();
+            cpu_relax();
 }
 
 static void tell(uint32_t *word, uint32_t n, bool sleep) {

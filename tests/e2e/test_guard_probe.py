@@ -114,7 +114,7 @@ class Background(Case):
             wait_for("all to be kept", lambda: sum(n.endswith((".image", ".probe")) for n in d.kept()) == 3)
             d.settings["guard__threshold"] = 50
             d.restart()
-            self.assertEqual(d.wait_serving("net")["version"], 3)
+            self.assertEqual(d.wait_serving("net", 2)["version"], 3)
             self.assertNotEqual(self.says(d), backdoor.TARGET)
             self.assertNotIn("is probed", d.since())
             self.assertNotIn("unchanged", d.since())
