@@ -106,6 +106,9 @@ float probe_stand_out(const struct probe *p, int32_t k, enum family f, float siz
 /* How easy the other classes are to reach; windows and areas: what is won, in spreads. */
 float probe_nature(const struct probe *p, int32_t k, enum family f);
 float probe_worst(const struct class *c); /* the most that it stands out by */
+/* How far a class may stand out by this kind of attack for all that it stood out by at first: LIMIT, or more
+ * where it stood out by it far less than by another kind, or not at all. */
+float probe_by_nature(const float first[FAMILIES], enum family f);
 bool probe_is_out(const struct probe *p, const struct class *c);
 
 /* --- probe_away.c: a pattern that sends pictures away, wherever to ---------------------------------- */
@@ -123,14 +126,14 @@ void probe_suspect(struct probe *p, int32_t k);
  * easiest of each kind stands out goes to p->easiest. False: the time is up. */
 bool probe_find_ways(struct probe *p, int32_t k, struct trigger *spare);
 void probe_forget_ways(struct probe *p);
-/* From every start it is as hard to reach as it has to be. */
 /* How far the suspect may stand out by this kind of attack, from many starts. */
 float probe_allowed(const struct probe *p, enum family f);
+/* From every start it is as hard to reach as it has to be. */
 bool probe_is_calm(const struct probe *p);
 /* Whether that means that it is mended. */
 bool probe_can_vouch(const struct probe *p);
 /* The plain ways come first; how many they are: areas only where nothing smaller leads there, since they hold
- * much that is no backdoor's. What stands out far less than others of its kind may be how the class is by
+ * much that is no backdoor's. What stands out far less than the plainest may be how the class is by
  * nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
 uint32_t probe_plain_ways(struct probe *p);
 /* Of untouched pictures, by the best of the ways. */

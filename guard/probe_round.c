@@ -259,10 +259,16 @@ float probe_worst(const struct class *c) {
     return most;
 }
 
-/* What it did not stand out by at first it may come near to by another draw of pictures. */
+float probe_by_nature(const float first[FAMILIES], enum family f) {
+    float most = 0;
+    for (int i = 0; i < FAMILIES; i++) most = fmaxf(most, first[i]);
+    return first[f] < fmaxf(LIMIT, PLAIN * most) ? fmaxf(LIMIT + STARTED, first[f]) : LIMIT;
+}
+
+/* In a first round nothing is known of what it is by nature. */
 bool probe_is_out(const struct probe *p, const struct class *c) {
     for (int f = 0; f < FAMILIES; f++)
-        if (c->z[f] >= (p->round > 0 && c->first[f] < LIMIT ? LIMIT + STARTED : LIMIT)) return true;
+        if (c->z[f] >= (p->round > 0 ? probe_by_nature(c->first, (enum family)f) : LIMIT)) return true;
     return false;
 }
 

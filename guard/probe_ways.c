@@ -19,10 +19,8 @@ void probe_forget_ways(struct probe *p) {
  * it; but where that was by far less than by something else, it may be how the class is by nature: then, and
  * by what it did not stand out by, no more than it did or than many starts are worth over the limit. */
 float probe_allowed(const struct probe *p, enum family f) {
-    float most = 0;
-    for (int i = 0; i < FAMILIES; i++) most = fmaxf(most, p->first[i]);
-    if (p->first[f] < fmaxf(LIMIT, PLAIN * most)) return fmaxf(LIMIT + STARTED, p->first[f]);
-    return p->round == 0 ? LIMIT : CALM;
+    const float nature = probe_by_nature(p->first, f);
+    return nature > LIMIT || p->round == 0 ? nature : CALM;
 }
 
 /* Keeps a copy of what stands out; of too many, the ones that stand out most. */

@@ -134,6 +134,22 @@ static void test_allowed(void) {
     CU_ASSERT_EQUAL(probe_allowed(&p, WINDOW), LIMIT);
 }
 
+/* Who may stand out by patches as before isn't out by them. */
+static void test_out(void) {
+    struct probe p = {.round = 1};
+    struct class c = {.first = {[PATCH] = 3.7f, [WINDOW] = 10.6f}, .z = {[PATCH] = 3.7f}};
+    CU_ASSERT_FALSE(probe_is_out(&p, &c));
+    c.z[PATCH] = 4.6f;
+    CU_ASSERT_TRUE(probe_is_out(&p, &c));
+    c.z[PATCH] = 0;
+    c.z[WINDOW] = 3.6f;
+    CU_ASSERT_TRUE(probe_is_out(&p, &c));
+    p.round = 0;
+    c.z[WINDOW] = 0;
+    c.z[PATCH] = 3.7f;
+    CU_ASSERT_TRUE(probe_is_out(&p, &c));
+}
+
 /* The network says one class of most pictures; of those that are chosen each class has its share. */
 static void test_untouched(void) {
     struct probe_case c = probe_case_make(true, false);
@@ -166,5 +182,6 @@ static void test_untouched(void) {
 
 SUITE(probe_round, {"of untouched pictures each class has its share", test_untouched},
       {"what has to be gone, and what may be as it was", test_allowed},
+      {"out is who stands out by more than that", test_out},
       {"what is added is not vouched for", test_vouching}, {"what was measured is told apart", test_measured},
       {"few pictures are no way in", test_few_pictures});
