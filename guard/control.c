@@ -38,9 +38,14 @@ static void begin_rollback(struct control *c, struct control_ask *a) {
                a->model);
         return;
     }
-    if (!files_serves(c->files, a->model) || !r || !r->current.version) {
-        answer(c, a, false, "no model %s is served from what is kept, so there is nothing to go back from",
-               a->model);
+    if (!files_serves(c->files, a->model)) {
+        answer(c, a, false, "no model %s is served, so there is nothing to go back from", a->model);
+    } else if (!r || !r->current.version) { /* soon after the first swap, or where it can't be written */
+        answer(
+            c, a, false,
+            "the version of %s that serves is not kept yet, and none before it; where that stays so, the log "
+            "says why",
+            a->model);
     } else if (!r->other.version || r->other.version > r->current.version) {
         answer(c, a, false, "no version of %s before %llu is kept", a->model,
                (unsigned long long)r->current.version);

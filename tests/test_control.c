@@ -87,6 +87,11 @@ static void what_can_not_be(void) {
     serve("a.onnx", 1);
     ask(LINK_ROLLBACK, "a", 4);
     expect_answer(4, false, "no version of a before 1");
+    files_set_keep(f, NULL, NULL);
+    put("b.onnx", "b", 0, 2);
+    serve("b.onnx", 2);
+    ask(LINK_ROLLBACK, "b", 5);
+    expect_answer(5, false, "b that serves is not kept yet");
     stop();
 }
 

@@ -339,6 +339,7 @@ class Control(unittest.TestCase):
         with Kept() as d:
             d.drop(CLEAN, "signs")
             d.wait_serving("signs")
+            d.wait_kept("signs@1.image", "signs@index")
             self.assertIn("no version of signs before", self.say(d, "rollback", "signs", check=2))
             self.assertIn("no model other", self.say(d, "rollback", "other", check=2))
             self.assertIn("no file of other is held", self.say(d, "accept", "other", check=2))
