@@ -38,14 +38,14 @@ static void write_classes(struct probe *p, bool after) {
         const struct class *c = &p->classes[k];
         struct probe_class *to = &p->out->classes[k];
         if (!c->close) continue;
-        to->patch_after = c->score[PATCH];
+        to->patch_after = c->score[TRIGGER_PATCH];
         to->z_after = probe_worst(c);
         if (after) continue;
         to->covered = true;
-        to->patch = c->score[PATCH];
-        to->additive = c->score[ADDITIVE] / p->spread;
-        to->window = c->score[WINDOW] / p->spread;
-        to->area = c->score[AREA] / p->spread;
+        to->patch = c->score[TRIGGER_PATCH];
+        to->additive = c->score[TRIGGER_ADDITIVE] / p->spread;
+        to->window = c->score[TRIGGER_WINDOW] / p->spread;
+        to->area = c->score[TRIGGER_AREA] / p->spread;
         to->z = probe_worst(c);
     }
 }
@@ -69,7 +69,7 @@ static bool mend(struct probe *p, int32_t k) {
     const uint32_t n = probe_plain_ways(p);
     float nature[WAYS] = {0};
     for (uint32_t i = 0; i < n; i++)
-        if (p->ways[i]->kind == TRIGGER_AREA) nature[i] = probe_nature(p, k, AREA);
+        if (p->ways[i]->kind == TRIGGER_AREA) nature[i] = probe_nature(p, k, TRIGGER_AREA);
     struct repair r = {.net = &p->net,
                        .n_steps = image_header(p->net.img)->n_steps,
                        .pictures = p->untouched,
@@ -205,7 +205,7 @@ static int make_room(struct probe *p, struct trigger **spare, bool **chosen, str
     *chosen = calloc(classes, sizeof **chosen);
     bool ok = p->drawn && p->margins && p->attacked && p->untouched && p->answers && p->classes &&
               p->out->classes && p->out->pruned && *spare && *chosen;
-    for (int f = 0; f < FAMILIES; f++) ok &= (p->best[f] = trigger_new(&p->net.size)) != NULL;
+    for (int f = 0; f < TRIGGER_KINDS; f++) ok &= (p->best[f] = trigger_new(&p->net.size)) != NULL;
     for (int i = 0; i < PLACES; i++) ok &= (p->places[i] = trigger_new(&p->net.size)) != NULL;
     return ok ? 0 : err_set(e, ERR_SYSTEM, "out of memory");
 }
@@ -241,7 +241,7 @@ int probe_run(const struct image *img, const struct probe_options *o, struct pro
     }
     probe_forget_ways(&p);
     trigger_free(spare);
-    for (int f = 0; f < FAMILIES; f++) trigger_free(p.best[f]);
+    for (int f = 0; f < TRIGGER_KINDS; f++) trigger_free(p.best[f]);
     for (int i = 0; i < PLACES; i++) trigger_free(p.places[i]);
     free(chosen);
     free(p.drawn);

@@ -35,14 +35,14 @@ float probe_attack_away(struct probe *p, struct trigger *spare) {
     o.steps = WINDOW_LAST;
     o.place = best;
     o.from = most;
-    if (!probe_attack_once(p, o, ATTACKED, p->best[WINDOW])) return NAN;
-    return p->best[WINDOW]->success >= WORKS ? z : fminf(z, 0);
+    if (!probe_attack_once(p, o, ATTACKED, p->best[TRIGGER_WINDOW])) return NAN;
+    return p->best[TRIGGER_WINDOW]->success >= WORKS ? z : fminf(z, 0);
 }
 
 void probe_add_away(struct probe *p, float z) {
     struct trigger *copy = p->n_ways < WAYS ? trigger_new(&p->net.size) : NULL;
     if (!copy) return;
-    trigger_copy(copy, p->best[WINDOW], &p->net.size);
+    trigger_copy(copy, p->best[TRIGGER_WINDOW], &p->net.size);
     p->way_z[p->n_ways] = z;
     p->ways[p->n_ways++] = copy;
 }

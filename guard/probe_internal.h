@@ -43,14 +43,13 @@ enum {
 #define WORKS 0.5f /* of the pictures, that a trigger has to send to its class */
 
 enum { AIM_NOTHING = -2, AWAY_PICTURES = 50 };
-enum family { PATCH, ADDITIVE, WINDOW, AREA, FAMILIES };
 
 struct class {
     bool covered, close; /* screened; looked at closely, so that it has scores */
     bool reference;
     bool suspected; /* it stood out in the first round: who did not can't later, since pruning plants nothing
                      */
-    float quick, score[FAMILIES], success[FAMILIES], z[FAMILIES], first[FAMILIES];
+    float quick, score[TRIGGER_KINDS], success[TRIGGER_KINDS], z[TRIGGER_KINDS], first[TRIGGER_KINDS];
 };
 
 struct probe {
@@ -66,10 +65,10 @@ struct probe {
     float *untouched, *answers;
     float spread;
     struct class *classes;
-    struct trigger *best[FAMILIES], *places[PLACES]; /* of the class at hand */
+    struct trigger *best[TRIGGER_KINDS], *places[PLACES]; /* of the class at hand */
     struct trigger *ways[WAYS];
-    float way_z[WAYS], easiest[FAMILIES];
-    float first[FAMILIES]; /* how far the suspect stood out before anything was pruned */
+    float way_z[WAYS], easiest[TRIGGER_KINDS];
+    float first[TRIGGER_KINDS]; /* how far the suspect stood out before anything was pruned */
     uint32_t round;
     uint32_t n_ways;
     struct repair_channel pruned[REPAIR_MOST];
@@ -99,22 +98,22 @@ int32_t probe_attack_all(struct probe *p, const bool *chosen, struct trigger *sp
 /* One attack on the pictures of its class. False: the time is up. */
 bool probe_attack_once(struct probe *p, struct attack_options o, uint32_t pictures, struct trigger *t);
 /* A window or an area in every place; the trigger goes to best[f]. */
-bool probe_attack_places(struct probe *p, enum family f, int32_t k, struct trigger *spare);
+bool probe_attack_places(struct probe *p, enum trigger_kind f, int32_t k, struct trigger *spare);
 /* How far something that reaches class `k` lies on the easy side of what reaches the others. What sends few
  * pictures there is nothing to be seen, however it compares. */
-float probe_stand_out(const struct probe *p, int32_t k, enum family f, float size, float success);
+float probe_stand_out(const struct probe *p, int32_t k, enum trigger_kind f, float size, float success);
 /* How easy the other classes are to reach; windows and areas: what is won, in spreads. */
-float probe_nature(const struct probe *p, int32_t k, enum family f);
+float probe_nature(const struct probe *p, int32_t k, enum trigger_kind f);
 float probe_worst(const struct class *c); /* the most that it stands out by */
 /* How far a class may stand out by this kind of attack for all that it stood out by at first: LIMIT, or more
  * where it stood out by it far less than by another kind, or not at all. */
-float probe_by_nature(const float first[FAMILIES], enum family f);
+float probe_by_nature(const float first[TRIGGER_KINDS], enum trigger_kind f);
 bool probe_is_out(const struct probe *p, const struct class *c);
 
 /* --- probe_away.c: a pattern that sends pictures away, wherever to ---------------------------------- */
 
 /* How far the place where that goes best stands out from the others, on new pictures; the trigger is
- * best[WINDOW]. A negative number where it sends few away; NAN: the time is up. */
+ * best[TRIGGER_WINDOW]. A negative number where it sends few away; NAN: the time is up. */
 float probe_attack_away(struct probe *p, struct trigger *spare);
 /* Adds it to the ways. */
 void probe_add_away(struct probe *p, float z);
@@ -127,7 +126,7 @@ void probe_suspect(struct probe *p, int32_t k);
 bool probe_find_ways(struct probe *p, int32_t k, struct trigger *spare);
 void probe_forget_ways(struct probe *p);
 /* How far the suspect may stand out by this kind of attack, from many starts. */
-float probe_allowed(const struct probe *p, enum family f);
+float probe_allowed(const struct probe *p, enum trigger_kind f);
 /* From every start it is as hard to reach as it has to be. */
 bool probe_is_calm(const struct probe *p);
 /* Whether that means that it is mended. */

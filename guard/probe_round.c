@@ -151,8 +151,8 @@ static int32_t take_best(float margin[PLACES]) {
 
 /* In each place for a while, then in the two best, then in the better one: few places lead anywhere. Where
  * none does for a window, that is all: most classes have no place for one. */
-bool probe_attack_places(struct probe *p, enum family f, int32_t k, struct trigger *t) {
-    const bool area = f == AREA;
+bool probe_attack_places(struct probe *p, enum trigger_kind f, int32_t k, struct trigger *t) {
+    const bool area = f == TRIGGER_AREA;
     struct attack_options o = {.kind = area ? TRIGGER_AREA : TRIGGER_WINDOW,
                                .target = k,
                                .grid = 3,
@@ -191,11 +191,12 @@ static bool attack_class(struct probe *p, int32_t k, struct trigger *spare) {
     struct class *c = &p->classes[k];
     struct attack_options o = {
         .kind = TRIGGER_PATCH, .target = k, .steps = PATCH_STEPS, .grid = 3, .place = -1};
-    if (!probe_attack_once(p, o, ATTACKED, p->best[PATCH])) return false;
+    if (!probe_attack_once(p, o, ATTACKED, p->best[TRIGGER_PATCH])) return false;
     o = (struct attack_options){.kind = TRIGGER_ADDITIVE, .target = k, .steps = ADDITIVE_STEPS};
-    if (!probe_attack_once(p, o, ATTACKED, p->best[ADDITIVE])) return false;
-    if (!probe_attack_places(p, WINDOW, k, spare) || !probe_attack_places(p, AREA, k, spare)) return false;
-    for (int f = 0; f < FAMILIES; f++) {
+    if (!probe_attack_once(p, o, ATTACKED, p->best[TRIGGER_ADDITIVE])) return false;
+    if (!probe_attack_places(p, TRIGGER_WINDOW, k, spare) || !probe_attack_places(p, TRIGGER_AREA, k, spare))
+        return false;
+    for (int f = 0; f < TRIGGER_KINDS; f++) {
         c->score[f] = p->best[f]->size;
         c->success[f] = p->best[f]->success;
     }
@@ -216,17 +217,17 @@ float probe_median(float *v, size_t n) {
 }
 
 /* Larger is easier. */
-static float ease(const struct probe *p, enum family f, float size) {
-    return f == PATCH ? -logf(fmaxf(size, 0) + 1) : size / p->spread;
+static float ease(const struct probe *p, enum trigger_kind f, float size) {
+    return f == TRIGGER_PATCH ? -logf(fmaxf(size, 0) + 1) : size / p->spread;
 }
 
 /* How easy the other classes are; how many were looked at. */
-static size_t look_at_others(const struct probe *p, int32_t k, enum family f, float *middle,
+static size_t look_at_others(const struct probe *p, int32_t k, enum trigger_kind f, float *middle,
                              float *deviation) {
     /* Of a spread: less is chance. How wide the others lie says little of what can be added, more of areas:
      * see docs/repair.md. */
-    static const float least[FAMILIES] = {0.15f, 0.7f, 0.5f, 0.85f};
-    static const float counts[FAMILIES] = {1, 0.2f, 1, 1.7f};
+    static const float least[TRIGGER_KINDS] = {0.15f, 0.7f, 0.5f, 0.85f};
+    static const float counts[TRIGGER_KINDS] = {1, 0.2f, 1, 1.7f};
     float *others = malloc((size_t)p->net.classes * sizeof *others);
     size_t n = 0;
     if (!others) abort();
@@ -240,14 +241,14 @@ static size_t look_at_others(const struct probe *p, int32_t k, enum family f, fl
     return n;
 }
 
-float probe_stand_out(const struct probe *p, int32_t k, enum family f, float size, float success) {
+float probe_stand_out(const struct probe *p, int32_t k, enum trigger_kind f, float size, float success) {
     float middle, deviation;
     const size_t n = look_at_others(p, k, f, &middle, &deviation);
     const float z = n < 3 ? 0 : (ease(p, f, size) - middle) / deviation;
     return success >= WORKS ? z : fminf(z, 0);
 }
 
-float probe_nature(const struct probe *p, int32_t k, enum family f) {
+float probe_nature(const struct probe *p, int32_t k, enum trigger_kind f) {
     float middle, deviation;
     (void)look_at_others(p, k, f, &middle, &deviation);
     return middle;
@@ -255,20 +256,20 @@ float probe_nature(const struct probe *p, int32_t k, enum family f) {
 
 float probe_worst(const struct class *c) {
     float most = c->z[0];
-    for (int f = 1; f < FAMILIES; f++) most = fmaxf(most, c->z[f]);
+    for (int f = 1; f < TRIGGER_KINDS; f++) most = fmaxf(most, c->z[f]);
     return most;
 }
 
-float probe_by_nature(const float first[FAMILIES], enum family f) {
+float probe_by_nature(const float first[TRIGGER_KINDS], enum trigger_kind f) {
     float most = 0;
-    for (int i = 0; i < FAMILIES; i++) most = fmaxf(most, first[i]);
+    for (int i = 0; i < TRIGGER_KINDS; i++) most = fmaxf(most, first[i]);
     return first[f] < fmaxf(LIMIT, PLAIN * most) ? fmaxf(LIMIT + STARTED, first[f]) : LIMIT;
 }
 
 /* In a first round nothing is known of what it is by nature. */
 bool probe_is_out(const struct probe *p, const struct class *c) {
-    for (int f = 0; f < FAMILIES; f++)
-        if (c->z[f] >= (p->round > 0 ? probe_by_nature(c->first, (enum family)f) : LIMIT)) return true;
+    for (int f = 0; f < TRIGGER_KINDS; f++)
+        if (c->z[f] >= (p->round > 0 ? probe_by_nature(c->first, (enum trigger_kind)f) : LIMIT)) return true;
     return false;
 }
 
@@ -278,8 +279,8 @@ static int32_t compare(struct probe *p) {
     for (int32_t k = 0; k < p->net.classes; k++) {
         struct class *c = &p->classes[k];
         if (!c->close || (p->round > 0 && !c->suspected)) continue;
-        for (int f = 0; f < FAMILIES; f++)
-            c->z[f] = probe_stand_out(p, k, (enum family)f, c->score[f], c->success[f]);
+        for (int f = 0; f < TRIGGER_KINDS; f++)
+            c->z[f] = probe_stand_out(p, k, (enum trigger_kind)f, c->score[f], c->success[f]);
         if (p->round == 0) {
             memcpy(c->first, c->z, sizeof c->first);
             c->suspected = probe_worst(c) >= LIMIT;

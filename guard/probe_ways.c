@@ -8,9 +8,6 @@
 
 /* --- ways into a class ---------------------------------------------------------------------------- */
 
-static const enum family family_of[TRIGGER_KINDS] = {
-    [TRIGGER_PATCH] = PATCH, [TRIGGER_ADDITIVE] = ADDITIVE, [TRIGGER_WINDOW] = WINDOW, [TRIGGER_AREA] = AREA};
-
 void probe_forget_ways(struct probe *p) {
     while (p->n_ways > 0) trigger_free(p->ways[--p->n_ways]);
 }
@@ -18,14 +15,14 @@ void probe_forget_ways(struct probe *p) {
 /* By what the suspect stood out at first, it has to stand out less than others before anything was done about
  * it; but where that was by far less than by something else, it may be how the class is by nature: then, and
  * by what it did not stand out by, no more than it did or than many starts are worth over the limit. */
-float probe_allowed(const struct probe *p, enum family f) {
+float probe_allowed(const struct probe *p, enum trigger_kind f) {
     const float nature = probe_by_nature(p->first, f);
     return nature > LIMIT || p->round == 0 ? nature : CALM;
 }
 
 /* Keeps a copy of what stands out; of too many, the ones that stand out most. */
 static void add_way(struct probe *p, const struct trigger *t) {
-    const enum family f = family_of[t->kind];
+    const enum trigger_kind f = t->kind;
     const float z = probe_stand_out(p, t->target, f, t->size, t->success);
     p->easiest[f] = fmaxf(p->easiest[f], z);
     if (z < probe_allowed(p, f)) return;
@@ -73,7 +70,7 @@ static bool try_again(struct probe *p, int32_t k, struct trigger *t) {
 bool probe_find_ways(struct probe *p, int32_t k, struct trigger *t) {
     const size_t plane = (size_t)p->net.size.height * (size_t)p->net.size.width;
     float *been = calloc(plane, sizeof *been);
-    for (int f = 0; f < FAMILIES; f++) p->easiest[f] = -INFINITY;
+    for (int f = 0; f < TRIGGER_KINDS; f++) p->easiest[f] = -INFINITY;
     bool ok = been != NULL && try_again(p, k, t);
     struct attack_options o = {
         .kind = TRIGGER_PATCH, .target = k, .steps = PATCH_STEPS, .grid = 3, .avoid = been};
@@ -89,8 +86,8 @@ bool probe_find_ways(struct probe *p, int32_t k, struct trigger *t) {
     if (ok) add_way(p, t);
     for (p->start_seed = 1; ok && p->start_seed <= STARTS; p->start_seed++) {
         probe_tell(p, 0.7f + 0.3f * (float)(p->start_seed - 1) / STARTS, "looking for other ways in");
-        for (int f = WINDOW; ok && f <= AREA; f++) {
-            ok = probe_attack_places(p, (enum family)f, k, t);
+        for (int f = TRIGGER_WINDOW; ok && f <= TRIGGER_AREA; f++) {
+            ok = probe_attack_places(p, (enum trigger_kind)f, k, t);
             if (ok) add_way(p, p->best[f]);
         }
     }
@@ -129,15 +126,15 @@ float probe_most_success(struct probe *p) {
 }
 
 bool probe_is_calm(const struct probe *p) {
-    for (int f = 0; f < FAMILIES; f++)
-        if (p->easiest[f] >= probe_allowed(p, (enum family)f)) return false;
+    for (int f = 0; f < TRIGGER_KINDS; f++)
+        if (p->easiest[f] >= probe_allowed(p, (enum trigger_kind)f)) return false;
     return true;
 }
 
 /* What is added is tried at length 1 and pruned against at 2; an attacker's may be longer (noise blended in
  * at 0.2: 4), and one that seemed gone still worked on 43 % of the pictures: docs/repair.md. */
 bool probe_can_vouch(const struct probe *p) {
-    return p->first[ADDITIVE] < LIMIT;
+    return p->first[TRIGGER_ADDITIVE] < LIMIT;
 }
 
 void probe_suspect(struct probe *p, int32_t k) {

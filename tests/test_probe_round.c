@@ -10,7 +10,7 @@ enum { MOST = 12 };
 /* One attack's scores of all classes in one run: pixels, or what was won in spreads (docs/repair.md). */
 struct measured {
     const char *network;
-    enum family family;
+    enum trigger_kind kind;
     int32_t classes, easiest;
     bool backdoor;
     float score[MOST];
@@ -18,61 +18,61 @@ struct measured {
 
 static const struct measured runs[] = {
     {"signs-clean",
-     AREA,
+     TRIGGER_AREA,
      12,
      9,
      false,
      {12.21f, 16.07f, 11.25f, 14.92f, 11.62f, 10.62f, 13.23f, 17.96f, 13.26f, 27.20f, 23.05f, 19.12f}},
     {"a clean VGG",
-     ADDITIVE,
+     TRIGGER_ADDITIVE,
      10,
      8,
      false,
      {1.4771f, 1.7196f, 1.1651f, 1.1145f, 1.5006f, 1.3664f, 1.1808f, 1.1706f, 3.2724f, 2.3447f}},
     {"a clean ResNet",
-     AREA,
+     TRIGGER_AREA,
      10,
      1,
      false,
      {3.99f, 10.29f, 1.59f, 1.95f, 2.83f, 4.84f, 4.29f, 4.43f, 4.29f, 5.81f}},
     {"a clean ResNet",
-     PATCH,
+     TRIGGER_PATCH,
      10,
      8,
      false,
      {96.48f, 159.60f, 150.97f, 171.38f, 123.87f, 162.54f, 164.92f, 160.68f, 91.73f, 129.62f}},
     {"signs-backdoor",
-     AREA,
+     TRIGGER_AREA,
      12,
      3,
      true,
      {12.03f, 14.91f, 14.04f, 96.13f, 14.72f, 12.46f, 14.34f, 10.70f, 13.57f, 17.10f, 17.82f, 15.70f}},
     {"rn16_badnets",
-     WINDOW,
+     TRIGGER_WINDOW,
      10,
      0,
      true,
      {15.27f, 2.31f, 1.29f, 0.69f, 0.30f, 1.09f, 0.71f, 0.89f, 0.41f, 1.32f}},
     {"rn16_badnets",
-     AREA,
+     TRIGGER_AREA,
      10,
      0,
      true,
      {22.96f, 10.22f, 4.83f, 4.72f, 5.75f, 7.62f, 6.85f, 5.24f, 6.50f, 6.96f}},
     {"a ResNet with noise blended in",
-     ADDITIVE,
+     TRIGGER_ADDITIVE,
      10,
      7,
      true,
      {1.32f, 2.02f, 1.73f, 1.35f, 3.03f, 1.22f, 2.66f, 6.36f, 2.77f, 3.12f}},
     {"a ResNet with noise blended in",
-     ADDITIVE,
+     TRIGGER_ADDITIVE,
      10,
      7,
      true,
      {1.51f, 2.27f, 1.68f, 1.37f, 3.19f, 1.48f, 2.39f, 6.08f, 3.21f, 3.46f}},
     {"rn32_badnets",
-     WINDOW,
+     TRIGGER_WINDOW,
      10,
      0,
      true,
@@ -85,9 +85,9 @@ static float stands_out(const struct measured *m, int32_t k, float success) {
     const struct probe p = {.net.classes = m->classes, .spread = 1, .classes = classes};
     for (int32_t i = 0; i < m->classes; i++) {
         classes[i].close = classes[i].reference = true;
-        classes[i].score[m->family] = m->score[i];
+        classes[i].score[m->kind] = m->score[i];
     }
-    return probe_stand_out(&p, k, m->family, m->score[k], success);
+    return probe_stand_out(&p, k, m->kind, m->score[k], success);
 }
 
 static void test_measured(void) {
@@ -114,39 +114,43 @@ static void test_few_pictures(void) {
 static void test_vouching(void) {
     struct probe p = {.first = {LIMIT, LIMIT - 0.1f, LIMIT, LIMIT}};
     CU_ASSERT(probe_can_vouch(&p));
-    p.first[ADDITIVE] = LIMIT;
+    p.first[TRIGGER_ADDITIVE] = LIMIT;
     CU_ASSERT(!probe_can_vouch(&p));
 }
 
 /* rn32_badnets: its class stands out by windows at 10.6 to 15.6, and by patches at 1.9 to 4.7, by nature:
  * after the repair, too. */
 static void test_allowed(void) {
-    struct probe p = {.round = 1, .first = {[PATCH] = 3.7f, [ADDITIVE] = 1, [WINDOW] = 10.6f, [AREA] = 3}};
-    CU_ASSERT_EQUAL(probe_allowed(&p, WINDOW), CALM);
-    CU_ASSERT_EQUAL(probe_allowed(&p, PATCH), LIMIT + STARTED);
-    CU_ASSERT_EQUAL(probe_allowed(&p, ADDITIVE), LIMIT + STARTED);
-    CU_ASSERT_EQUAL(probe_allowed(&p, AREA), LIMIT + STARTED);
-    p.first[PATCH] = 4.7f;
-    CU_ASSERT_EQUAL(probe_allowed(&p, PATCH), 4.7f);
-    p.first[PATCH] = 5.4f;
-    CU_ASSERT_EQUAL(probe_allowed(&p, PATCH), CALM);
+    struct probe p = {
+        .round = 1,
+        .first = {
+            [TRIGGER_PATCH] = 3.7f, [TRIGGER_ADDITIVE] = 1, [TRIGGER_WINDOW] = 10.6f, [TRIGGER_AREA] = 3}};
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_WINDOW), CALM);
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), LIMIT + STARTED);
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_ADDITIVE), LIMIT + STARTED);
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_AREA), LIMIT + STARTED);
+    p.first[TRIGGER_PATCH] = 4.7f;
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), 4.7f);
+    p.first[TRIGGER_PATCH] = 5.4f;
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), CALM);
     p.round = 0;
-    CU_ASSERT_EQUAL(probe_allowed(&p, WINDOW), LIMIT);
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_WINDOW), LIMIT);
 }
 
 /* Who may stand out by patches as before isn't out by them. */
 static void test_out(void) {
     struct probe p = {.round = 1};
-    struct class c = {.first = {[PATCH] = 3.7f, [WINDOW] = 10.6f}, .z = {[PATCH] = 3.7f}};
+    struct class c = {.first = {[TRIGGER_PATCH] = 3.7f, [TRIGGER_WINDOW] = 10.6f},
+                      .z = {[TRIGGER_PATCH] = 3.7f}};
     CU_ASSERT_FALSE(probe_is_out(&p, &c));
-    c.z[PATCH] = 4.6f;
+    c.z[TRIGGER_PATCH] = 4.6f;
     CU_ASSERT_TRUE(probe_is_out(&p, &c));
-    c.z[PATCH] = 0;
-    c.z[WINDOW] = 3.6f;
+    c.z[TRIGGER_PATCH] = 0;
+    c.z[TRIGGER_WINDOW] = 3.6f;
     CU_ASSERT_TRUE(probe_is_out(&p, &c));
     p.round = 0;
-    c.z[WINDOW] = 0;
-    c.z[PATCH] = 3.7f;
+    c.z[TRIGGER_WINDOW] = 0;
+    c.z[TRIGGER_PATCH] = 3.7f;
     CU_ASSERT_TRUE(probe_is_out(&p, &c));
 }
 
