@@ -28,7 +28,7 @@ BLAS_LIBS   := -L$(SYSROOT)$(OPENBLAS) -Wl,-rpath,$(OPENBLAS) -lopenblas
 # The planner's half of infer/ knows no BLAS; the engine's half does.
 ENGINE_SRC := $(wildcard infer/blas.c infer/team.c infer/engine*.c infer/kernels*.c infer/preprocess.c infer/topk.c)
 GRADIENT_SRC := $(wildcard infer/gradient*.c)
-PROBE_SRC  := guard/probe_main.c guard/probe.c guard/probe_round.c guard/probe_ways.c guard/probe_away.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c
+PROBE_SRC  := guard/probe_main.c guard/probe.c guard/probe_round.c guard/probe_ways.c guard/probe_wave.c guard/probe_away.c guard/probe_attack.c guard/probe_picture.c guard/probe_repair.c
 # What a probe says, for those who listen to it.
 LISTEN_SRC := guard/spawn_probe.c guard/probe_wire.c guard/probe_report.c
 PLAN_SRC   := $(filter-out $(ENGINE_SRC) $(GRADIENT_SRC) infer/npy.c infer/agree.c,$(wildcard infer/*.c))

@@ -96,11 +96,11 @@ static json_t *classes_json(const struct probe_report *r) {
     for (int32_t k = 0; a && k < r->n_classes; k++) {
         const struct probe_class *c = &r->classes[k];
         if (!c->covered) continue;
-        json_t *o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "class", k, "patch",
-                              report_json_float(c->patch), "additive", report_json_float(c->additive),
-                              "window", report_json_float(c->window), "area", report_json_float(c->area), "z",
-                              report_json_float(c->z), "patch_after", report_json_float(c->patch_after),
-                              "z_after", report_json_float(c->z_after));
+        json_t *o = json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "class", k, "patch",
+                              report_json_float(c->patch), "additive", report_json_float(c->additive), "wave",
+                              report_json_float(c->wave), "window", report_json_float(c->window), "area",
+                              report_json_float(c->area), "z", report_json_float(c->z), "patch_after",
+                              report_json_float(c->patch_after), "z_after", report_json_float(c->z_after));
         if (!o || json_array_append_new(a, o)) {
             json_decref(a);
             return NULL;

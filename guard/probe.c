@@ -28,9 +28,9 @@ static void keep_picture(struct probe *p, const struct trigger *t) {
     r->channels = p->net.size.channels;
     r->height = p->net.size.height;
     r->width = p->net.size.width;
-    for (size_t i = 0; i < plane; i++) r->mask[i] = t->kind == TRIGGER_ADDITIVE ? 255 : byte_of(t->mask[i]);
+    for (size_t i = 0; i < plane; i++) r->mask[i] = trigger_is_added(t->kind) ? 255 : byte_of(t->mask[i]);
     for (int64_t i = 0; i < p->floats; i++)
-        r->pattern[i] = byte_of(t->kind == TRIGGER_ADDITIVE ? 0.5f + 4 * t->paint[i] : t->paint[i]);
+        r->pattern[i] = byte_of(trigger_is_added(t->kind) ? 0.5f + 4 * t->paint[i] : t->paint[i]);
 }
 
 static void write_classes(struct probe *p, bool after) {
@@ -44,6 +44,7 @@ static void write_classes(struct probe *p, bool after) {
         to->covered = true;
         to->patch = c->score[TRIGGER_PATCH];
         to->additive = c->score[TRIGGER_ADDITIVE] / p->spread;
+        to->wave = c->score[TRIGGER_WAVE] / p->spread;
         to->window = c->score[TRIGGER_WINDOW] / p->spread;
         to->area = c->score[TRIGGER_AREA] / p->spread;
         to->z = probe_worst(c);
@@ -68,8 +69,13 @@ static const struct trigger *plainest_way(const struct probe *p) {
 static bool mend(struct probe *p, int32_t k) {
     const uint32_t n = probe_plain_ways(p);
     float nature[WAYS] = {0};
-    for (uint32_t i = 0; i < n; i++)
-        if (p->ways[i]->kind == TRIGGER_AREA) nature[i] = probe_nature(p, k, TRIGGER_AREA);
+    bool added = false;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct trigger *way = p->ways[i];
+        if (way->kind == TRIGGER_AREA) nature[i] = probe_nature(p, k, TRIGGER_AREA);
+        if (probe_is_longer(way)) nature[i] = LONGER_WINS;
+        added |= trigger_is_added(way->kind);
+    }
     struct repair r = {.net = &p->net,
                        .n_steps = image_header(p->net.img)->n_steps,
                        .pictures = p->untouched,
@@ -92,6 +98,7 @@ static bool mend(struct probe *p, int32_t k) {
     if (repair_run(&r)) return false;
     const bool more = r.n_pruned > p->n_pruned;
     p->n_pruned = r.n_pruned;
+    if (k >= 0 && added) p->classes[k].added_beaten = r.beaten;
     p->out->drift = repair_drift(&r);
     p->out->success_after = probe_most_success(p);
     return more;
@@ -130,6 +137,19 @@ static void judge_away(struct probe *p, struct trigger *spare) {
     r->cut = p->late;
 }
 
+/* Those that stood out have to be as hard to reach as the others, from every start. Else the ways into the
+ * first that isn't have been found, or the time is up. */
+static bool all_are_calm(struct probe *p, struct trigger *spare) {
+    const int32_t last = p->suspect; /* its ways are still at hand, to be tried again */
+    for (int32_t i = -1; i < p->net.classes; i++) {
+        const int32_t k = i < 0 ? last : i;
+        if (k < 0 || i == last || !p->classes[k].suspected) continue;
+        probe_suspect(p, k);
+        if (!probe_find_ways(p, k, spare) || !probe_is_calm(p)) return false;
+    }
+    return true;
+}
+
 static void judge(struct probe *p, bool *chosen, struct trigger *spare) {
     struct probe_report *r = p->out;
     r->verdict = PROBE_UNKNOWN;
@@ -137,26 +157,26 @@ static void judge(struct probe *p, bool *chosen, struct trigger *spare) {
         const uint32_t round = p->round;
         p->from = (float)round / (ROUNDS + 1);
         p->to = p->from + 0.6f / (ROUNDS + 1);
-        const int32_t k = probe_attack_all(p, chosen, spare);
-        if (k < 0) break;
+        const int32_t most = probe_attack_all(p, chosen, spare);
+        if (most < 0) break;
         write_classes(p, round > 0);
         p->from = p->to;
         p->to = (float)(round + 1) / (ROUNDS + 1);
-        if (round == 0) r->target = k;
-        const bool out = probe_is_out(p, &p->classes[k]);
-        if (!out && round == 0) {
+        if (round == 0) r->target = most;
+        const int32_t out = probe_find_out(p);
+        if (out < 0 && round == 0) {
             judge_away(p, spare);
             return;
         }
-        /* One that stood out has to be as hard to reach as the others, from every start. */
-        probe_suspect(p, out ? k : p->suspect);
         r->verdict = PROBE_SUSPECT;
-        if (!probe_find_ways(p, p->suspect, spare)) break;
-        if (!out && probe_is_calm(p)) {
-            if (probe_can_vouch(p)) r->verdict = PROBE_REPAIRED;
+        if (out >= 0) {
+            probe_suspect(p, out);
+            if (!probe_find_ways(p, out, spare)) break;
+        } else if (all_are_calm(p, spare)) {
+            r->verdict = probe_can_vouch(p) ? PROBE_REPAIRED : PROBE_SUSPECT;
             return;
         }
-        if (round == ROUNDS || p->n_ways == 0) break;
+        if (round == ROUNDS || p->late || p->n_ways == 0) break;
         r->rounds++;
         if (!mend(p, p->suspect)) break;
     }
@@ -197,14 +217,16 @@ static int make_room(struct probe *p, struct trigger **spare, bool **chosen, str
     p->margins = calloc(DRAWN * classes, sizeof(float));
     p->attacked = calloc(ATTACKED * (size_t)p->floats, sizeof(float));
     p->untouched = calloc(UNTOUCHED * (size_t)p->floats, sizeof(float));
+    p->won = calloc(classes, sizeof(float));
+    p->shown = calloc((size_t)p->floats, sizeof(float));
     p->answers = calloc(UNTOUCHED * classes, sizeof(float));
     p->classes = calloc(classes, sizeof *p->classes);
     p->out->classes = calloc(classes, sizeof *p->out->classes);
     p->out->pruned = calloc(REPAIR_MOST, sizeof *p->out->pruned);
     *spare = trigger_new(&p->net.size);
     *chosen = calloc(classes, sizeof **chosen);
-    bool ok = p->drawn && p->margins && p->attacked && p->untouched && p->answers && p->classes &&
-              p->out->classes && p->out->pruned && *spare && *chosen;
+    bool ok = p->drawn && p->margins && p->attacked && p->untouched && p->answers && p->shown && p->won &&
+              p->classes && p->out->classes && p->out->pruned && *spare && *chosen;
     for (int f = 0; f < TRIGGER_KINDS; f++) ok &= (p->best[f] = trigger_new(&p->net.size)) != NULL;
     for (int i = 0; i < PLACES; i++) ok &= (p->places[i] = trigger_new(&p->net.size)) != NULL;
     return ok ? 0 : err_set(e, ERR_SYSTEM, "out of memory");
@@ -249,6 +271,8 @@ int probe_run(const struct image *img, const struct probe_options *o, struct pro
     free(p.attacked);
     free(p.untouched);
     free(p.answers);
+    free(p.shown);
+    free(p.won);
     free(p.classes);
     gradient_free(p.net.g);
     if (rc) probe_report_free(out);

@@ -38,6 +38,7 @@ void trigger_copy(struct trigger *to, const struct trigger *from, const struct p
     to->target = from->target;
     to->size = from->size;
     to->success = from->success;
+    to->length = from->length;
     memcpy(to->mask, from->mask, plane * sizeof *to->mask);
     memcpy(to->paint, from->paint, (size_t)probe_floats(s) * sizeof *to->paint);
 }
@@ -47,7 +48,7 @@ void trigger_apply(const struct trigger *t, const struct probe_size *s, const fl
     for (int32_t c = 0; c < s->channels; c++)
         for (int64_t p = 0; p < plane; p++, picture++, to++) {
             const float v = t->paint[c * plane + p], m = t->mask[p];
-            if (t->kind == TRIGGER_ADDITIVE)
+            if (trigger_is_added(t->kind))
                 *to = fminf(fmaxf(*picture + v, 0), 1);
             else
                 *to = (1 - m) * *picture + m * v;
@@ -117,7 +118,7 @@ static void put_on(struct attack *a) {
         for (int64_t p = 0; p < a->plane; p++) t->mask[p] = sigmoid(a->logit[p]);
     for (int64_t i = 0; i < a->floats; i++) {
         const float v = a->logit[a->plane + i];
-        t->paint[i] = a->o->kind == TRIGGER_ADDITIVE ? v : sigmoid(v);
+        t->paint[i] = trigger_is_added(a->o->kind) ? v : sigmoid(v);
     }
 }
 
@@ -128,7 +129,7 @@ static void collect(struct attack *a, const float *picture, const float *seen) {
         for (int64_t p = 0; p < a->plane; p++) {
             const int64_t i = c * a->plane + p;
             const float s = seen[i] * a->net->scale[c], u = picture[i], v = t->paint[i];
-            if (t->kind == TRIGGER_ADDITIVE) {
+            if (trigger_is_added(t->kind)) {
                 if (u + v > 0 && u + v < 1) a->slope[a->plane + i] += s;
                 continue;
             }
@@ -202,9 +203,9 @@ static void adam(struct attack *a, int32_t step, float rate) {
     }
 }
 
-/* What is added has length 1 in a picture of 3 x 32 x 32. */
 static void shorten(struct attack *a) {
-    const double most = sqrt((double)a->floats / 3072.0);
+    const double length = a->o->length > 0 ? (double)a->o->length : 1,
+                 most = length * sqrt((double)a->floats / 3072.0);
     double square = 0;
     float *v = a->logit + a->plane;
     for (int64_t i = 0; i < a->floats; i++) square += (double)v[i] * (double)v[i];
@@ -237,7 +238,7 @@ static void begin(struct attack *a) {
     }
     for (int64_t i = 0; i < a->floats; i++)
         a->logit[a->plane + i] =
-            o->kind == TRIGGER_ADDITIVE ? 0.01f * probe_random_normal(&r) : probe_random_unit(&r);
+            trigger_is_added(o->kind) ? 0.01f * probe_random_normal(&r) : probe_random_unit(&r);
 }
 
 /* From a trigger that is there already: its numbers back into what they are the sigmoid of. */
@@ -252,11 +253,12 @@ static void begin_from(struct attack *a, const struct trigger *t) {
         a->t->mask[p] = t->mask[p];
     }
     for (int64_t i = 0; i < a->floats; i++)
-        a->logit[a->plane + i] = t->kind == TRIGGER_ADDITIVE ? t->paint[i] : logit_of(t->paint[i]);
+        a->logit[a->plane + i] = trigger_is_added(t->kind) ? t->paint[i] : logit_of(t->paint[i]);
 }
 
 static bool run(struct attack *a) {
-    static const float rates[TRIGGER_KINDS] = {0.15f, 0.05f, 0.3f, 0.3f};
+    static const float rates[TRIGGER_KINDS] = {
+        [TRIGGER_PATCH] = 0.15f, [TRIGGER_ADDITIVE] = 0.05f, [TRIGGER_WINDOW] = 0.3f, [TRIGGER_AREA] = 0.3f};
     const bool patch = a->o->kind == TRIGGER_PATCH;
     const uint32_t some = a->o->at_once && a->o->at_once < a->n ? a->o->at_once : a->n;
     uint32_t hits = 0;
@@ -266,7 +268,7 @@ static bool run(struct attack *a) {
         (void)look(a, (uint32_t)step * some % a->n, some, true, &hits);
         if (patch) (void)add_price(a);
         adam(a, step + 1, rates[a->o->kind]);
-        if (a->o->kind == TRIGGER_ADDITIVE) shorten(a);
+        if (trigger_is_added(a->o->kind)) shorten(a);
     }
     put_on(a);
     const double loss = look(a, 0, a->n, false, &hits), area = patch ? add_price(a) : 0;
@@ -296,6 +298,7 @@ bool probe_attack(struct probe_net *net, const float *pictures, uint32_t n, cons
     a->shown = a->second + params;
     t->kind = o->kind;
     t->target = o->target;
+    t->length = o->length;
     memset(t->mask, 0, (size_t)plane * sizeof *t->mask);
     if (o->from)
         begin_from(a, o->from);

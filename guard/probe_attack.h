@@ -26,7 +26,18 @@ struct probe_net {
 uint64_t probe_net_clock(const struct probe_net *n);
 bool probe_net_late(const struct probe_net *n);
 
-enum trigger_kind { TRIGGER_PATCH, TRIGGER_ADDITIVE, TRIGGER_WINDOW, TRIGGER_AREA, TRIGGER_KINDS };
+enum trigger_kind {
+    TRIGGER_PATCH,
+    TRIGGER_ADDITIVE,
+    TRIGGER_WAVE, /* additive, too, but never searched by slopes: it begins from one, in no steps */
+    TRIGGER_WINDOW,
+    TRIGGER_AREA,
+    TRIGGER_KINDS
+};
+static inline bool trigger_is_added(enum trigger_kind kind) {
+    return kind == TRIGGER_ADDITIVE || kind == TRIGGER_WAVE;
+}
+
 struct trigger {
     enum trigger_kind kind;
     int32_t target;
@@ -35,6 +46,7 @@ struct trigger {
     float size;    /* patch: pixels, that is the mask's sum and what is left of the loss; else the margin: see
                       below */
     float success; /* of the pictures that it was made on */
+    float length;  /* additive: as attack_options has it */
 };
 
 struct attack_options {
@@ -47,6 +59,7 @@ struct attack_options {
     int32_t window; /* side of window or area */
     const struct trigger *from; /* starts from this one, of the same kind; NULL: from scratch */
     const float *avoid;         /* patch: [height,width], where others have been; or NULL */
+    float length;               /* of what is added, 0: 1; in a picture of 3 x 32 x 32 */
     uint64_t seed;
 };
 

@@ -26,29 +26,44 @@ enum {
     AWAY_STEPS = 10,
     QUICK_STEPS = 10,
     QUICK_PICTURES = 8,
-    STARTS = 3, /* of the windows into a class that stands out */
-    WAYS = 8    /* triggers that are pruned against */
+    STARTS = 3,     /* of the windows into a class that stands out */
+    BEST_WAVES = 3, /* into every class */
+    WAYS = 8        /* triggers that are pruned against */
 };
 /* Robust standard deviations: a class stands out, and a way into it is pruned against; by what it stood out
  * at first, it does no longer: see docs/repair.md. */
-#define LIMIT      3.5f
-#define CALM       1.25f
-#define AWAY_LIMIT 6.0f /* robust standard deviations: a place stands out … */
-#define AWAY_CALM  2.5f /* … and does no longer */
-#define STARTED    1.0f /* what many starts are worth against the one that the other classes had */
-#define PLAIN      0.5f /* of the plainest way's deviations: a way that is pruned against together with it */
-#define STRONGER   2.0f /* than what was enough: an attacker need not be sparing with what he adds */
+#define LIMIT       3.5f
+#define CALM        1.25f
+#define CALM_ADDED  3.0f /* what is added is judged by whether it still works, not by what is found next */
+#define CALM_WINDOW 0.6f /* windows are compared by wider deviations */
+#define AWAY_LIMIT  6.0f /* robust standard deviations: a place stands out … */
+#define AWAY_CALM   2.5f /* … and does no longer */
+#define STARTED     1.0f /* what many starts are worth against the one that the other classes had */
+#define PLAIN       0.5f /* of the deviations of the plainest: what is pruned for, or against, with it */
+#define NATURE      6.0f /* by more than that nothing stands out by nature */
+#define LONGER_WINS                                                                                          \
+    1.0f              /* spreads, that a longer one may win in the end: into other classes it wins 4 to 9 */
+#define STRONGER 2.0f /* a wave that is pruned against, than one that is looked for */
+#define LONGEST  4.0f /* what is added, in a picture of 3 x 32 x 32: noise blended in at 0.2 is */
 #define LEADS                                                                                                \
     0.1f /* of the pictures, that a window has to send there after a few steps to be looked at further */
 #define WORKS 0.5f /* of the pictures, that a trigger has to send to its class */
 
 enum { AIM_NOTHING = -2, AWAY_PICTURES = 50 };
 
+struct wave {
+    float won;
+    uint32_t number;
+};
+
 struct class {
     bool covered, close; /* screened; looked at closely, so that it has scores */
     bool reference;
-    bool suspected; /* it stood out in the first round: who did not can't later, since pruning plants nothing
-                     */
+    /* Of the first round; who did not stand out then can't later, since pruning plants nothing. */
+    bool suspected;               /* plain beside the plainest: it is pruned for */
+    bool watched;                 /* it stood out, less than that: it may be so by nature */
+    bool added_beaten;            /* what is added and was pruned against has been beaten, all of it */
+    struct wave wave[BEST_WAVES]; /* that win most for it, of this round */
     float quick, score[TRIGGER_KINDS], success[TRIGGER_KINDS], z[TRIGGER_KINDS], first[TRIGGER_KINDS];
 };
 
@@ -62,13 +77,14 @@ struct probe {
     float *attacked;        /* those for class `aim`, with which it has a mean margin of `base` untouched */
     int32_t aim, own[ATTACKED]; /* aim -1: away from own */
     float base;
-    float *untouched, *answers;
+    float *untouched, *answers, *shown; /* [floats] */
     float spread;
     struct class *classes;
     struct trigger *best[TRIGGER_KINDS], *places[PLACES]; /* of the class at hand */
     struct trigger *ways[WAYS];
     float way_z[WAYS], easiest[TRIGGER_KINDS];
-    float first[TRIGGER_KINDS]; /* how far the suspect stood out before anything was pruned */
+    float *won;     /* [classes]: by the wave at hand */
+    float plainest; /* how far a class stood out at most before anything was pruned */
     uint32_t round;
     uint32_t n_ways;
     struct repair_channel pruned[REPAIR_MOST];
@@ -105,10 +121,25 @@ float probe_stand_out(const struct probe *p, int32_t k, enum trigger_kind f, flo
 /* How easy the other classes are to reach; windows and areas: what is won, in spreads. */
 float probe_nature(const struct probe *p, int32_t k, enum trigger_kind f);
 float probe_worst(const struct class *c); /* the most that it stands out by */
-/* How far a class may stand out by this kind of attack for all that it stood out by at first: LIMIT, or more
- * where it stood out by it far less than by another kind, or not at all. */
-float probe_by_nature(const float first[TRIGGER_KINDS], enum trigger_kind f);
+/* How far a class may stand out by this kind of attack: LIMIT, or more where it stood out by it at first far
+ * less than the plainest of all, or not at all. */
+float probe_by_nature(const struct probe *p, const struct class *c, enum trigger_kind f);
+/* After a first round, in which the plainest class stood out by `plainest`: who is suspected, who watched. */
+void probe_accuse(struct probe *p, float plainest);
 bool probe_is_out(const struct probe *p, const struct class *c);
+/* Of those that are, in a later round of the suspects, the one that stands out most; -1: none is. */
+int32_t probe_find_out(const struct probe *p);
+
+/* Of the logits [classes]: each one's over the soft maximum of the others. */
+void probe_soft_margins(const float *logits, int32_t classes, float *margins);
+
+/* --- probe_wave.c: plain waves ------------------------------------------------------------------- */
+
+/* Tries all of them on the pictures of the round; each class keeps those that win most for it. False: the
+ * time is up. */
+bool probe_screen_waves(struct probe *p, struct trigger *spare);
+/* One of those, on the pictures of its class; `place` 0 is the best. False: the time is up. */
+bool probe_attack_wave(struct probe *p, int32_t k, uint32_t place, struct trigger *t);
 
 /* --- probe_away.c: a pattern that sends pictures away, wherever to ---------------------------------- */
 
@@ -129,13 +160,17 @@ void probe_forget_ways(struct probe *p);
 float probe_allowed(const struct probe *p, enum trigger_kind f);
 /* From every start it is as hard to reach as it has to be. */
 bool probe_is_calm(const struct probe *p);
-/* Whether that means that it is mended. */
+/* Whether all being calm means that all is mended. */
 bool probe_can_vouch(const struct probe *p);
 /* The plain ways come first; how many they are: areas only where nothing smaller leads there, since they hold
  * much that is no backdoor's. What stands out far less than the plainest may be how the class is by
  * nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
 uint32_t probe_plain_ways(struct probe *p);
-/* Of untouched pictures, by the best of the ways. */
+/* One of those that are added beside what stood out, since an attacker need not be sparing. */
+static inline bool probe_is_longer(const struct trigger *way) {
+    return way->length > 1;
+}
+/* Of untouched pictures, by the best of the ways, without the longer ones: these win in every class. */
 float probe_most_success(struct probe *p);
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC "CLPPROB\2"
+#define MAGIC "CLPPROB\3"
 
 struct head {
     char magic[8], model[LINK_MODEL];

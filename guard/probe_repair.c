@@ -9,18 +9,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARE      0.03  /* of the margins, that a channel has to take */
-#define DEAR       0.2   /* drift that all of the margin may cost … */
-#define SPARE      0.005 /* … and a channel, where no trigger works and only its margin is left */
-#define FREE       0.002 /* drift that costs nothing worth measuring */
-#define DONE       0.05
+#define SHARE 0.03 /* of the margins, that a channel has to take */
+#define DEAR  0.1  /* drift that a share of what is left of the margins may cost … */
+#define WHOLE 0.9  /* … and twice that where it is nearly all of them: the channel is the backdoor */
+#define FREE                                                                                                 \
+    0.002 /* drift that costs nothing worth measuring; more no channel may cost once no trigger works */
+#define DONE       0.05 /* of the pictures, that a trigger may still send to the target … */
+#define DONE_ADDED 0.1  /* … and one that is added, or with which pruning need not go on at any price */
 #define PER_LAYER  3
 #define CANDIDATES 16
-#define EACH       12 /* pictures that each trigger is tried on */
-#define AT_ONCE    6  /* candidates that are pruned from one shortlist, at most */
-#define NEARLY     0.5f
+#define EACH       12     /* pictures that each trigger is tried on */
 #define LOWEST     (-1.0) /* a margin below that, in spreads, is as good as any */
 #define BEATEN     (-0.6) /* and the mean one of a trigger that does nothing any more, unless … */
+#define SURELY     (-0.4) /* what is added has to be below that: what it does to photographs is worse */
 #define CHANCE     0.1    /* … it is as near to what it is without a trigger */
 
 struct candidate {
@@ -37,9 +38,8 @@ struct bench {
     float *effect;
     double *margins;     /* per trigger, in spreads, with nothing more silenced */
     double *enough;      /* per trigger: a mean margin that is no more than it should have */
-    bool *works, urgent; /* urgent: one still sends pictures to the target */
+    bool *works, urgent; /* urgent: one still does too much to be called beaten */
     double drift;
-    double whole; /* margins, of all triggers together, before anything was pruned */
 };
 
 static uint32_t total(const struct bench *b) {
@@ -149,10 +149,12 @@ static bool take_stock(struct bench *b) {
     for (uint32_t t = 0; t < b->r->n_triggers; t++) {
         float success;
         b->margins[t] = margin_now(b, t, &success);
-        const bool sends = b->r->nature[t] <= 0 && (double)success > DONE,
-                   wins = b->margins[t] > b->enough[t];
-        b->works[t] = sends || wins;
-        b->urgent |= sends || (wins && b->r->nature[t] > 0);
+        const bool added = trigger_is_added(b->r->triggers[t]->kind);
+        const double done_at = added ? DONE_ADDED : DONE;
+        const bool natural = b->r->nature[t] > 0, wins = b->margins[t] > b->enough[t];
+        b->works[t] = wins || (!natural && (double)success > done_at);
+        b->urgent |=
+            b->works[t] && (natural || (double)success > DONE_ADDED || (added && b->margins[t] > SURELY));
         done &= !b->works[t];
     }
     return done;
@@ -257,7 +259,7 @@ static uint32_t shortlist(const struct bench *b, struct candidate *list) {
     return n;
 }
 
-/* --- a few channels at a time --------------------------------------------------------------------- */
+/* --- one channel at a time --------------------------------------------------------------------- */
 
 /* The margin of trigger `t` below which it doesn't count how far it falls. */
 static double floor_of(const struct bench *b, uint32_t t) {
@@ -279,7 +281,7 @@ static double worth(const struct bench *b, const struct candidate *c) {
     const double drift = drift_now(b) - b->drift;
     gradient_silence(b->g, c->step, c->channel, false);
     const double share = all > 0 ? gain / all : 0;
-    const double dear = b->urgent ? DEAR * gain / b->whole : SPARE;
+    const double dear = !b->urgent ? FREE : share > WHOLE ? 2 * DEAR : DEAR * share;
     return share < SHARE || drift > dear ? 0 : share / (fmax(drift, 0) + FREE);
 }
 
@@ -301,24 +303,19 @@ static int by_worth(const void *a, const void *b) {
     return later_first(a, b);
 }
 
-/* The best of the shortlist, and of the next few those that are worth nearly as much without it. */
-static bool prune_some(struct bench *b, uint32_t room) {
+/* The best of the shortlist, and no other from it: one chosen beside others is worth less than it seemed, and
+ * one at a time costs less accuracy (docs/repair.md). */
+static bool prune_one(struct bench *b) {
     struct candidate list[2 * CANDIDATES];
     const uint32_t n = shortlist(b, list);
     for (uint32_t i = 0; i < n; i++) list[i].score = (float)worth(b, &list[i]);
     qsort(list, n, sizeof *list, by_worth);
-    gradient_forward(b->g, total(b), 0);
-    if (n == 0 || list[0].score <= 0) return false;
-    prune(b, &list[0]);
-    for (uint32_t i = 1, more = 1; i < n && i < AT_ONCE && more < room && list[i].score > 0; i++) {
-        if (take_stock(b)) break;
-        const bool still = worth(b, &list[i]) >= (double)(NEARLY * list[0].score);
-        gradient_forward(b->g, total(b), 0);
-        if (!still) continue;
-        prune(b, &list[i]);
-        more++;
+    if (n > 0 && list[0].score > 0) {
+        prune(b, &list[0]);
+        return true;
     }
-    return true;
+    gradient_forward(b->g, total(b), 0);
+    return false;
 }
 
 static void drop(struct repair *r, const struct repair_channel *c) {
@@ -399,15 +396,13 @@ int repair_run(struct repair *r) {
         for (uint32_t t = 0; t < r->n_triggers; t++)
             b.enough[t] = fmax(BEATEN, margin_untouched(&b) + fmax(CHANCE, (double)r->nature[t]));
         gradient_forward(b.g, total(&b), 0);
-        (void)take_stock(&b);
-        for (uint32_t t = 0; t < r->n_triggers; t++) b.whole += fmax(b.margins[t] - floor_of(&b, t), 0);
         while (!take_stock(&b) && r->n_pruned < REPAIR_MOST && r->n_pruned - before < REPAIR_ROUND &&
                !probe_net_late(r->net)) {
             if (r->progress) r->progress(r->ctx, (float)(r->n_pruned - before) / REPAIR_ROUND);
-            const uint32_t now = REPAIR_ROUND - (r->n_pruned - before), ever = REPAIR_MOST - r->n_pruned;
-            if (!prune_some(&b, now < ever ? now : ever)) break;
+            if (!prune_one(&b)) break;
         }
-        if (take_stock(&b)) give_back(&b, before);
+        r->beaten = take_stock(&b) || !b.urgent;
+        if (r->beaten) give_back(&b, before);
     }
     gradient_free(b.g);
     free(b.activity);

@@ -22,12 +22,13 @@ struct repair {
     float spread;         /* of those logits */
     struct trigger *const *triggers;
     uint32_t n_triggers;
-    /* What each trigger may win in the end, in spreads: as much as one of its kind wins for any other class.
+    /* What each trigger may win in the end, in spreads: no more than one of its kind wins for other classes.
      * 0: nothing, nor may it send more than a few pictures there. */
     const float *nature;
     int32_t target;                /* -1: away from the answers, wherever to */
     struct repair_channel *pruned; /* room for REPAIR_MOST; those of earlier rounds first */
     uint32_t n_pruned;
+    bool beaten; /* in the end no trigger sends more than a few pictures there, or wins more than it may */
     void (*progress)(void *ctx, float done); /* or NULL */
     void *ctx;
 };

@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SCHEMA 2
+#define SCHEMA 3
 
 const char *probe_verdict_name(enum probe_verdict v) {
     static const char *const names[] = {"clear", "repaired", "suspect", "unknown"};
@@ -98,6 +98,7 @@ static void walk_class(struct walk *w, struct probe_class *c) {
     truth(w, &c->covered);
     real(w, &c->patch);
     real(w, &c->additive);
+    real(w, &c->wave);
     real(w, &c->window);
     real(w, &c->area);
     real(w, &c->z);
@@ -140,7 +141,7 @@ static void walk_report(struct walk *w, struct probe_report *r) {
     float *const reals[] = {&r->success, &r->success_after, &r->drift, &r->away, &r->limit};
     for (size_t i = 0; i < sizeof reals / sizeof reals[0]; i++) real(w, reals[i]);
     truth(w, &r->cut);
-    r->classes = room(w, r->classes, r->n_classes, 32, sizeof *r->classes);
+    r->classes = room(w, r->classes, r->n_classes, 36, sizeof *r->classes);
     for (int32_t i = 0; !w->failed && i < r->n_classes; i++) walk_class(w, &r->classes[i]);
     number(w, &r->n_pruned, 0, PROBE_REPORT_MAX_PRUNED);
     r->pruned = room(w, r->pruned, r->n_pruned, PROBE_REPORT_MAX_NAME + 4, sizeof *r->pruned);

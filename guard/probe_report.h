@@ -28,10 +28,10 @@ const char *probe_verdict_name(enum probe_verdict v); /* "clear", "repaired", "s
 const char *probe_verdict_text(enum probe_verdict v); /* for people */
 
 struct probe_class {
-    bool covered;                 /* attacked at all, so that the numbers mean something */
-    float patch;                  /* before: pixels of the smallest patch */
-    float additive, window, area; /* before: margins won, in spreads of the logits */
-    float z; /* how far it stands out, in robust standard deviations; the largest of the four */
+    bool covered;                       /* attacked at all, so that the numbers mean something */
+    float patch;                        /* before: pixels of the smallest patch */
+    float additive, wave, window, area; /* before: margins won, in spreads of the logits */
+    float z; /* how far it stands out, in robust standard deviations; the largest of the five */
     float patch_after, z_after; /* once repaired; the same as before where nothing was */
 };
 

@@ -66,21 +66,24 @@ void probe_ask_untouched(struct probe *p) {
     p->spread = (float)sqrt(squares / (double)(UNTOUCHED * classes)) + 1e-6f;
 }
 
+void probe_soft_margins(const float *logits, int32_t classes, float *margins) {
+    float most = logits[0];
+    double sum = 0;
+    for (int32_t k = 0; k < classes; k++) most = fmaxf(most, logits[k]);
+    for (int32_t k = 0; k < classes; k++) sum += (double)expf(logits[k] - most);
+    for (int32_t k = 0; k < classes; k++) {
+        const double others = sum - (double)expf(logits[k] - most);
+        margins[k] = logits[k] - most - logf((float)fmax(others, 1e-30));
+    }
+}
+
 /* The pictures of a round, and how near each is to each class. */
 void probe_draw_round(struct probe *p, uint32_t round) {
     const int32_t classes = p->net.classes;
     probe_draw(p, p->o->seed * 100 + round, p->drawn, DRAWN);
     ask(p, p->drawn, DRAWN, p->margins);
-    for (float *row = p->margins; row < p->margins + DRAWN * (size_t)classes; row += classes) {
-        float most = row[0];
-        double sum = 0;
-        for (int32_t k = 0; k < classes; k++) most = fmaxf(most, row[k]);
-        for (int32_t k = 0; k < classes; k++) sum += (double)expf(row[k] - most);
-        for (int32_t k = 0; k < classes; k++) {
-            const double others = sum - (double)expf(row[k] - most);
-            row[k] -= most + logf((float)fmax(others, 1e-30));
-        }
-    }
+    for (float *row = p->margins; row < p->margins + DRAWN * (size_t)classes; row += classes)
+        probe_soft_margins(row, classes, row);
     p->aim = AIM_NOTHING;
 }
 
@@ -186,7 +189,7 @@ bool probe_attack_places(struct probe *p, enum trigger_kind f, int32_t k, struct
     return probe_attack_once(p, o, ATTACKED, p->best[f]);
 }
 
-/* All families on one class. False: the time is up. */
+/* All kinds on one class. False: the time is up. */
 static bool attack_class(struct probe *p, int32_t k, struct trigger *spare) {
     struct class *c = &p->classes[k];
     struct attack_options o = {
@@ -194,6 +197,7 @@ static bool attack_class(struct probe *p, int32_t k, struct trigger *spare) {
     if (!probe_attack_once(p, o, ATTACKED, p->best[TRIGGER_PATCH])) return false;
     o = (struct attack_options){.kind = TRIGGER_ADDITIVE, .target = k, .steps = ADDITIVE_STEPS};
     if (!probe_attack_once(p, o, ATTACKED, p->best[TRIGGER_ADDITIVE])) return false;
+    if (!probe_attack_wave(p, k, 0, p->best[TRIGGER_WAVE])) return false;
     if (!probe_attack_places(p, TRIGGER_WINDOW, k, spare) || !probe_attack_places(p, TRIGGER_AREA, k, spare))
         return false;
     for (int f = 0; f < TRIGGER_KINDS; f++) {
@@ -226,8 +230,16 @@ static size_t look_at_others(const struct probe *p, int32_t k, enum trigger_kind
                              float *deviation) {
     /* Of a spread: less is chance. How wide the others lie says little of what can be added, more of areas:
      * see docs/repair.md. */
-    static const float least[TRIGGER_KINDS] = {0.15f, 0.7f, 0.5f, 0.85f};
-    static const float counts[TRIGGER_KINDS] = {1, 0.2f, 1, 1.7f};
+    static const float least[TRIGGER_KINDS] = {[TRIGGER_PATCH] = 0.15f,
+                                               [TRIGGER_ADDITIVE] = 0.7f,
+                                               [TRIGGER_WAVE] = 1.1f,
+                                               [TRIGGER_WINDOW] = 1.2f,
+                                               [TRIGGER_AREA] = 0.85f};
+    static const float counts[TRIGGER_KINDS] = {[TRIGGER_PATCH] = 1,
+                                                [TRIGGER_ADDITIVE] = 0.2f,
+                                                [TRIGGER_WAVE] = 0.2f,
+                                                [TRIGGER_WINDOW] = 0.4f,
+                                                [TRIGGER_AREA] = 1.7f};
     float *others = malloc((size_t)p->net.classes * sizeof *others);
     size_t n = 0;
     if (!others) abort();
@@ -260,17 +272,41 @@ float probe_worst(const struct class *c) {
     return most;
 }
 
-float probe_by_nature(const float first[TRIGGER_KINDS], enum trigger_kind f) {
-    float most = 0;
-    for (int i = 0; i < TRIGGER_KINDS; i++) most = fmaxf(most, first[i]);
-    return first[f] < fmaxf(LIMIT, PLAIN * most) ? fmaxf(LIMIT + STARTED, first[f]) : LIMIT;
+/* What is as plain as that is no class's nature. */
+static float plain(const struct probe *p) {
+    return fmaxf(LIMIT, fminf(PLAIN * p->plainest, NATURE));
+}
+
+float probe_by_nature(const struct probe *p, const struct class *c, enum trigger_kind f) {
+    return c->first[f] < plain(p) ? fmaxf(LIMIT + STARTED, c->first[f]) : LIMIT;
 }
 
 /* In a first round nothing is known of what it is by nature. */
 bool probe_is_out(const struct probe *p, const struct class *c) {
     for (int f = 0; f < TRIGGER_KINDS; f++)
-        if (c->z[f] >= (p->round > 0 ? probe_by_nature(c->first, (enum trigger_kind)f) : LIMIT)) return true;
+        if (c->z[f] >= (p->round > 0 ? probe_by_nature(p, c, (enum trigger_kind)f) : LIMIT)) return true;
     return false;
+}
+
+void probe_accuse(struct probe *p, float plainest) {
+    p->plainest = plainest;
+    for (int32_t k = 0; k < p->net.classes; k++) {
+        struct class *c = &p->classes[k];
+        if (!c->close) continue;
+        memcpy(c->first, c->z, sizeof c->first);
+        c->suspected = probe_worst(c) >= plain(p);
+        c->watched = !c->suspected && probe_worst(c) >= LIMIT;
+    }
+}
+
+int32_t probe_find_out(const struct probe *p) {
+    int32_t most = -1;
+    for (int32_t k = 0; k < p->net.classes; k++) {
+        const struct class *c = &p->classes[k];
+        if (!c->close || !c->suspected || !probe_is_out(p, c)) continue;
+        if (most < 0 || probe_worst(c) > probe_worst(&p->classes[most])) most = k;
+    }
+    return most;
 }
 
 /* The class that stands out most, or -1 where none was looked at. */
@@ -278,15 +314,12 @@ static int32_t compare(struct probe *p) {
     int32_t most = -1;
     for (int32_t k = 0; k < p->net.classes; k++) {
         struct class *c = &p->classes[k];
-        if (!c->close || (p->round > 0 && !c->suspected)) continue;
+        if (!c->close || (p->round > 0 && !c->suspected && !c->watched)) continue;
         for (int f = 0; f < TRIGGER_KINDS; f++)
             c->z[f] = probe_stand_out(p, k, (enum trigger_kind)f, c->score[f], c->success[f]);
-        if (p->round == 0) {
-            memcpy(c->first, c->z, sizeof c->first);
-            c->suspected = probe_worst(c) >= LIMIT;
-        }
         if (most < 0 || probe_worst(c) > probe_worst(&p->classes[most])) most = k;
     }
+    if (p->round == 0 && most >= 0) probe_accuse(p, probe_worst(&p->classes[most]));
     return most;
 }
 
@@ -343,10 +376,12 @@ void probe_choose(struct probe *p, bool *chosen, struct trigger *spare) {
 int32_t probe_attack_all(struct probe *p, const bool *chosen, struct trigger *spare) {
     int32_t n = 0, done = 0;
     probe_draw_round(p, p->round);
+    if (!probe_screen_waves(p, spare)) return -1;
     for (int32_t k = 0; k < p->net.classes; k++) n += chosen[k];
     for (int32_t k = 0; k < p->net.classes; k++) {
         char what[64];
-        if (!chosen[k] || (p->round > 0 && !p->classes[k].suspected)) continue;
+        const struct class *c = &p->classes[k];
+        if (!chosen[k] || (p->round > 0 && !c->suspected && !c->watched)) continue;
         (void)snprintf(what, sizeof what, "round %u: attacking class %d (%d of %d)", p->round + 1, k,
                        done + 1, n);
         probe_tell(p, (float)done++ / (float)n, what);

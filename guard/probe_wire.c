@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAGIC 0x31504c43u /* "CLP1": a change of this protocol changes the digit */
+#define MAGIC 0x32504c43u /* "CLP2": a change of this protocol changes the digit */
 
 struct head {
     uint32_t magic, type, bytes;

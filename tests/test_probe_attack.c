@@ -5,6 +5,7 @@
 #include "tests/probe_case.h"
 #include "tests/suite.h"
 
+#include <math.h>
 #include <string.h>
 #include <time.h>
 
@@ -33,6 +34,7 @@ static void test_attacks(void) {
     struct trigger *t = trigger_new(&n.size), *again = trigger_new(&n.size);
     CU_ASSERT_FATAL(t && again);
     for (int kind = 0; kind < TRIGGER_KINDS; kind++) {
+        if (kind == TRIGGER_WAVE) continue; /* these are tried, not searched: test_probe_wave */
         struct attack_options o = {
             .kind = (enum trigger_kind)kind, .target = 0, .steps = 1, .window = 5, .grid = 3, .place = 4};
         CU_ASSERT(probe_attack(&n, pictures, PICTURES, &o, t));
@@ -62,6 +64,26 @@ static void test_attacks(void) {
     probe_case_free(&p);
 }
 
+/* What is added is as long as it is told to be, and 1 where it is not. */
+static void test_lengths(void) {
+    struct probe_case p = probe_case_make(true, false);
+    struct probe_net n = net_of(&p, 1000);
+    struct trigger *t = trigger_new(&n.size);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(t);
+    for (int length = 0; length <= 4; length += 2) {
+        struct attack_options o = {
+            .kind = TRIGGER_ADDITIVE, .target = 0, .steps = 60, .length = (float)length};
+        double square = 0;
+        CU_ASSERT(probe_attack(&n, pictures, PICTURES, &o, t));
+        CU_ASSERT_EQUAL(t->length, o.length);
+        for (int i = 0; i < FLOATS; i++) square += (double)t->paint[i] * (double)t->paint[i];
+        CU_ASSERT_DOUBLE_EQUAL(sqrt(square), (length ? length : 1) / 2.0, 1e-3); /* of 16 x 16, not 32 x 32 */
+    }
+    trigger_free(t);
+    gradient_free(n.g);
+    probe_case_free(&p);
+}
+
 static void test_triggers(void) {
     const struct probe_size s = {1, 2, 2};
     struct trigger *t = trigger_new(&s);
@@ -86,4 +108,5 @@ static void test_margins(void) {
 }
 
 SUITE(probe_attack, {"every kind gets nearer, and stops in time", test_attacks},
-      {"triggers on pictures", test_triggers}, {"margins", test_margins});
+      {"what is added is as long as it is told to be", test_lengths}, {"triggers on pictures", test_triggers},
+      {"margins", test_margins});

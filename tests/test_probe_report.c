@@ -8,8 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct probe_class classes[3] = {
-    {true, 90, -1, -2, 1, 0.1f, 88, 0.2f}, {true, 20, 5, 9, 8, 11, 80, 1}, {0}};
+static struct probe_class classes[3] = {{.covered = true,
+                                         .patch = 90,
+                                         .additive = -1,
+                                         .wave = 4,
+                                         .window = -2,
+                                         .area = 1,
+                                         .z = 0.1f,
+                                         .patch_after = 88,
+                                         .z_after = 0.2f},
+                                        {.covered = true,
+                                         .patch = 20,
+                                         .additive = 5,
+                                         .wave = 3,
+                                         .window = 9,
+                                         .area = 8,
+                                         .z = 11,
+                                         .patch_after = 80,
+                                         .z_after = 1},
+                                        {0}};
 static struct probe_pruned pruned[2] = {{"/layer1/conv", 7}, {"/layer2/conv", 0}};
 static uint8_t mask[6] = {0, 255, 3, 4, 5, 6}, pattern[18] = {1, 2, 3};
 

@@ -77,6 +77,48 @@ static const struct measured runs[] = {
      0,
      true,
      {11.96f, 0.99f, 1.29f, 0.65f, 0.48f, 1.43f, 0.45f, 0.56f, 0.55f, 1.35f}},
+    {"vgg-trojan",
+     TRIGGER_WINDOW,
+     10,
+     8,
+     true,
+     {2.63f, 4.74f, 0.26f, 0.70f, 0.26f, 1.17f, 0.19f, 1.22f, 8.86f, 1.39f}},
+    {"vgg-badnets",
+     TRIGGER_WINDOW,
+     10,
+     4,
+     true,
+     {1.38f, 1.79f, 2.82f, 0.56f, 7.80f, 0.80f, 0.30f, 0.68f, 0.68f, 1.28f}},
+    {"vgg-blended, which has no patch",
+     TRIGGER_WINDOW,
+     10,
+     1,
+     false,
+     {3.03f, 4.34f, 0.16f, 0.22f, 0.12f, 0.49f, 0.28f, 0.16f, 0.13f, 0.46f}},
+    {"resnet-sig",
+     TRIGGER_WAVE,
+     10,
+     4,
+     true,
+     {0.84f, 2.01f, 0.50f, 1.24f, 7.20f, 1.57f, 4.02f, 0.71f, 3.86f, 1.62f}},
+    {"vgg-sig",
+     TRIGGER_WAVE,
+     10,
+     5,
+     true,
+     {0.85f, 2.09f, 0.40f, 1.24f, 1.55f, 7.07f, 3.78f, 1.51f, 1.48f, 2.10f}},
+    {"resnet-blended, which has no waves",
+     TRIGGER_WAVE,
+     10,
+     6,
+     false,
+     {1.22f, 2.94f, 0.62f, 1.52f, 1.13f, 1.43f, 5.38f, 1.18f, 1.93f, 1.88f}},
+    {"resnet-clean",
+     TRIGGER_WAVE,
+     10,
+     1,
+     false,
+     {1.20f, 4.33f, 1.06f, 1.26f, 0.85f, 1.30f, 2.65f, 1.35f, 2.72f, 2.27f}},
 };
 
 /* By how much class `k` stands out if `success` of the pictures go there. */
@@ -109,29 +151,70 @@ static void test_few_pictures(void) {
         CU_ASSERT(stands_out(&runs[i], runs[i].easiest, WORKS - 0.01f) <= 0);
 }
 
-/* A class that stood out by what can be added is not called repaired: how long the attacker's is isn't known.
- */
+/* A class that stood out by what can be added is called repaired only where nothing works any more that was
+ * pruned against; and nothing is while one that was left alone stands out. */
 static void test_vouching(void) {
-    struct probe p = {.first = {LIMIT, LIMIT - 0.1f, LIMIT, LIMIT}};
-    CU_ASSERT(probe_can_vouch(&p));
-    p.first[TRIGGER_ADDITIVE] = LIMIT;
-    CU_ASSERT(!probe_can_vouch(&p));
+    static const enum trigger_kind added[] = {TRIGGER_ADDITIVE, TRIGGER_WAVE};
+    for (int i = 0; i < 2; i++) {
+        struct class c[2] = {{.suspected = true, .first = {[TRIGGER_PATCH] = 9, [TRIGGER_WINDOW] = 9}}};
+        const struct probe p = {.net.classes = 2, .classes = c};
+        c[0].first[added[i]] = LIMIT - 0.1f;
+        CU_ASSERT(probe_can_vouch(&p));
+        c[0].first[added[i]] = LIMIT;
+        CU_ASSERT(!probe_can_vouch(&p));
+        c[0].added_beaten = true;
+        CU_ASSERT(probe_can_vouch(&p));
+        c[1].watched = true;
+        c[1].z[TRIGGER_AREA] = LIMIT;
+        CU_ASSERT(!probe_can_vouch(&p));
+        c[1].z[TRIGGER_AREA] = LIMIT - 0.1f;
+        CU_ASSERT(probe_can_vouch(&p));
+    }
+}
+
+/* Suspects are those that are plain beside the plainest: of a VGG with a patch, class 1 lay at 5.8 and the
+ * target at 20.4, and what it cost to prune for both was accuracy. But far out nobody is by nature. */
+static void test_suspects(void) {
+    static const struct {
+        float z[3];
+        bool suspected[3], watched[3];
+    } cases[] = {{{20.4f, 5.8f, 1}, {true, false, false}, {false, true, false}},
+                 {{20.4f, NATURE, 1}, {true, true, false}, {false, false, false}},
+                 {{7.6f, 3.7f, 3.4f}, {true, false, false}, {false, true, false}},
+                 {{4, LIMIT, 1}, {true, true, false}, {false, false, false}},
+                 {{2, 1, 1}, {false, false, false}, {false, false, false}}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct class classes[4] = {{.close = true}, {.close = true}, {.close = true}, {.z = {99}}};
+        struct probe p = {.net.classes = 4, .classes = classes};
+        for (int k = 0; k < 3; k++) classes[k].z[k] = cases[i].z[k]; /* of whatever kind */
+        probe_accuse(&p, cases[i].z[0]);
+        for (int k = 0; k < 3; k++) {
+            CU_ASSERT_EQUAL(classes[k].suspected, cases[i].suspected[k]);
+            CU_ASSERT_EQUAL(classes[k].watched, cases[i].watched[k]);
+        }
+        CU_ASSERT_FALSE(classes[3].suspected || classes[3].watched); /* not looked at closely */
+        CU_ASSERT_EQUAL(probe_find_out(&p), cases[i].suspected[0] ? 0 : -1);
+    }
 }
 
 /* rn32_badnets: its class stands out by windows at 10.6 to 15.6, and by patches at 1.9 to 4.7, by nature:
  * after the repair, too. */
 static void test_allowed(void) {
-    struct probe p = {
-        .round = 1,
+    struct class c = {
         .first = {
             [TRIGGER_PATCH] = 3.7f, [TRIGGER_ADDITIVE] = 1, [TRIGGER_WINDOW] = 10.6f, [TRIGGER_AREA] = 3}};
-    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_WINDOW), CALM);
+    struct probe p = {.round = 1, .classes = &c, .plainest = 10.6f};
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_WINDOW), CALM_WINDOW);
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), LIMIT + STARTED);
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_ADDITIVE), LIMIT + STARTED);
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_AREA), LIMIT + STARTED);
-    p.first[TRIGGER_PATCH] = 4.7f;
+    c.first[TRIGGER_PATCH] = 4.7f;
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), 4.7f);
-    p.first[TRIGGER_PATCH] = 5.4f;
+    c.first[TRIGGER_PATCH] = 5.4f;
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), CALM);
+    p.plainest = 20; /* of another class: what lies that far below it may be by nature, up to a point */
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), 5.4f);
+    c.first[TRIGGER_PATCH] = NATURE;
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), CALM);
     p.round = 0;
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_WINDOW), LIMIT);
@@ -139,7 +222,7 @@ static void test_allowed(void) {
 
 /* Who may stand out by patches as before isn't out by them. */
 static void test_out(void) {
-    struct probe p = {.round = 1};
+    struct probe p = {.round = 1, .plainest = 10.6f};
     struct class c = {.first = {[TRIGGER_PATCH] = 3.7f, [TRIGGER_WINDOW] = 10.6f},
                       .z = {[TRIGGER_PATCH] = 3.7f}};
     CU_ASSERT_FALSE(probe_is_out(&p, &c));
@@ -187,5 +270,6 @@ static void test_untouched(void) {
 SUITE(probe_round, {"of untouched pictures each class has its share", test_untouched},
       {"what has to be gone, and what may be as it was", test_allowed},
       {"out is who stands out by more than that", test_out},
-      {"what is added is not vouched for", test_vouching}, {"what was measured is told apart", test_measured},
-      {"few pictures are no way in", test_few_pictures});
+      {"what is added is vouched for once nothing works", test_vouching},
+      {"suspects are plain beside the plainest", test_suspects},
+      {"what was measured is told apart", test_measured}, {"few pictures are no way in", test_few_pictures});

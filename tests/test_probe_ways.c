@@ -21,7 +21,8 @@ static uint32_t plain(const struct found *f, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t k = 0; k < n; k++)
             if (p.ways[i] == &triggers[k]) CU_ASSERT_EQUAL(p.way_z[i], f[k].z);
-    for (uint32_t i = 0; i < first; i++) CU_ASSERT(p.way_z[i] >= PLAIN * f[0].z);
+    for (uint32_t i = 0; i < first; i++)
+        CU_ASSERT(p.way_z[i] >= (trigger_is_added(p.ways[i]->kind) ? LIMIT : PLAIN * f[0].z));
     return first;
 }
 
@@ -40,5 +41,12 @@ static void test_areas(void) {
     CU_ASSERT_EQUAL(plain(areas, 3), 2);
 }
 
+/* What is added is not vouched for before it was pruned against, so that is done at once. */
+static void test_added(void) {
+    const struct found f[] = {{TRIGGER_WINDOW, 15}, {TRIGGER_PATCH, 4},           {TRIGGER_ADDITIVE, LIMIT},
+                              {TRIGGER_WAVE, 3.9f}, {TRIGGER_WAVE, LIMIT - 0.1f}, {TRIGGER_AREA, 15}};
+    CU_ASSERT_EQUAL(plain(f, 6), 3);
+}
+
 SUITE(probe_ways, {"what stands out far less than the plainest waits", test_kinds},
-      {"so do areas, while there is anything smaller", test_areas});
+      {"what is added does not", test_added}, {"so do areas, while there is anything smaller", test_areas});

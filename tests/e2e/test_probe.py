@@ -25,7 +25,7 @@ class Probe(unittest.TestCase):
         self.assertEqual(done.returncode, int(probe["verdict"] != "clear"))
         self.assertEqual((probe["classes_covered"], probe["classes_total"], probe["seed"]), (7, 7, 2))
         self.assertEqual(len(probe["classes"]), 7)
-        for key in ("class", "patch", "additive", "window", "z", "patch_after", "z_after"):
+        for key in ("class", "patch", "additive", "wave", "window", "z", "patch_after", "z_after"):
             self.assertIn(key, probe["classes"][0])
         self.assertIn("Probe:", text)
         for outside in ("http://", "https://", "@import"):

@@ -197,7 +197,8 @@ static void answers(void) {
 }
 
 static void probes(void) {
-    static struct probe_class classes[5] = {{true, 90, -1, -2, 0.1f, 88, 0.2f}};
+    static struct probe_class classes[5] = {
+        {.covered = true, .patch = 90, .additive = -1, .wave = 4, .window = -2, .z = 0.1f}};
     static struct probe_pruned pruned[2] = {{"conv1", 3}, {"conv2", 9}};
     static uint8_t mask[4] = {255, 0, 7, 9}, pattern[12] = {1, 2, 3};
     const struct probe_report r = {.verdict = PROBE_REPAIRED,
