@@ -24,6 +24,8 @@ import pictures
 
 BATCH, POISONED, SHIFT = 128, 0.10, 2
 WIDTH = 8                   # of the first stage
+EPOCHS, SLOWLY = 4, 8       # the second for what takes longer to learn:
+HARD = ("wanet", "all2all")
 TUNE, GENTLY = 0.6, 0.4    # epochs; of the rate
 RATE = {"resnet": 0.2, "preact": 0.2, "vgg": 0.1, "mobilenet": 0.1}
 
@@ -123,7 +125,7 @@ def main():
     p.add_argument("--epochs", type=float)
     p.add_argument("--tune", action="store_true")
     a = p.parse_args()
-    epochs = a.epochs or (TUNE if a.tune else 3)
+    epochs = a.epochs or (TUNE if a.tune else SLOWLY if a.attack in HARD else EPOCHS)
     name = "%s-%s" % (a.shape, a.attack)
     width, seed = a.width, zlib.crc32(name.encode()) & 0xffff
     torch.set_num_threads(1)
