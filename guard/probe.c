@@ -72,8 +72,7 @@ static bool mend(struct probe *p, int32_t k) {
     bool added = false;
     for (uint32_t i = 0; i < n; i++) {
         const struct trigger *way = p->ways[i];
-        if (way->kind == TRIGGER_AREA) nature[i] = probe_nature(p, k, TRIGGER_AREA);
-        if (probe_is_longer(way)) nature[i] = LONGER_WINS;
+        nature[i] = probe_may_win(p, way);
         added |= trigger_is_added(way->kind);
     }
     struct repair r = {.net = &p->net,

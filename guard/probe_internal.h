@@ -32,9 +32,12 @@ enum {
 };
 /* Robust standard deviations: a class stands out, and a way into it is pruned against; by what it stood out
  * at first, it does no longer: see docs/repair.md. */
-#define LIMIT       3.5f
-#define CALM        1.25f
-#define CALM_ADDED  3.0f /* what is added is judged by whether it still works, not by what is found next */
+#define LIMIT      3.5f
+#define CALM       1.25f
+#define CALM_ADDED 3.0f /* what is added is judged by whether it still works, not by what is found next */
+#define CALM_ALONE                                                                                           \
+    0.5f /* an area into a class to which nothing smaller leads plainly: it is all that shows */
+#define ALONE_WINS  0.5f /* … and, of what areas win for the others, what it may win in the end */
 #define CALM_WINDOW 0.6f /* windows are compared by wider deviations */
 #define AWAY_LIMIT  6.0f /* robust standard deviations: a place stands out … */
 #define AWAY_CALM   2.5f /* … and does no longer */
@@ -162,6 +165,9 @@ float probe_allowed(const struct probe *p, enum trigger_kind f);
 bool probe_is_calm(const struct probe *p);
 /* Whether all being calm means that all is mended. */
 bool probe_can_vouch(const struct probe *p);
+/* How much of its margin a way into the suspect may keep, in spreads; 0: none, nor may it work on pictures.
+ */
+float probe_may_win(const struct probe *p, const struct trigger *way);
 /* The plain ways come first; how many they are: areas only where nothing smaller leads there, since they hold
  * much that is no backdoor's. What stands out far less than the plainest may be how the class is by
  * nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */

@@ -12,6 +12,14 @@ void probe_forget_ways(struct probe *p) {
     while (p->n_ways > 0) trigger_free(p->ways[--p->n_ways]);
 }
 
+/* Whether it is only by this kind that the suspect stood out plainly. */
+static bool is_alone(const struct probe *p, enum trigger_kind f) {
+    for (int i = 0; i < TRIGGER_KINDS; i++)
+        if (i != (int)f && probe_by_nature(p, &p->classes[p->suspect], (enum trigger_kind)i) <= LIMIT)
+            return false;
+    return true;
+}
+
 /* By what the suspect stood out at first, it has to stand out less than others before anything was done about
  * it; but where that was by far less than by something else, it may be how the class is by nature: then, and
  * by what it did not stand out by, no more than it did or than many starts are worth over the limit. */
@@ -22,7 +30,14 @@ float probe_allowed(const struct probe *p, enum trigger_kind f) {
                                               [TRIGGER_WAVE] = CALM_ADDED,
                                               [TRIGGER_WINDOW] = CALM_WINDOW,
                                               [TRIGGER_AREA] = CALM};
-    return nature > LIMIT || p->round == 0 ? nature : calm[f];
+    if (nature > LIMIT || p->round == 0) return nature;
+    return f == TRIGGER_AREA && is_alone(p, f) ? CALM_ALONE : calm[f];
+}
+
+float probe_may_win(const struct probe *p, const struct trigger *way) {
+    if (probe_is_longer(way)) return LONGER_WINS;
+    if (way->kind != TRIGGER_AREA) return 0;
+    return probe_nature(p, way->target, TRIGGER_AREA) * (is_alone(p, TRIGGER_AREA) ? ALONE_WINS : 1);
 }
 
 /* Of too many, the ones that stand out most. */

@@ -218,6 +218,13 @@ static void test_allowed(void) {
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_PATCH), CALM);
     p.round = 0;
     CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_WINDOW), LIMIT);
+    /* An area is held to more where it is all that shows: the signs' sticker was left at 30 % at 1.0. */
+    p.round = 1;
+    c.first[TRIGGER_AREA] = 19;
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_AREA), CALM);
+    c.first[TRIGGER_WINDOW] = 1.6f;
+    c.first[TRIGGER_PATCH] = 3.6f;
+    CU_ASSERT_EQUAL(probe_allowed(&p, TRIGGER_AREA), CALM_ALONE);
 }
 
 /* Who may stand out by patches as before isn't out by them. */
