@@ -43,6 +43,7 @@ enum {
 #define AWAY_CALM   2.5f /* … and does no longer */
 #define STARTED     1.0f /* what many starts are worth against the one that the other classes had */
 #define PLAIN       0.5f /* of the deviations of the plainest: what is pruned for, or against, with it */
+#define WINDOWS     1.5f /* times as far out, beside other kinds: their deviations are wider by that */
 #define NATURE      6.0f /* by more than that nothing stands out by nature */
 #define LONGER_WINS                                                                                          \
     1.0f              /* spreads, that a longer one may win in the end: into other classes it wins 4 to 9 */
@@ -123,12 +124,16 @@ bool probe_attack_places(struct probe *p, enum trigger_kind f, int32_t k, struct
 float probe_stand_out(const struct probe *p, int32_t k, enum trigger_kind f, float size, float success);
 /* How easy the other classes are to reach; windows and areas: what is won, in spreads. */
 float probe_nature(const struct probe *p, int32_t k, enum trigger_kind f);
+/* What is held against what other kinds of attack stand out by. */
+static inline float probe_plainness(enum trigger_kind f, float z) {
+    return f == TRIGGER_WINDOW ? WINDOWS * z : z;
+}
 float probe_worst(const struct class *c); /* the most that it stands out by */
 /* How far a class may stand out by this kind of attack: LIMIT, or more where it stood out by it at first far
  * less than the plainest of all, or not at all. */
 float probe_by_nature(const struct probe *p, const struct class *c, enum trigger_kind f);
-/* After a first round, in which the plainest class stood out by `plainest`: who is suspected, who watched. */
-void probe_accuse(struct probe *p, float plainest);
+/* After a first round: who is suspected, who watched. */
+void probe_accuse(struct probe *p);
 bool probe_is_out(const struct probe *p, const struct class *c);
 /* Of those that are, in a later round of the suspects, the one that stands out most; -1: none is. */
 int32_t probe_find_out(const struct probe *p);

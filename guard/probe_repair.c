@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHARE 0.03 /* of the margins, that a channel has to take */
-#define DEAR  0.1  /* drift that a share of what is left of the margins may cost … */
-#define WHOLE 0.9  /* … and twice that where it is nearly all of them: the channel is the backdoor */
+#define SHARE      0.03 /* of the margins, that a channel has to take */
+#define DEAR       0.2 /* drift that all of the margins may cost: that much for what they were at first … */
+#define SPARE      0.005 /* … and a channel, where no trigger works and only its margin is left */
+#define DEAR_ADDED 0.1   /* with what is added: for what is left of them, since they begin so high … */
+#define WHOLE      0.9   /* … unless it is nearly all of them: the channel is the backdoor */
 #define FREE                                                                                                 \
     0.002 /* drift that costs nothing worth measuring; more no channel may cost once no trigger works */
 #define DONE       0.05 /* of the pictures, that a trigger may still send to the target … */
@@ -39,7 +41,9 @@ struct bench {
     double *margins;     /* per trigger, in spreads, with nothing more silenced */
     double *enough;      /* per trigger: a mean margin that is no more than it should have */
     bool *works, urgent; /* urgent: one still does too much to be called beaten */
+    bool added;          /* one of them is something that is added */
     double drift;
+    double whole; /* margins, of all triggers together, before anything was pruned */
 };
 
 static uint32_t total(const struct bench *b) {
@@ -281,7 +285,10 @@ static double worth(const struct bench *b, const struct candidate *c) {
     const double drift = drift_now(b) - b->drift;
     gradient_silence(b->g, c->step, c->channel, false);
     const double share = all > 0 ? gain / all : 0;
-    const double dear = !b->urgent ? FREE : share > WHOLE ? 2 * DEAR : DEAR * share;
+    const double dear = !b->urgent      ? (b->added ? FREE : SPARE)
+                        : !b->added     ? DEAR * gain / b->whole
+                        : share > WHOLE ? DEAR
+                                        : DEAR_ADDED * share;
     return share < SHARE || drift > dear ? 0 : share / (fmax(drift, 0) + FREE);
 }
 
@@ -396,6 +403,11 @@ int repair_run(struct repair *r) {
         for (uint32_t t = 0; t < r->n_triggers; t++)
             b.enough[t] = fmax(BEATEN, margin_untouched(&b) + fmax(CHANCE, (double)r->nature[t]));
         gradient_forward(b.g, total(&b), 0);
+        (void)take_stock(&b);
+        for (uint32_t t = 0; t < r->n_triggers; t++) {
+            b.whole += fmax(b.margins[t] - floor_of(&b, t), 0);
+            b.added |= trigger_is_added(r->triggers[t]->kind);
+        }
         while (!take_stock(&b) && r->n_pruned < REPAIR_MOST && r->n_pruned - before < REPAIR_ROUND &&
                !probe_net_late(r->net)) {
             if (r->progress) r->progress(r->ctx, (float)(r->n_pruned - before) / REPAIR_ROUND);

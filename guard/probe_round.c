@@ -278,7 +278,9 @@ static float plain(const struct probe *p) {
 }
 
 float probe_by_nature(const struct probe *p, const struct class *c, enum trigger_kind f) {
-    return c->first[f] < plain(p) ? fmaxf(LIMIT + STARTED, c->first[f]) : LIMIT;
+    return probe_plainness(f, c->first[f]) < plain(p) || c->first[f] < LIMIT
+               ? fmaxf(LIMIT + STARTED, c->first[f])
+               : LIMIT;
 }
 
 /* In a first round nothing is known of what it is by nature. */
@@ -288,13 +290,22 @@ bool probe_is_out(const struct probe *p, const struct class *c) {
     return false;
 }
 
-void probe_accuse(struct probe *p, float plainest) {
-    p->plainest = plainest;
+static float plainest(const struct class *c) {
+    float most = 0;
+    for (int f = 0; f < TRIGGER_KINDS; f++)
+        most = fmaxf(most, probe_plainness((enum trigger_kind)f, c->z[f]));
+    return most;
+}
+
+void probe_accuse(struct probe *p) {
+    p->plainest = 0;
+    for (int32_t k = 0; k < p->net.classes; k++)
+        if (p->classes[k].close) p->plainest = fmaxf(p->plainest, plainest(&p->classes[k]));
     for (int32_t k = 0; k < p->net.classes; k++) {
         struct class *c = &p->classes[k];
         if (!c->close) continue;
         memcpy(c->first, c->z, sizeof c->first);
-        c->suspected = probe_worst(c) >= plain(p);
+        c->suspected = probe_worst(c) >= LIMIT && plainest(c) >= plain(p);
         c->watched = !c->suspected && probe_worst(c) >= LIMIT;
     }
 }
@@ -319,7 +330,7 @@ static int32_t compare(struct probe *p) {
             c->z[f] = probe_stand_out(p, k, (enum trigger_kind)f, c->score[f], c->success[f]);
         if (most < 0 || probe_worst(c) > probe_worst(&p->classes[most])) most = k;
     }
-    if (p->round == 0 && most >= 0) probe_accuse(p, probe_worst(&p->classes[most]));
+    if (p->round == 0 && most >= 0) probe_accuse(p);
     return most;
 }
 

@@ -146,18 +146,22 @@ bool probe_find_ways(struct probe *p, int32_t k, struct trigger *t) {
 
 /* The plain ways come first; how many they are. What stands out far less than they do may be how the class is
  * by nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
+static float plainness(const struct probe *p, uint32_t way) {
+    return probe_plainness(p->ways[way]->kind, p->way_z[way]);
+}
+
 uint32_t probe_plain_ways(struct probe *p) {
     float most = 0;
     bool small = false;
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n_ways; i++) small |= p->ways[i]->kind != TRIGGER_AREA;
     for (uint32_t i = 0; i < p->n_ways; i++)
-        if (!small || p->ways[i]->kind != TRIGGER_AREA) most = fmaxf(most, p->way_z[i]);
+        if (!small || p->ways[i]->kind != TRIGGER_AREA) most = fmaxf(most, plainness(p, i));
     for (uint32_t i = 0; i < p->n_ways; i++) {
         struct trigger *const way = p->ways[i];
         const float z = p->way_z[i];
         const bool added = trigger_is_added(way->kind) && z >= LIMIT; /* to be vouched for: always */
-        if ((z < PLAIN * most && !added) || (small && way->kind == TRIGGER_AREA)) continue;
+        if ((plainness(p, i) < PLAIN * most && !added) || (small && way->kind == TRIGGER_AREA)) continue;
         p->ways[i] = p->ways[n];
         p->way_z[i] = p->way_z[n];
         p->ways[n] = way;

@@ -187,7 +187,7 @@ static void test_suspects(void) {
         struct class classes[4] = {{.close = true}, {.close = true}, {.close = true}, {.z = {99}}};
         struct probe p = {.net.classes = 4, .classes = classes};
         for (int k = 0; k < 3; k++) classes[k].z[k] = cases[i].z[k]; /* of whatever kind */
-        probe_accuse(&p, cases[i].z[0]);
+        probe_accuse(&p);
         for (int k = 0; k < 3; k++) {
             CU_ASSERT_EQUAL(classes[k].suspected, cases[i].suspected[k]);
             CU_ASSERT_EQUAL(classes[k].watched, cases[i].watched[k]);

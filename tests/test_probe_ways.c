@@ -28,8 +28,8 @@ static uint32_t plain(const struct found *f, uint32_t n) {
 
 /* rn32_badnets, seed 1: patches in the middle of the picture are how the class is by nature, and dear. */
 static void test_kinds(void) {
-    const struct found f[] = {{TRIGGER_WINDOW, 10.7f}, {TRIGGER_PATCH, 3.7f}, {TRIGGER_PATCH, 4.7f},
-                              {TRIGGER_PATCH, 6.4f},   {TRIGGER_AREA, 4.6f},  {TRIGGER_WINDOW, 10.6f}};
+    const struct found f[] = {{TRIGGER_WINDOW, 8.2f}, {TRIGGER_PATCH, 3.7f}, {TRIGGER_PATCH, 4.7f},
+                              {TRIGGER_PATCH, 6.4f},   {TRIGGER_AREA, 4.6f},  {TRIGGER_WINDOW, 8.1f}};
     CU_ASSERT_EQUAL(plain(f, 6), 3);
 }
 
