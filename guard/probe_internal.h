@@ -37,14 +37,14 @@ enum {
 #define CALM_ADDED 3.0f /* what is added is judged by whether it still works, not by what is found next */
 #define CALM_ALONE                                                                                           \
     0.5f /* an area into a class to which nothing smaller leads plainly: it is all that shows */
-#define ALONE_WINS  0.5f /* … and, of what areas win for the others, what it may win in the end */
-#define CALM_WINDOW 0.6f /* windows are compared by wider deviations */
-#define AWAY_LIMIT  6.0f /* robust standard deviations: a place stands out … */
-#define AWAY_CALM   2.5f /* … and does no longer */
-#define STARTED     1.0f /* what many starts are worth against the one that the other classes had */
-#define PLAIN       0.5f /* of the deviations of the plainest: what is pruned for, or against, with it */
-#define WINDOWS     1.5f /* times as far out, beside other kinds: their deviations are wider by that */
-#define NATURE      6.0f /* by more than that nothing stands out by nature */
+#define ALONE_WINS  0.5f  /* … and, of what areas win for the others, what it may win in the end */
+#define CALM_WINDOW 0.65f /* windows are compared by wider deviations; see docs/repair.md */
+#define AWAY_LIMIT  6.0f  /* robust standard deviations: a place stands out … */
+#define AWAY_CALM   2.5f  /* … and does no longer */
+#define STARTED     1.0f  /* what many starts are worth against the one that the other classes had */
+#define PLAIN       0.5f  /* of the deviations of the plainest: what is pruned for, or against, with it */
+#define WINDOWS     1.5f  /* times as far out, beside other kinds: their deviations are wider by that */
+#define NATURE      6.0f  /* by more than that nothing stands out by nature */
 #define LONGER_WINS                                                                                          \
     1.0f              /* spreads, that a longer one may win in the end: into other classes it wins 4 to 9 */
 #define STRONGER 2.0f /* a wave that is pruned against, than one that is looked for */
