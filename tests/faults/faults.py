@@ -235,7 +235,7 @@ class Story:
         def step():
             done = subprocess.run([BUILD / "clpctl", "--socket", self.daemon.socket, "rollback", "signs"],
                                   capture_output=True, text=True, timeout=PATIENCE)
-            if done.returncode and not any(w in done.stderr for w in ("is kept", "is of no use")):
+            if done.returncode and not any(w in done.stderr for w in ("is kept", "is not kept yet", "is of no use")):
                 raise ValueError(done.stderr)
             return True
         return self.until("rollback", step)
