@@ -47,15 +47,15 @@ static void rank(struct class *c, uint32_t number, float won) {
 }
 
 /* What it wins for every class, on the first pictures of the round. */
-static void try_wave(struct probe *p, uint32_t number, struct trigger *t, float *shown) {
+static void try_wave(struct probe *p, uint32_t number, struct trigger *t) {
     const int32_t classes = p->net.classes;
     if (!draw_wave(p, number, t->paint)) return;
     for (int32_t k = 0; k < classes; k++) p->won[k] = 0;
     for (uint32_t first = 0; first < SHOWN; first += p->net.items) {
         const uint32_t n = SHOWN - first < p->net.items ? SHOWN - first : p->net.items;
         for (uint32_t i = 0; i < n; i++) {
-            trigger_apply(t, &p->net.size, p->drawn + (first + i) * p->floats, shown);
-            probe_net_show(&p->net, shown, gradient_input(p->net.g, i));
+            trigger_apply(t, &p->net.size, p->drawn + (first + i) * p->floats, p->shown);
+            probe_net_show(&p->net, p->shown, gradient_input(p->net.g, i));
         }
         gradient_forward(p->net.g, n, 0);
         for (uint32_t i = 0; i < n; i++) {
@@ -74,7 +74,7 @@ bool probe_screen_waves(struct probe *p, struct trigger *spare) {
     for (int32_t k = 0; k < p->net.classes; k++)
         for (int i = 0; i < BEST_WAVES; i++) p->classes[k].wave[i] = (struct wave){-INFINITY, 0};
     for (uint32_t number = 0; number < WAVES && !p->late; number++) {
-        try_wave(p, number, spare, p->shown);
+        try_wave(p, number, spare);
         p->late |= probe_net_late(&p->net);
     }
     return !p->late;

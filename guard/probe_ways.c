@@ -144,12 +144,12 @@ bool probe_find_ways(struct probe *p, int32_t k, struct trigger *t) {
     return ok;
 }
 
-/* The plain ways come first; how many they are. What stands out far less than they do may be how the class is
- * by nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
 static float plainness(const struct probe *p, uint32_t way) {
     return probe_plainness(p->ways[way]->kind, p->way_z[way]);
 }
 
+/* The plain ways come first; how many they are. What stands out far less than they do may be how the class is
+ * by nature, and is expensive to prune: it has its turn once they are gone, if it is still there. */
 uint32_t probe_plain_ways(struct probe *p) {
     float most = 0;
     bool small = false;

@@ -49,6 +49,22 @@ static void make_net(const struct probe_case *p, struct probe_net *n) {
     ask(n);
 }
 
+/* Against one trigger into the target, on all pictures. */
+static struct repair repair_of(struct probe_net *n, const struct probe_case *p, struct trigger *const *t,
+                               const float *nature, struct repair_channel *pruned) {
+    return (struct repair){.net = n,
+                           .n_steps = image_header(p->c.img)->n_steps,
+                           .pictures = pictures,
+                           .n = PICTURES,
+                           .answers = answers,
+                           .spread = 1,
+                           .triggers = t,
+                           .n_triggers = 1,
+                           .nature = nature,
+                           .target = PROBE_CASE_TARGET,
+                           .pruned = pruned};
+}
+
 /* Of pictures that go to the target, or (-1) away from where they belong. */
 static void check_repair(int32_t target) {
     static const float nothing[1];
@@ -57,17 +73,9 @@ static void check_repair(int32_t target) {
     struct probe_net n;
     make_net(&p, &n);
     struct trigger *t = make_trigger(&n.size);
-    struct repair r = {.net = &n,
-                       .n_steps = image_header(p.c.img)->n_steps,
-                       .pictures = pictures,
-                       .n = PICTURES / 2,
-                       .answers = answers,
-                       .spread = 1,
-                       .triggers = &t,
-                       .n_triggers = 1,
-                       .nature = nothing,
-                       .target = target,
-                       .pruned = pruned};
+    struct repair r = repair_of(&n, &p, &t, nothing, pruned);
+    r.n = PICTURES / 2;
+    r.target = target;
     CU_ASSERT(repair_success(&n, t, pictures, PICTURES, answers, target) > (target < 0 ? 0.6f : 0.99f));
     CU_ASSERT(repair_drift(&r) < 1e-6f);
     CU_ASSERT_EQUAL(repair_run(&r), 0);
@@ -99,17 +107,7 @@ static void check_nature(float nature, uint32_t theirs, uint32_t expected) {
     make_net(&p, &n);
     for (uint32_t i = 0; i < theirs; i++) answers[i * PROBE_CASE_CLASSES + PROBE_CASE_TARGET] = 1000;
     struct trigger *t = make_trigger(&n.size);
-    struct repair r = {.net = &n,
-                       .n_steps = image_header(p.c.img)->n_steps,
-                       .pictures = pictures,
-                       .n = PICTURES,
-                       .answers = answers,
-                       .spread = 1,
-                       .triggers = &t,
-                       .n_triggers = 1,
-                       .nature = &nature,
-                       .target = PROBE_CASE_TARGET,
-                       .pruned = pruned};
+    struct repair r = repair_of(&n, &p, &t, &nature, pruned);
     CU_ASSERT_EQUAL(repair_run(&r), 0);
     CU_ASSERT_EQUAL(r.n_pruned, expected);
     trigger_free(t);
@@ -125,16 +123,8 @@ static void test_not_beaten(void) {
     struct probe_net n;
     make_net(&p, &n);
     struct trigger *t = make_trigger(&n.size);
-    struct repair r = {.net = &n,
-                       .pictures = pictures,
-                       .n = PICTURES,
-                       .answers = answers,
-                       .spread = 1,
-                       .triggers = &t,
-                       .n_triggers = 1,
-                       .nature = &nothing,
-                       .target = PROBE_CASE_TARGET,
-                       .pruned = pruned};
+    struct repair r = repair_of(&n, &p, &t, &nothing, pruned);
+    r.n_steps = 0;
     CU_ASSERT_EQUAL(repair_run(&r), 0);
     CU_ASSERT_EQUAL(r.n_pruned, 0);
     CU_ASSERT_FALSE(r.beaten);
